@@ -1,0 +1,1 @@
+"""Serve time: everything in this package travels inside every archive."""
