@@ -1,0 +1,320 @@
+"""The life of a worker, written once: load, warm up, and answer batch after batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import pkgutil
+import time
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, get_args
+
+import torch
+
+from handlers import batching, device, payload, runtimes
+from handlers.batching import Sample
+from handlers.errors import BadRequest, HandlerError, LoadError, unexpected
+from handlers.exchange import Exchange
+from handlers.metrics import Batch, Metrics
+from handlers.runtimes import Tensors
+from handlers.schema import SchemaError, json_schema, parse, setting
+from handlers.torchserve import BaseHandler
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
+WARM_UP_SECONDS = 1.0
+PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every task's `handler:` section in a `model-config.yaml` may say."""
+
+    task: str = setting("", "The task: a module of handlers.")
+    runtime: str = setting("torchscript", "What executes the model: a module of handlers.runtimes.")
+    precision: str = setting("fp32", "The model's precision, for people; the model file has it.")
+    runtime_options: dict[str, Any] | None = setting(None, "Passed to the runtime's load, by name.")
+    threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
+    defaults: dict[str, Any] | None = setting(None, "Options of requests that don't say.")
+    max_instances: int = setting(1024, "The most instances in one request.", minimum=1)
+    max_answer_bytes: int = setting(
+        6_000_000, "The largest answer; less than TorchServe's max_response_size.", minimum=1
+    )
+
+
+C = TypeVar("C", bound=Config)
+
+
+class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no types
+    """A TorchServe handler. A task subclasses it and writes what is abstract here.
+
+    Attributes:
+        Config: the dataclass of the task's settings.
+        Options: the dataclass of what a request may ask for.
+        Answer: the dataclass of what is answered for one instance.
+        config: the settings of this archive.
+        runtime: the model; named tensors in, named tensors out.
+    """
+
+    Config: ClassVar[type[Any]] = Config
+    Options: ClassVar[type[Any]]
+    Answer: ClassVar[type[payload.Answer]]
+
+    config: C
+    runtime: runtimes.Runtime
+    batch_size = 1
+    pool: ThreadPoolExecutor | None = None
+
+    # -- What a task writes -------------------------------------------------------------------
+
+    def setup(self, folder: Path) -> None:
+        """Read what the task needs from the archive's folder: labels, a tokenizer.
+
+        Raises:
+            LoadError: something is missing or wrong.
+        """
+
+    @abstractmethod
+    def decode(self, instance: Any, options: Any) -> Sample:
+        """One instance to the model's inputs, without the batch dimension.
+
+        Args:
+            instance: bytes, a string, JSON data, or a numpy array; see `payload.Request`.
+            options: this request's `Options`.
+
+        Raises:
+            BadRequest: the instance can't be served; only its own request is refused.
+        """
+
+    def collate(self, samples: Sequence[Sample]) -> Tensors:
+        """Samples of one `group_key` to a batch."""
+        return batching.stack(samples)
+
+    @abstractmethod
+    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> Sequence[payload.Answer]:
+        """The model's outputs for a batch to one answer per sample."""
+
+    @abstractmethod
+    def example(self) -> tuple[str, bytes]:
+        """The media type and body of a request that can be served: for warm-up and describe."""
+
+    @abstractmethod
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be, for people and programs."""
+
+    def group_key(self, sample: Sample) -> Any:
+        """Samples of equal keys can share a batch; by default those of equal shapes."""
+        return batching.same_shape(sample)
+
+    # -- Loading ------------------------------------------------------------------------------
+
+    def initialize(self, context: Any) -> None:
+        """Load the model and warm it up: the first request is as fast as any.
+
+        Raises:
+            LoadError: the configuration, a file or the model is wrong.
+        """
+        folder = Path(context.system_properties["model_dir"])
+        served = context.model_yaml_config or {}
+        self.context, self.manifest = context, context.manifest
+        self.configure(served.get("handler", {}), folder)
+        self.batch_size = int(context.system_properties.get("batch_size") or 1)
+        self.device = device.choose(context.system_properties.get("gpu_id"))
+        workers = max(1, int(served.get("minWorkers") or 1))
+        threads = self.config.threads or max(1, device.cores() // workers)
+        torch.set_num_threads(threads)
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.metrics = Metrics(context.metrics, context.model_name)
+        self.runtime = self._load_runtime(folder)
+        # TorchServe logs every batch; each line costs a trip through the frontend.
+        logging.getLogger().setLevel(logging.WARNING)
+        self._warm_up()
+        self.initialized = True
+
+    def configure(self, section: object, folder: Path) -> None:
+        """Take the `handler:` section and the task's own files; no model and no threads yet.
+
+        Raises:
+            LoadError: the section says something that isn't allowed, or a file is wrong.
+        """
+        try:
+            self.config = parse(self.Config, section, where="the handler section")
+            self.default_options = parse(
+                self.Options, self.config.defaults or {}, where="handler.defaults"
+            )
+        except SchemaError as error:
+            raise LoadError(str(error)) from None
+        self.setup(folder)
+
+    def _load_runtime(self, folder: Path) -> runtimes.Runtime:
+        name = self.config.runtime
+        known = sorted(module.name for module in pkgutil.iter_modules(runtimes.__path__))
+        if name not in known:
+            raise LoadError(f"there is no runtime {name!r}; there are: {', '.join(known)}")
+        file = folder / str(self.manifest["model"].get("serializedFile"))
+        if not file.is_file():
+            raise LoadError(f"the archive has no model file {file.name!r}")
+        load = importlib.import_module(f"handlers.runtimes.{name}").load
+        try:
+            runtime: runtimes.Runtime = load(
+                file, self.device, **(self.config.runtime_options or {})
+            )
+        except TypeError as error:
+            raise LoadError(f"runtime_options don't fit the runtime {name!r}: {error}") from error
+        return runtime
+
+    def _warm_up(self) -> None:
+        media_type, body = self.example()
+        for size in sorted({1, self.batch_size}):
+            began = time.monotonic()
+            for run in range(1, WARM_UP_RUNS[1] + 1):
+                row = {"body": body}
+                for exchange in self.exchange([Exchange(row, {"body": media_type})] * size):
+                    if exchange.status != HTTPStatus.OK:
+                        raise LoadError(f"its own example request failed: {exchange.body!r}")
+                if run >= WARM_UP_RUNS[0] and time.monotonic() - began > WARM_UP_SECONDS:
+                    break
+
+    # -- Answering ----------------------------------------------------------------------------
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """Answer a batch. Nothing that a client sends makes it raise.
+
+        Args:
+            data: parameter names to values, for each row.
+            context: TorchServe's; every row's status and content type are set on it.
+
+        Returns:
+            JSON for each row.
+        """
+        exchanges = [
+            self._open(row, context.get_all_request_header(index)) for index, row in enumerate(data)
+        ]
+        self.exchange(exchanges)
+        for index, exchange in enumerate(exchanges):
+            # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
+            phrase = HTTPStatus(exchange.status).phrase
+            context.set_response_status(exchange.status, phrase, index)
+            context.set_response_content_type(index, payload.JSON)
+        return [exchange.body or b"" for exchange in exchanges]
+
+    def _open(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
+        media_types = {
+            name: (headers[name] or {}).get("content-type") or ""
+            for name in row
+            if isinstance(headers.get(name), dict)
+        }
+        exchange = Exchange(row, media_types)
+        if headers.get("describe") == "True":
+            exchange.body = payload.dump(self.describe())
+        elif headers.get("explain") == "True":
+            exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
+        return exchange
+
+    def exchange(self, exchanges: Sequence[Exchange]) -> Sequence[Exchange]:
+        """Answer every open exchange: read, decode, run in batches, write."""
+        batch = Batch()
+        with batch.stage("PreprocessTime"):
+            self.preprocess(exchanges)
+        samples = [sample for exchange in exchanges for sample in exchange.samples]
+
+        def predict(group: Sequence[Sample]) -> Sequence[payload.Answer]:
+            with batch.stage("InferenceTime"):
+                outputs = self.inference(self.collate(group))
+            with batch.stage("PostprocessTime"):
+                return self.postprocess(outputs, group)
+
+        answers = iter(
+            batching.run(samples, predict, key=self.group_key, limit=max(1, self.batch_size))
+        )
+        with batch.stage("PostprocessTime"):
+            for exchange in exchanges:
+                exchange.answers = exchange.take([next(answers) for _ in exchange.samples])
+                self._finish(exchange)
+        batch.counts["Instances"] = len(samples)
+        batch.counts["RefusedRequests"] = sum(400 <= e.status < 500 for e in exchanges)
+        batch.counts["FailedRequests"] = sum(e.status >= 500 for e in exchanges)
+        self.metrics.report(batch)
+        return exchanges
+
+    def preprocess(self, exchanges: Sequence[Exchange]) -> None:
+        """Read every row and decode its instances; refuse, alone, what can't be."""
+        for exchange in exchanges:
+            if exchange.open:
+                self._read(exchange)
+        decoded = iter(self._decode_all([job for each in exchanges for job in each.jobs]))
+        for exchange in exchanges:
+            exchange.samples = exchange.take([next(decoded) for _ in exchange.jobs])
+
+    def _read(self, exchange: Exchange) -> None:
+        try:
+            names = [field.name for field in dataclasses.fields(self.Options)]
+            request = exchange.read(names, self.config.max_instances)
+            options = {**(self.config.defaults or {}), **request.options}
+            exchange.options = parse(
+                self.Options, options, where="the options", text=request.textual
+            )
+        except SchemaError as error:
+            exchange.fail(BadRequest(str(error)))
+        except Exception as error:  # a bug of ours must not reach the neighbours
+            exchange.fail(error)
+
+    def _decode_all(self, jobs: Sequence[tuple[Any, Any]]) -> list[Sample | HandlerError]:
+        size = sum(len(instance) for instance, _ in jobs if isinstance(instance, (bytes, str)))
+        if self.pool and len(jobs) > 1 and size >= PARALLEL_BYTES:
+            return list(self.pool.map(self._decode, jobs))
+        return [self._decode(job) for job in jobs]
+
+    def _decode(self, job: tuple[Any, Any]) -> Sample | HandlerError:
+        try:
+            return self.decode(*job)
+        except HandlerError as error:
+            return error
+        except Exception as error:  # as in _read
+            return unexpected(error)
+
+    def inference(self, batch: Tensors) -> Tensors:
+        """Run the model on named tensors, the batch first; its outputs are on the CPU."""
+        try:
+            return self.runtime(batch)
+        except RuntimeError:
+            device.exit_if_lost(self.device)
+            raise
+
+    def postprocess(self, outputs: Tensors, samples: Sequence[Sample]) -> Sequence[payload.Answer]:
+        """One answer per sample; see `answer`."""
+        with torch.inference_mode():
+            return self.answer(outputs, samples)
+
+    def _finish(self, exchange: Exchange) -> None:
+        if not exchange.open:
+            return
+        try:
+            name, version = self.context.model_name, self.manifest["model"]["modelVersion"]
+            exchange.finish(name, version, self.config.max_answer_bytes)
+        except Exception as error:  # as in _read
+            exchange.fail(error)
+
+    def describe(self) -> dict[str, Any]:
+        """What this model takes and answers, from the definitions that validate requests."""
+        media_type, body = self.example()
+        return {
+            "task": self.config.task,
+            "runtime": self.config.runtime,
+            "precision": self.config.precision,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "protocols": list(get_args(payload.Protocol)),
+            "max_instances": self.config.max_instances,
+            "input": self.describe_input(),
+            "options": json_schema(self.Options),
+            "output": self.Answer.schema(),
+            "example": {"content_type": media_type, "body_base64": b64encode(body).decode("ascii")},
+        }

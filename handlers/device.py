@@ -1,0 +1,56 @@
+"""Where a worker runs: which GPU, if any, and how many cores."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from handlers.errors import LoadError
+
+logger = logging.getLogger(__name__)
+
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def choose(gpu_id: int | None) -> torch.device:
+    """The GPU that TorchServe gave this worker, or the CPU when it gave none.
+
+    Raises:
+        LoadError: it gave one, and CUDA can't use it.
+    """
+    if gpu_id is None or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if not 0 <= gpu_id < torch.cuda.device_count():
+        raise LoadError(f"no GPU {gpu_id} here; there are {torch.cuda.device_count()}")
+    torch.cuda.set_device(gpu_id)
+    return torch.device("cuda", gpu_id)
+
+
+def cores() -> int:
+    """The cores that this process may use: its affinity, within its container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = CGROUP_QUOTA.read_text("ascii").split()
+        return max(1, min(allowed or 1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2 here, or no quota ("max")
+        return allowed or 1
+
+
+def exit_if_lost(device: torch.device) -> None:
+    """End the worker when its GPU no longer answers, so that TorchServe starts a new one.
+
+    After a device-side assertion every CUDA call of the process fails, and TorchServe would
+    answer 507 for ever: it restarts only workers that have ended.
+    """
+    if device.type != "cuda":
+        return
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        logger.critical("the GPU no longer answers: ending this worker", exc_info=True)
+        logging.shutdown()
+        os._exit(1)

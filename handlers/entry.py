@@ -1,0 +1,54 @@
+"""The entry point of an archive: TorchServe loads this file, from the archive's folder.
+
+It checks every file against MAR-INF/SHA256SUMS before anything else of the archive is
+imported or read, makes sure that the archive's own `handlers` package is the one imported (a
+worker puts the host's PYTHONPATH first), and subclasses the task that `model-config.yaml`
+names. TorchServe wants exactly one class defined in it.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+FOLDER = Path(__file__).resolve().parent
+SUMS = FOLDER / "MAR-INF" / "SHA256SUMS"
+
+
+def check_files() -> None:
+    """Compare every file with its SHA-256; an archive packed by hand may have none."""
+    for line in SUMS.read_text("utf-8").splitlines() if SUMS.is_file() else ():
+        expected, _, name = line.partition("  ")
+        file = FOLDER / name
+        if not file.is_file():
+            raise RuntimeError(f"the archive is damaged: {name} is missing")
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            for chunk in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(chunk)
+        if digest.hexdigest() != expected:
+            raise RuntimeError(f"the archive is damaged: {name} has changed since it was built")
+
+
+def find_task() -> type:
+    """The handler class that `handler.task` in `model-config.yaml` names.
+
+    A module of `handlers` ("image_classification"), or "module:Class" anywhere in the archive.
+    """
+    manifest = json.loads((FOLDER / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
+    config_file = manifest["model"].get("configFile")
+    config = yaml.safe_load((FOLDER / config_file).read_text("utf-8")) if config_file else {}
+    name = str(((config or {}).get("handler") or {}).get("task") or "")
+    from handlers.tasks import find
+
+    return find(name)
+
+
+check_files()
+sys.path.insert(0, str(FOLDER))
+
+
+class Handler(find_task()):  # type: ignore[misc]  # known only when the archive is read
+    """The task of this archive."""

@@ -1,0 +1,96 @@
+"""One row of a batch, from the request to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from handlers import payload
+from handlers.batching import Sample
+from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
+from handlers.payload import Answer, Request
+
+
+@dataclass
+class Exchange:
+    """What is known of one row so far; filled step by step.
+
+    Attributes:
+        row: parameter names to values, as TorchServe hands them over.
+        media_types: parameter names to the media types they came with.
+        request: the row, read.
+        options: the request's options, validated.
+        samples: its decoded instances.
+        answers: one for each sample.
+        status: the HTTP status of the answer.
+        body: the answer, JSON; None until it is known.
+    """
+
+    row: Mapping[str, Any]
+    media_types: Mapping[str, str] = field(default_factory=dict)
+    request: Request | None = None
+    options: Any = None
+    samples: Sequence[Sample] = ()
+    answers: Sequence[Answer] = ()
+    status: int = HTTPStatus.OK
+    body: bytes | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it has yet to be answered."""
+        return self.body is None
+
+    @property
+    def jobs(self) -> list[tuple[Any, Any]]:
+        """Its instances, each with the options, while there is something to decode."""
+        instances = self.request.instances if self.open and self.request else ()
+        return [(instance, self.options) for instance in instances]
+
+    def read(self, option_names: Sequence[str], max_instances: int) -> Request:
+        """Read the row; see `payload.read`.
+
+        Raises:
+            BadRequest: it can't be read, or holds more than `max_instances`.
+        """
+        self.request = payload.read(self.row, self.media_types, option_names)
+        count = len(self.request.instances)
+        if count > max_instances:
+            raise BadRequest(
+                f"{count} instances in one request; at most {max_instances} are allowed", status=413
+            )
+        return self.request
+
+    def take(self, results: Sequence[Any]) -> Sequence[Any]:
+        """The results of its instances, or an empty list when one is an error: then it fails."""
+        for index, result in enumerate(results):
+            if isinstance(result, HandlerError):
+                self.fail(result, f"instance {index}: " if len(results) > 1 else "")
+                return []
+        return results
+
+    def finish(self, model_name: str, version: str, max_bytes: int) -> None:
+        """Write the answers.
+
+        Raises:
+            HandlerError: they can't be written, or are larger than `max_bytes`.
+        """
+        if self.request is None:
+            raise ModelError("the request was never read")
+        body = payload.write(
+            self.request, self.answers, model_name=model_name, model_version=version
+        )
+        if len(body) > max_bytes:
+            raise BadRequest(
+                f"the answer has {len(body)} bytes; at most {max_bytes} are allowed",
+                hint="ask for less, or send fewer instances",
+                status=413,
+            )
+        self.body = body
+
+    def fail(self, error: Exception, where: str = "") -> None:
+        """Answer with an error; one that nobody raised on purpose is a bug, and a bare 500."""
+        error = unexpected(error)
+        self.status = error.status
+        self.body = payload.dump({"error": where + error.message, "hint": error.hint})

@@ -1,0 +1,200 @@
+"""Image classification: an encoded image in, the most likely labels and their scores out."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from handlers import base, images, payload
+from handlers.batching import Sample, stack
+from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.runtimes import Tensors
+from handlers.schema import kind, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """How an image becomes the model's input, in this order."""
+
+    resize: int | tuple[int, int] | None = setting(
+        None, "The shorter side, or (height, width).", minimum=1
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = setting(
+        "bilinear", "How resizing samples the image."
+    )
+    crop: int | tuple[int, int] | None = setting(
+        None, "A central square's side, or (height, width).", minimum=1
+    )
+    greyscale: bool = setting(False, "One channel instead of three.")
+    mean: tuple[float, ...] = setting((0.0,), "Per channel, of pixels in [0, 1]; one for all.")
+    std: tuple[float, ...] = setting((1.0,), "Per channel, of pixels in [0, 1]; one for all.")
+    max_pixels: int = setting(50_000_000, "The largest image's width × height.", minimum=1)
+    labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a request may ask for."""
+
+    top_k: int = setting(5, "How many labels to answer; at most all there are.", minimum=1)
+
+
+@dataclass(frozen=True)
+class Classification(payload.Answer):
+    """The most likely labels, best first, and their probabilities in [0, 1]."""
+
+    labels: list[str]
+    scores: list[float]
+
+    def to_json(self) -> dict[str, float]:
+        """Label to probability, best first: the shape of TorchServe's own image_classifier."""
+        return dict(zip(self.labels, self.scores, strict=True))
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """An object of labels and probabilities."""
+        score = {"type": "number", "minimum": 0, "maximum": 1}
+        return {"type": "object", "additionalProperties": score}
+
+
+class ImageClassification(base.Handler[Config]):
+    """Classifies images; the model answers (N, classes) logits.
+
+    An instance is an encoded image: bytes, base64 text, or in v2 a BYTES tensor of base64, or a
+    UINT8 one of pixels (height, width[, 3]). A list of numbers, or a float v2 tensor, is the
+    model's own input, (C, H, W), normalised by the client.
+    """
+
+    Config = Config
+    Options = Options
+    Answer = Classification
+
+    def setup(self, folder: Path) -> None:
+        """Read the labels."""
+        channels = 1 if self.config.greyscale else 3
+        self.mean, self.std = (
+            _per_channel(values, channels, name)
+            for name, values in (("mean", self.config.mean), ("std", self.config.std))
+        )
+        self.labels = _read_labels(folder / self.config.labels) if self.config.labels else None
+
+    def decode(self, instance: Any, options: Any) -> Sample:
+        """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""
+        if isinstance(instance, list):
+            instance = payload.to_array(instance, "the image").astype(np.float32)
+        if isinstance(instance, np.ndarray):
+            return Sample({"image": self._from_array(instance)}, options)
+        data = payload.from_base64(instance) if isinstance(instance, str) else instance
+        if not isinstance(data, bytes):
+            raise BadRequest(
+                f"an image must be bytes, base64 text or a list of numbers, not {kind(data)}"
+            )
+        image = images.open_image(data, max_pixels=self.config.max_pixels)
+        return Sample({"image": self._to_pixels(image)}, options)
+
+    def collate(self, samples: Sequence[Sample]) -> Tensors:
+        """To (N, C, H, W) float32; pixels are normalised here, once for the batch."""
+        batch = stack(samples)["image"]
+        if batch.dtype == torch.uint8:
+            batch = images.normalise(batch, self.mean, self.std)
+        return {"image": batch}
+
+    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+        """Softmax, then the `top_k` of each."""
+        logits = next(iter(outputs.values()))
+        if logits.ndim != 2:
+            raise ModelError(f"a classifier answers (N, classes), this one {tuple(logits.shape)}")
+        classes = logits.shape[1]
+        names = self.labels or [str(index) for index in range(classes)]
+        if len(names) != classes:
+            raise ModelError(f"{len(names)} labels for {classes} classes")
+        scores, order = torch.softmax(logits.float(), dim=1).topk(
+            min(classes, max(sample.options.top_k for sample in samples))
+        )
+        return [
+            Classification([names[i] for i in best[:k]], values[:k])
+            for best, values, k in zip(
+                order.tolist(), scores.tolist(), (s.options.top_k for s in samples), strict=True
+            )
+        ]
+
+    def example(self) -> tuple[str, bytes]:
+        """A grey PNG of the model's size."""
+        height, width = self._size() or (224, 224)
+        buffer = io.BytesIO()
+        Image.new("L" if self.config.greyscale else "RGB", (width, height)).save(buffer, "PNG")
+        return "image/png", buffer.getvalue()
+
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be."""
+        channels, size = 1 if self.config.greyscale else 3, self._size()
+        shape = [channels, *(size or (None, None))]
+        return {
+            "image": f"an encoded image ({', '.join(images.FORMATS)}), as bytes or base64",
+            "max_pixels": self.config.max_pixels,
+            "tensor": {"datatype": "FP32", "shape": shape, "normalised": True},
+            "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
+        }
+
+    def _size(self) -> tuple[int, int] | None:
+        size = self.config.crop or self.config.resize
+        if isinstance(size, int):
+            return (size, size)
+        return size
+
+    def _to_pixels(self, image: Image.Image) -> torch.Tensor:
+        config = self.config
+        image = images.to_mode(image, greyscale=config.greyscale)
+        image = images.resize(image, config.resize, config.interpolation)
+        return images.to_tensor(images.center_crop(image, config.crop))
+
+    def _from_array(self, array: Any) -> torch.Tensor:
+        if array.dtype == np.uint8:
+            if (
+                array.ndim not in (2, 3)
+                or (array.ndim == 3 and array.shape[2] != 3)
+                or not array.size
+            ):
+                raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
+            return self._to_pixels(Image.fromarray(array))
+        channels, size = 1 if self.config.greyscale else 3, self._size()
+        fixed = size if self.config.crop or isinstance(self.config.resize, tuple) else None
+        if array.ndim != 3 or array.shape[0] != channels or (fixed and array.shape[1:] != fixed):
+            wanted = f"({channels}, {fixed[0]}, {fixed[1]})" if fixed else f"({channels}, H, W)"
+            raise BadRequest(
+                f"a tensor must be {wanted}, not {tuple(array.shape)}",
+                hint="or send an encoded image",
+                status=422,
+            )
+        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        if not torch.isfinite(tensor).all():
+            raise BadRequest("the tensor has NaN or infinity in it", status=422)
+        return tensor
+
+
+def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
+    if len(values) == 1:
+        return values * channels
+    if len(values) != channels:
+        raise LoadError(f"{name!r} must have 1 or {channels} numbers, not {len(values)}")
+    return values
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        labels = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise LoadError(f"the labels can't be read from {path.name}: {error}") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise LoadError(f"{path.name} must be a JSON list of strings")
+    if len(set(labels)) != len(labels):
+        raise LoadError(f"the labels in {path.name} must be unique")
+    return labels

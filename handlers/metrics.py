@@ -1,0 +1,67 @@
+"""A worker's own metrics: one set per batch, through TorchServe's metrics cache."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ts.metrics.metric_type_enum import MetricTypes
+
+STAGES = ("PreprocessTime", "InferenceTime", "PostprocessTime")
+COUNTS = ("Instances", "RefusedRequests", "FailedRequests")
+DIMENSIONS = ["ModelName", "Level"]
+
+
+class Batch:
+    """The timings and counts of one batch.
+
+    Attributes:
+        milliseconds: per stage, summed over the stage's parts.
+        counts: per name.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds = dict.fromkeys(STAGES, 0.0)
+        self.counts = dict.fromkeys(COUNTS, 0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes, whether or not it raises."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.milliseconds[name] += (time.perf_counter() - began) * 1000
+
+
+class Metrics:
+    """Where batches are reported: every line travels over stdout to the frontend.
+
+    Args:
+        cache: TorchServe's metrics cache.
+        model_name: becomes a dimension of each metric.
+    """
+
+    def __init__(self, cache: Any, model_name: str) -> None:
+        self.dimensions = [model_name, "Model"]
+        self.timers = {
+            name: cache.add_metric_to_cache(name, "ms", DIMENSIONS, MetricTypes.HISTOGRAM)
+            for name in STAGES
+        }
+        self.counters = {
+            name: cache.add_metric_to_cache(name, "count", DIMENSIONS, MetricTypes.COUNTER)
+            for name in COUNTS
+        }
+        # Metrics are log lines at INFO; the rest of TorchServe's logging is quietened.
+        logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
+
+    def report(self, batch: Batch) -> None:
+        """Report one batch."""
+        for name, milliseconds in batch.milliseconds.items():
+            self.timers[name].add_or_update(round(milliseconds, 3), self.dimensions)
+        for name, count in batch.counts.items():
+            if count:
+                self.counters[name].add_or_update(count, self.dimensions)

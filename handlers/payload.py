@@ -1,0 +1,335 @@
+"""A request row -> its instances; answers -> bytes, in the protocol that asked.
+
+Three protocols, told apart by the shape of the body, however they are mixed in one batch:
+
+- raw: the body (or the form's one file, or a field `data` or `body`) is the instance, or a JSON
+  object with `data` and optional `parameters`; the answer is the instance's answer, bare.
+- v1, KServe's: `{"instances": [...], "parameters": {...}}` -> `{"predictions": [...]}`.
+- v2, the Open Inference Protocol: `{"inputs": [{"name", "shape", "datatype", "data"}]}` ->
+  `{"model_name", "model_version", "id", "outputs": [...]}`.
+
+See: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol and
+https://github.com/kserve/open-inference-protocol.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_type_hints
+
+import numpy as np
+
+from handlers.errors import BadRequest, ModelError
+from handlers.schema import kind, type_schema
+
+Row = Mapping[str, Any]
+Protocol = Literal["raw", "v1", "v2"]
+
+JSON = "application/json"
+BODY_FIELDS = ("body", "data")
+DATATYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+COLUMN_TYPES = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a task says of one instance; a dataclass of plain fields.
+
+    Its fields are the outputs of a v2 answer. `to_json` is what raw and v1 send, and
+    `schema` describes that.
+    """
+
+    def to_json(self) -> Any:
+        """The answer as plain JSON data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """The JSON Schema of what `to_json` returns."""
+        fields = {name: type_schema(hint) for name, hint in get_type_hints(cls).items()}
+        return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One row, read but not yet decoded.
+
+    Attributes:
+        protocol: how the answer is to be written.
+        instances: what to decode, one value each: bytes, or plain JSON data, or a numpy array
+            (v2), or a mapping of input names to arrays (v2 with several inputs).
+        options: as the client gave them, not yet validated.
+        textual: the options are strings, as form fields are.
+        identity: a v2 request's `id`, to be given back.
+    """
+
+    protocol: Protocol
+    instances: Sequence[Any]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    textual: bool = False
+    identity: str | None = None
+
+
+def read(row: Row, content_types: Mapping[str, str], option_names: Sequence[str]) -> Request:
+    """Read one row of a batch as TorchServe hands it over.
+
+    Args:
+        row: parameter names to values: bytes, text, or JSON that TorchServe has parsed.
+        content_types: parameter names to the media types that came with them, if any.
+        option_names: form fields of these names are options, not the instance.
+
+    Raises:
+        BadRequest: there is no instance, or no telling which field it is, or the JSON is wrong.
+    """
+    name = _instance_field(row, option_names)
+    options = {field: _text(value) for field, value in row.items() if field != name}
+    value = _parsed(row[name], content_types.get(name, ""))
+    if isinstance(value, (bytes, str)):
+        if len(value) == 0:
+            raise BadRequest("the request is empty", hint="send an instance as the body")
+        return Request("raw", [value], options, textual=True)
+    if isinstance(value, dict) and "instances" in value:
+        return _read_v1(value)
+    if isinstance(value, dict) and isinstance(value.get("inputs"), list):
+        return _read_v2(value)
+    if isinstance(value, dict):
+        return _read_object(value)
+    return Request("raw", [value], options, textual=True)
+
+
+def _instance_field(row: Row, option_names: Sequence[str]) -> str:
+    for name in BODY_FIELDS:
+        if name in row:
+            return name
+    candidates = [name for name in row if name not in option_names]
+    if len(candidates) == 1:
+        return candidates[0]
+    hint = "send the instance as the body, or in a form field 'data'"
+    if candidates:
+        fields = ", ".join(ascii(name[:40]) for name in candidates[:8])
+        raise BadRequest(f"no telling which field is the instance: {fields}", hint=hint)
+    raise BadRequest("the request has no instance", hint=hint)
+
+
+def _text(value: Any) -> Any:
+    return (
+        bytes(value).decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
+    )
+
+
+def _parsed(value: Any, content_type: str) -> Any:
+    """The value with bytes as `bytes`, and JSON parsed that TorchServe left as bytes.
+
+    TorchServe parses only `application/json`; it leaves what it can't parse (too deep, a
+    number of too many digits, not UTF-8), and everything that came by gRPC, as bytes.
+    """
+    if not isinstance(value, (bytes, bytearray)):
+        return value
+    value = bytes(value)
+    media = content_type.partition(";")[0].strip().lower()
+    declared = media == JSON or media.endswith("+json")
+    if not declared and (media or value[:1] != b"{"):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        if not declared:
+            return value
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise BadRequest(f"the body is not valid JSON: {reason[:200]!a}") from None
+    return parsed if declared or isinstance(parsed, dict) else value
+
+
+def _read_object(body: dict[str, Any]) -> Request:
+    options = _parameters(body)
+    rest = {key: value for key, value in body.items() if key != "parameters"}
+    for name in BODY_FIELDS:
+        if list(rest) == [name]:
+            return Request("raw", [unwrap(rest[name])], options)
+    if not rest:
+        raise BadRequest("the request has no instance", hint='send it as "data", or "instances"')
+    return Request("raw", [unwrap(rest)], options)
+
+
+def _read_v1(body: dict[str, Any]) -> Request:
+    instances = body["instances"]
+    if not isinstance(instances, list):
+        raise BadRequest(f"'instances' must be a list, not {kind(instances)}")
+    if not instances:
+        raise BadRequest("'instances' is empty", hint="send at least one instance")
+    return Request("v1", [unwrap(instance) for instance in instances], _parameters(body))
+
+
+def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
+    parameters = body.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"'parameters' must be an object, not {kind(parameters)}")
+    return parameters
+
+
+def unwrap(instance: Any) -> Any:
+    """Bytes from `{"b64": "..."}`, KServe's way to put bytes into JSON; others as they are."""
+    if isinstance(instance, dict) and list(instance) == ["b64"]:
+        return from_base64(instance["b64"])
+    return instance
+
+
+def from_base64(text: Any) -> bytes:
+    """Bytes from base64 text, with or without a `data:` prefix and padding.
+
+    Raises:
+        BadRequest: not a string, empty, or not base64.
+    """
+    if not isinstance(text, str):
+        raise BadRequest(f"base64 must be a string, not {kind(text)}")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        data = base64.b64decode("".join(text.split()) + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest("the string is not base64", hint="encode the file's bytes") from None
+    if not data:
+        raise BadRequest("the base64 string is empty")
+    return data
+
+
+def _read_v2(body: dict[str, Any]) -> Request:
+    arrays = {}
+    for entry in body["inputs"]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise BadRequest("every input must be an object with name, shape, datatype, data")
+        arrays[entry["name"]] = _read_tensor(entry)
+    sizes = {len(array) for array in arrays.values()}
+    if len(sizes) != 1 or 0 in sizes:
+        raise BadRequest("'inputs' must share a first dimension, the batch, of at least 1")
+    identity = body.get("id")
+    if identity is not None and not isinstance(identity, str):
+        raise BadRequest(f"'id' must be a string, not {kind(identity)}")
+    if len(arrays) == 1:
+        instances: list[Any] = list(next(iter(arrays.values())))
+    else:
+        instances = [{name: array[i] for name, array in arrays.items()} for i in range(min(sizes))]
+    return Request("v2", instances, _parameters(body), identity=identity)
+
+
+def _read_tensor(entry: dict[str, Any]) -> Any:
+    name, shape, datatype = ascii(entry["name"][:40]), entry.get("shape"), entry.get("datatype")
+    if (
+        not isinstance(shape, list)
+        or not shape
+        or not all(type(n) is int and n >= 0 for n in shape)
+    ):
+        raise BadRequest(f"input {name}: 'shape' must be a list of integers, the batch first")
+    if not isinstance(datatype, str) or datatype not in (*DATATYPES, "BYTES"):
+        allowed = ", ".join([*DATATYPES, "BYTES"])
+        raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
+    if "data" not in entry:
+        raise BadRequest(
+            f"input {name} has no 'data'", hint="binary tensor data is not supported; send JSON"
+        )
+    if datatype == "BYTES":
+        strings = entry["data"]
+        if not isinstance(strings, list) or len(strings) != shape[0] or len(shape) != 1:
+            raise BadRequest(f"input {name}: BYTES must be a flat list of shape[0] strings")
+        return strings
+    array = to_array(entry["data"], f"input {name}")
+    if array.size != np.prod(shape, dtype=object):
+        raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
+    with np.errstate(all="ignore"):
+        cast = array.astype(DATATYPES[datatype])
+    if datatype.startswith(("INT", "UINT", "BOOL")) and not np.array_equal(cast, array):
+        raise BadRequest(f"input {name}: 'data' has numbers that {datatype} can't hold", status=422)
+    return cast.reshape(shape)
+
+
+def to_array(data: Any, where: str) -> Any:
+    """A numeric array from nested lists of numbers.
+
+    Raises:
+        BadRequest: ragged, too deep, or something in it is not a number.
+    """
+    if not isinstance(data, list):
+        raise BadRequest(f"{where} must be a list of numbers, not {kind(data)}")
+    try:
+        array = np.asarray(data)
+    except (ValueError, OverflowError, RecursionError):
+        raise BadRequest(f"{where} is ragged: its lists differ in length or depth") from None
+    if array.dtype.kind not in "iufb":
+        raise BadRequest(f"{where} has something in it that is not a number")
+    return array
+
+
+def write(
+    request: Request, answers: Sequence[Answer], *, model_name: str, model_version: str
+) -> bytes:
+    """Write a request's answers in its protocol, as ASCII JSON.
+
+    Raises:
+        ModelError: an answer has a number in it that is not finite, which JSON can't say.
+    """
+    body: Any
+    if request.protocol == "raw":
+        body = answers[0].to_json()
+    elif request.protocol == "v1":
+        body = {"predictions": [answer.to_json() for answer in answers]}
+    else:
+        body = {"model_name": model_name, "model_version": model_version}
+        if request.identity is not None:
+            body["id"] = request.identity
+        body["outputs"] = _columns(answers)
+    try:
+        return dump(body)
+    except ValueError:
+        raise ModelError("the model's answer is not finite", hint="check the input") from None
+
+
+def dump(body: Any) -> bytes:
+    """JSON in ASCII only: TorchServe's worker dies of a lone surrogate in a str.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in it.
+    """
+    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def _columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """One v2 output per field of the answers; what isn't rectangular goes as JSON in BYTES."""
+    columns = []
+    for field in dataclasses.fields(answers[0]):
+        values = [getattr(answer, field.name) for answer in answers]
+        shape, datatype = _rectangle(values)
+        if datatype is None:
+            shape, datatype = [len(values)], "BYTES"
+            values = [json.dumps(value) for value in values]
+        flat = values if len(shape) == 1 else [item for value in values for item in value]
+        columns.append({"name": field.name, "shape": shape, "datatype": datatype, "data": flat})
+    return columns
+
+
+def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:
+    if all(isinstance(value, (list, tuple)) for value in values):
+        lengths, kinds = {len(value) for value in values}, {type(x) for v in values for x in v}
+        shape = [len(values), min(lengths)]
+    else:
+        lengths, kinds, shape = {1}, {type(value) for value in values}, [len(values)]
+    uniform = len(lengths) == 1 and len(kinds) == 1
+    return shape, COLUMN_TYPES.get(kinds.pop()) if uniform else None

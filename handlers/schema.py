@@ -1,0 +1,210 @@
+"""Typed settings from plain data: one dataclass validates, fills defaults and describes.
+
+The same definition reads the `handler:` section of a `model-config.yaml`, the options of a
+request, and makes the JSON Schema that a describe request answers with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class SchemaError(ValueError):
+    """A value that its definition doesn't allow; the message names the key and what is."""
+
+
+def setting(
+    default: Any, doc: str, *, minimum: float | None = None, maximum: float | None = None
+) -> Any:
+    """Declare one setting of a dataclass.
+
+    Args:
+        default: what it is when nothing is said.
+        doc: one sentence for people; travels into the JSON Schema.
+        minimum: the smallest number allowed, inclusive.
+        maximum: the largest number allowed, inclusive.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds})
+
+
+def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
+    """Make a `cls` from plain data.
+
+    Args:
+        cls: a dataclass whose fields are made by `setting`.
+        values: a mapping from field names to plain values.
+        where: what the mapping is, for messages: "the handler section", "the options".
+        text: values are strings, as form fields are; read numbers and booleans from them.
+
+    Raises:
+        SchemaError: not a mapping, an unknown key, a wrong type, a number out of bounds.
+    """
+    if not isinstance(values, Mapping):
+        raise SchemaError(f"{where} must be a mapping, not {kind(values)}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    parsed: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise SchemaError(unknown(str(key), list(fields), where))
+        try:
+            parsed[key] = _convert(value, hints[key], text)
+            _check_bounds(parsed[key], fields[key])
+        except SchemaError as error:
+            raise SchemaError(f"{key!r} in {where} {error}") from None
+    return cls(**parsed)
+
+
+def unknown(key: str, known: list[str], where: str) -> str:
+    """Say that a key is unknown, which is the nearest, and which there are."""
+    close = difflib.get_close_matches(key, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    allowed = ", ".join(known) if known else "none"
+    return f"{key[:80]!a} is not allowed in {where}; {guess}allowed: {allowed}"
+
+
+def kind(value: object) -> str:
+    """Name the kind of a plain value in JSON's words, for messages."""
+    names = {dict: "an object", list: "a list", str: "a string", type(None): "null"}
+    names |= {bool: "a boolean", int: "an integer", float: "a number", bytes: "bytes"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def json_schema(cls: type) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a dataclass whose fields are made by `setting`."""
+    hints = get_type_hints(cls)
+    properties = {}
+    for field in dataclasses.fields(cls):
+        bounds = field.metadata.get("bounds", {})
+        default = {} if field.default is dataclasses.MISSING else {"default": field.default}
+        properties[field.name] = {
+            **type_schema(hints[field.name]),
+            **{name: bound for name, bound in bounds.items() if bound is not None},
+            **default,
+            "description": field.metadata.get("doc", ""),
+        }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _convert(value: Any, hint: Any, text: bool) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, arguments, text)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise SchemaError(f"must be one of {', '.join(map(repr, arguments))}, not {_show(value)}")
+    if origin is tuple:
+        return _convert_tuple(value, arguments, text)
+    if origin in (dict, Mapping) or hint is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise SchemaError(f"must be a mapping, not {kind(value)}")
+    if text and isinstance(value, str):
+        value = _from_text(value, hint)
+    if hint is float and type(value) is int:
+        value = _finite(value)
+    if type(value) is not hint:
+        raise SchemaError(f"must be {_name(hint)}, not {_show(value)}")
+    return _finite(value) if hint is float else value
+
+
+def _convert_union(value: Any, hints: tuple[Any, ...], text: bool) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    hints = tuple(hint for hint in hints if hint is not type(None))
+    for hint in hints:
+        try:
+            return _convert(value, hint, text)
+        except SchemaError as error:
+            if len(hints) == 1:
+                raise error
+    raise SchemaError(f"must be {' or '.join(map(_name, hints))}, not {_show(value)}")
+
+
+def _convert_tuple(value: Any, arguments: tuple[Any, ...], text: bool) -> tuple[Any, ...]:
+    if text and isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if not isinstance(value, (list, tuple)):
+        raise SchemaError(f"must be a list, not {kind(value)}")
+    if arguments[-1] is Ellipsis:
+        return tuple(_convert(item, arguments[0], text) for item in value)
+    if len(value) != len(arguments):
+        raise SchemaError(f"must be a list of {len(arguments)}, not of {len(value)}")
+    return tuple(_convert(item, hint, text) for item, hint in zip(value, arguments, strict=True))
+
+
+def _from_text(value: str, hint: Any) -> Any:
+    if hint is bool:
+        return WORDS.get(value.strip().lower(), value)
+    if hint in (int, float):
+        try:
+            return hint(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _finite(value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise SchemaError("must be a finite number")
+    return number
+
+
+def _check_bounds(value: Any, field: dataclasses.Field[Any]) -> None:
+    bounds = field.metadata.get("bounds", {})
+    low, high = bounds.get("minimum"), bounds.get("maximum")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            if low is not None and number < low:
+                raise SchemaError(f"must be at least {low}, not {number}")
+            if high is not None and number > high:
+                raise SchemaError(f"must be at most {high}, not {number}")
+
+
+def _name(hint: Any) -> str:
+    if get_origin(hint) is tuple:
+        arguments = get_args(hint)
+        count = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
+        return f"a list{count} ({getattr(arguments[0], '__name__', arguments[0])})"
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+    return names.get(hint, str(hint))
+
+
+def _show(value: object) -> str:
+    # Never the whole value: it may be megabytes, nested a thousand deep, or not encodable.
+    if isinstance(value, (bool, int, float)):
+        return ascii(value)[:40] if not isinstance(value, int) or abs(value) < 10**30 else "huge"
+    return f"{value[:40]!a}" if isinstance(value, str) else kind(value)
+
+
+def type_schema(hint: Any) -> dict[str, Any]:
+    """The JSON Schema of one type hint."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [type_schema(argument) for argument in arguments]}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (tuple, list):
+        sized = {} if Ellipsis in arguments or origin is list else {"minItems": len(arguments)}
+        return {"type": "array", "items": type_schema(arguments[0]), **sized}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": type_schema(arguments[1])}
+    if hint is type(None):
+        return {"type": "null"}
+    return {"type": JSON_TYPES[hint]} if hint in JSON_TYPES else {}

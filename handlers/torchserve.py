@@ -1,0 +1,36 @@
+"""TorchServe's `BaseHandler`, imported without its probes.
+
+`ts.torch_handler.base_handler` imports every optional engine it finds, just to know whether it
+is there: seconds of every worker's start, and hundreds of megabytes. See: the top of
+ts/torch_handler/base_handler.py in TorchServe 0.12.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PROBED = ("openvino", "onnxruntime", "torch_tensorrt", "torch_xla")
+
+
+@contextmanager
+def _unprobed() -> Iterator[None]:
+    # None in sys.modules makes `import` fail at once; what was imported before stays.
+    hidden = [name for name in PROBED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    logger = logging.getLogger("ts.torch_handler.base_handler")
+    logger.disabled = True  # it would warn of each engine that it didn't find
+    try:
+        yield
+    finally:
+        logger.disabled = False
+        for name in hidden:
+            del sys.modules[name]
+
+
+with _unprobed():
+    from ts.torch_handler.base_handler import BaseHandler
+
+__all__ = ["BaseHandler"]

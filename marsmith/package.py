@@ -1,0 +1,168 @@
+"""The archive: `torch-model-archiver`, then canonical bytes and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import handlers
+from marsmith.converters import Artifact
+from marsmith.errors import ArchiveError, BuildError
+from marsmith.recipe import Recipe, Serving
+
+MANIFEST = "MAR-INF/MANIFEST.json"
+SUMS = "MAR-INF/SHA256SUMS"
+FACTS = "MAR-INF/marsmith.json"
+CONFIG = "model-config.yaml"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
+ARCHIVER_TIMEOUT_S = 600
+
+
+def package(recipe: Recipe, artifact: Artifact, facts: dict[str, Any], work: Path) -> Path:
+    """Write a self-contained archive.
+
+    Args:
+        recipe: name, version, task settings and serving settings.
+        artifact: the converted model.
+        facts: what was verified; travels as MAR-INF/marsmith.json.
+        work: an empty folder, for the archive and what it is made of.
+
+    Returns:
+        `work/NAME.mar`: equal inputs give equal bytes.
+
+    Raises:
+        BuildError: two files of one name, or torch-model-archiver failed.
+    """
+    stage = work / "stage"
+    package_folder = Path(handlers.__file__).parent
+    shutil.copytree(
+        package_folder, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for file in (*artifact.files, *recipe.files):
+        if (stage / file.name).exists() or file.name in ("handler.py", CONFIG, artifact.model.name):
+            raise BuildError(f"two files of the archive would be named {file.name}")
+        shutil.copyfile(file, stage / file.name)
+    entry, config = work / "handler.py", work / CONFIG
+    shutil.copyfile(package_folder / "entry.py", entry)
+    config.write_text(model_config(recipe, artifact.options), "utf-8")
+    raw = _run_archiver(recipe, artifact.model, entry, config, stage, work)
+    archive = work / f"{recipe.name}.mar"
+    _canonicalise(raw, facts, archive)
+    return archive
+
+
+def model_config(recipe: Recipe, runtime_options: dict[str, Any]) -> str:
+    """The archive's `model-config.yaml`: TorchServe's settings, then the handler's own.
+
+    TorchServe ignores a setting of the wrong type without a word, and without timeouts here
+    its own 120 s override those of config.properties.
+    """
+    serving: Serving = recipe.serving
+    settings: dict[str, Any] = {
+        "minWorkers": serving.min_workers,
+        "maxWorkers": serving.max_workers,
+        "batchSize": serving.batch_size,
+        "maxBatchDelay": serving.max_batch_delay_ms,
+        "responseTimeout": serving.response_timeout_s,
+        "startupTimeout": serving.startup_timeout_s,
+        "jobQueueSize": serving.job_queue_size,
+    }
+    if serving.device:
+        settings["deviceType"] = serving.device
+    section = dict(recipe.handler_section)
+    if runtime_options:
+        section["runtime_options"] = runtime_options
+    return yaml.safe_dump({**settings, "handler": section}, sort_keys=False)
+
+
+def _run_archiver(
+    recipe: Recipe, model: Path, entry: Path, config: Path, stage: Path, work: Path
+) -> Path:
+    # It stages in $TMPDIR/<model name>, deleting what is there: it gets a TMPDIR of its own.
+    # A folder given as an extra file is flattened: its contents land at the archive's root.
+    (work / "tmp").mkdir()
+    (work / "raw").mkdir()
+    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    command += ["--model-name", recipe.name, "--version", recipe.version, "--runtime", "python"]
+    command += ["--handler", str(entry), "--serialized-file", str(model)]
+    command += ["--config-file", str(config), "--extra-files", str(stage)]
+    command += ["--export-path", str(work / "raw")]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "TMPDIR": str(work / "tmp")},
+        capture_output=True,
+        text=True,
+        timeout=ARCHIVER_TIMEOUT_S,
+        check=False,
+    )
+    archive = work / "raw" / f"{recipe.name}.mar"
+    if done.returncode or not archive.is_file():
+        raise BuildError(
+            f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-2000:]}"
+        )
+    return archive
+
+
+def _canonicalise(raw: Path, facts: dict[str, Any], out: Path) -> None:
+    with zipfile.ZipFile(raw) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
+    manifest = json.loads(entries[MANIFEST])
+    manifest.pop("createdOn", None)
+    entries[MANIFEST] = dump(manifest)
+    entries[FACTS] = dump(facts)
+    sums = {name: hashlib.sha256(entries[name]).hexdigest() for name in sorted(entries)}
+    entries[SUMS] = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+    # Stored, not deflated: compressors differ between machines, and weights hardly shrink.
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.external_attr = 0o644 << 16
+            info.create_system = 3
+            archive.writestr(info, entries[name])
+
+
+def dump(data: Any) -> bytes:
+    """Canonical JSON."""
+    return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What an archive says of itself, read without loading anything in it.
+
+    Returns:
+        "archive", "sha256", "bytes", "manifest", "config", "files" (name to size and hash),
+        "facts" (None for an archive that was packed by hand).
+
+    Raises:
+        ArchiveError: no such file, or not a model archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {i.filename: i.file_size for i in archive.infolist() if not i.is_dir()}
+            digests = {name: hashlib.sha256(archive.read(name)).hexdigest() for name in entries}
+            manifest = json.loads(archive.read(MANIFEST))
+            config_file = manifest["model"].get("configFile")
+            config = yaml.safe_load(archive.read(config_file)) if config_file else {}
+            facts = json.loads(archive.read(FACTS)) if FACTS in entries else None
+    except FileNotFoundError as error:
+        raise ArchiveError(f"there is no archive {path}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
+        raise ArchiveError(f"{path} is not a model archive: {error}") from error
+    return {
+        "archive": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "manifest": manifest,
+        "config": config,
+        "files": {n: {"bytes": entries[n], "sha256": digests[n]} for n in sorted(entries)},
+        "facts": facts,
+    }

