@@ -24,7 +24,7 @@ EPOCHS = 40
 class DigitsNet(nn.Module):
     """Three convolutions and one linear layer: (N, 1, 8, 8) in [0, 1] -> (N, 10) logits."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.features = nn.Sequential(
             *_block(1, width), *_block(width, 2 * width), nn.MaxPool2d(2), *_block(2 * width, width)
@@ -41,7 +41,7 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def model(width: int = 32) -> nn.Module:
+def model(width: int = 16) -> nn.Module:
     """The untrained model."""
     return DigitsNet(width)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 from collections.abc import Mapping
@@ -52,8 +53,7 @@ def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
     """
     if not isinstance(values, Mapping):
         raise SchemaError(f"{where} must be a mapping, not {kind(values)}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = get_type_hints(cls)
+    fields, hints = _definition(cls)  # type: ignore[arg-type]  # a class is hashable
     parsed: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
@@ -64,6 +64,11 @@ def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
         except SchemaError as error:
             raise SchemaError(f"{key!r} in {where} {error}") from None
     return cls(**parsed)
+
+
+@functools.cache
+def _definition(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+    return {field.name: field for field in dataclasses.fields(cls)}, get_type_hints(cls)
 
 
 def unknown(key: str, known: list[str], where: str) -> str:
@@ -172,9 +177,9 @@ def _check_bounds(value: Any, field: dataclasses.Field[Any]) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             if low is not None and number < low:
-                raise SchemaError(f"must be at least {low}, not {number}")
+                raise SchemaError(f"must be at least {low}, not {_show(number)}")
             if high is not None and number > high:
-                raise SchemaError(f"must be at most {high}, not {number}")
+                raise SchemaError(f"must be at most {high}, not {_show(number)}")
 
 
 def _name(hint: Any) -> str:
@@ -201,7 +206,8 @@ def type_schema(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in (tuple, list):
-        sized = {} if Ellipsis in arguments or origin is list else {"minItems": len(arguments)}
+        count = None if Ellipsis in arguments or origin is list else len(arguments)
+        sized = {"minItems": count, "maxItems": count} if count is not None else {}
         return {"type": "array", "items": type_schema(arguments[0]), **sized}
     if origin is dict:
         return {"type": "object", "additionalProperties": type_schema(arguments[1])}

@@ -1,0 +1,234 @@
+"""What serving costs: `digits` from `marsmith serve` against a constant under stock settings.
+
+Two servers in one run on one machine, loaded in turn, A B A B, by `wrk` at 32 connections:
+
+- stock: a handler that answers a constant, under TorchServe's default settings;
+- marsmith: the digits archive (PNG decoded, CNN run, JSON answered), as `marsmith serve` starts it.
+
+And the first request after READY against the steady median, over fresh servers.
+
+    python benchmarks/overhead.py [--seconds 10] [--rounds 3] [--boots 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from examples.digits import held_out
+from marsmith import server
+from marsmith.java import find_java
+from marsmith.ports import choose_ports
+
+CONNECTIONS = 32
+CONSTANT = """
+class Constant:
+    def initialize(self, context):
+        pass
+
+    def handle(self, data, context):
+        return [{"answer": 1}] * len(data)
+"""
+
+
+@contextmanager
+def stock_server() -> Iterator[int]:
+    """A constant handler under TorchServe's default settings; gives the inference port."""
+    ports = choose_ports(0)
+    with tempfile.TemporaryDirectory(prefix="stock-") as folder:
+        root = Path(folder)
+        (root / "constant.py").write_text(CONSTANT)
+        (root / "store").mkdir()
+        environment = {
+            **os.environ,
+            "JAVA_HOME": str(find_java()),
+            "TEMP": folder,
+            "TMPDIR": folder,
+        }
+        archiver = [sys.executable, "-m", "model_archiver.model_packaging", "--version", "1.0"]
+        archiver += ["--model-name", "constant", "--handler", str(root / "constant.py")]
+        subprocess.run(
+            [*archiver, "--export-path", str(root / "store")], check=True, env=environment
+        )
+        (root / "config.properties").write_text(
+            f"inference_address=http://127.0.0.1:{ports.inference}\n"
+            f"management_address=http://127.0.0.1:{ports.management}\n"
+            f"metrics_address=http://127.0.0.1:{ports.metrics}\n"
+            f"grpc_inference_port={ports.grpc_inference}\n"
+            f"grpc_management_port={ports.grpc_management}\n"
+        )
+        start = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
+        start += [
+            "--disable-token-auth",
+            "--model-store",
+            "store",
+            "--ts-config",
+            "config.properties",
+        ]
+        with (root / "console.log").open("w") as log:
+            process = subprocess.Popen(
+                [*start, "--models", "constant=constant.mar"],
+                cwd=root, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+            try:
+                wait_for_answer(ports.inference, "/predictions/constant", {})
+                yield ports.inference
+            finally:
+                tree = [process, *psutil.Process(process.pid).children(recursive=True)]
+                for each in tree:
+                    each.kill()
+                process.wait()
+
+
+def wait_for_answer(port: int, path: str, headers: dict[str, str]) -> None:
+    """Ask until there is an answer, for at most a minute."""
+    for _ in range(120):
+        try:
+            if timed_request(port, path, b"x", headers)[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.5)
+    raise SystemExit("the stock server gave no answer within a minute")
+
+
+def timed_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
+    """The status of one request over a connection of its own, and its seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    began = time.perf_counter()
+    connection.request("POST", path, body, headers)
+    response = connection.getresponse()
+    response.read()
+    seconds = time.perf_counter() - began
+    connection.close()
+    return response.status, seconds
+
+
+def load(
+    port: int, path: str, body: bytes, headers: dict[str, str], seconds: int
+) -> dict[str, float]:
+    """Requests per second and latencies in ms under `wrk` at 32 connections."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "body").write_bytes(body)
+        script = Path(folder) / "post.lua"
+        lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
+        script.write_text(
+            'wrk.method = "POST"\n'
+            f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\n'
+            + "\n".join(lines)
+        )
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{seconds}s",
+            "--latency",
+            "--timeout",
+            "30s",
+        ]
+        command += ["-s", str(script), f"http://127.0.0.1:{port}{path}"]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in printed:
+        raise SystemExit(f"some requests were refused:\n{printed}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    assert rate is not None, printed
+    return {
+        "requests_per_s": float(rate[1]),
+        "p50_ms": percentile(printed, 50),
+        "p99_ms": percentile(printed, 99),
+    }
+
+
+def percentile(printed: str, which: int) -> float:
+    """A latency percentile from what `wrk --latency` prints, in ms."""
+    found = re.search(rf"{which}%\s+([\d.]+)(us|ms|s)", printed)
+    assert found is not None, printed
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+
+
+def first_request(archive: Path, boots: int) -> list[dict[str, float]]:
+    """The first request after READY and the steady median, for fresh servers."""
+    image, _ = held_out()[0]
+    measured = []
+    for _ in range(boots):
+        info = server.serve([archive], port=0)
+        try:
+            headers = authorization(info)
+            latencies = [
+                timed_request(info.port, "/predictions/digits", image, headers)[1] * 1000
+                for _ in range(200)
+            ]
+        finally:
+            server.stop(info)
+        steady = statistics.median(latencies[100:])
+        measured.append(
+            {"first_ms": latencies[0], "p50_ms": steady, "ratio": latencies[0] / steady}
+        )
+    return measured
+
+
+def authorization(info: server.ServerInfo) -> dict[str, str]:
+    """The header that a server's inference API wants."""
+    key = json.loads(info.key_file.read_text())["inference"]["key"]
+    return {"Authorization": f"Bearer {key}"}
+
+
+def main() -> None:
+    """Measure, and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--archive", type=Path, default=Path("model_store/digits.mar"))
+    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--boots", type=int, default=3)
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: apt-get install wrk, or brew install wrk")
+    image, _ = held_out()[0]
+    info = server.serve([options.archive], port=0)
+    results: dict[str, list[dict[str, float]]] = {"stock": [], "marsmith": []}
+    try:
+        with stock_server() as port:
+            for _ in range(options.rounds):
+                results["stock"].append(
+                    load(port, "/predictions/constant", image, {}, options.seconds)
+                )
+                results["marsmith"].append(
+                    load(
+                        info.port,
+                        "/predictions/digits",
+                        image,
+                        authorization(info),
+                        options.seconds,
+                    )
+                )
+    finally:
+        server.stop(info)
+    ratios = [
+        ours["requests_per_s"] / stock["requests_per_s"]
+        for ours, stock in zip(results["marsmith"], results["stock"], strict=True)
+    ]
+    report = {
+        **results,
+        "ratio_median": round(statistics.median(ratios), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+        "first_request": first_request(options.archive, options.boots),
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

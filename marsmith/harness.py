@@ -1,0 +1,357 @@
+"""An archive run through TorchServe's own worker, in a fresh interpreter and without Java.
+
+The worker, its model loader, its service and its codec are TorchServe's; the frontend's part,
+to unpack, start, load, ask and stop, is played here. What loads and answers here does so in a
+server.
+
+See: `ZipUtils.java`, `EnvironmentUtils.java`, `WorkerLifeCycle.java` and `WorkerThread.java` in
+TorchServe's frontend.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from marsmith.errors import ArchiveError, ServerError
+from marsmith.wire import Batch, Request, Response, encode_load, encode_predict, read_response
+
+_EXCERPT_LINES = 15
+_FIND = "import importlib.util as u; print(u.find_spec('ts').submodule_search_locations[0])"
+_BACKEND = {
+    "TS_DECODE_INPUT_REQUEST": "true",
+    "TS_IPEX_ENABLE": "false",
+    "TS_IPEX_GPU_ENABLE": "false",
+}
+_DIED = "Backend worker process died."
+# What a worker says about a load that failed already, and its search for a built-in handler.
+_ECHO = re.compile(r"RuntimeError: 5\d\d - |\w+: No module named 'ts\.torch_handler\.")
+_METRIC = re.compile(
+    r"\[METRICS\]\s*(?P<name>[\w\s]+)\.(?P<unit>[\w\s]+):(?P<value>-?\d*\.?\d+(?:e-?\d+)?)"
+    r"\|#(?P<dimensions>[^|]*)(?:\|#type:[^|,]+)?\|#hostname:[^,]+,[^,]+(?:,.*)?"
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One value that a worker reported through its standard output."""
+
+    name: str
+    value: float
+    unit: str
+    dimensions: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, line: str) -> Metric | None:
+        """The metric in a line of a log, or None where the frontend finds none."""
+        if (match := _METRIC.fullmatch(line)) is None:
+            return None
+        pairs = (pair.split(":") for pair in match["dimensions"].split(","))
+        dimensions = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+        return cls(match["name"], float(match["value"]), match["unit"], dimensions)
+
+
+class Harness:
+    """A context in which an archive is loaded and answers.
+
+    Args:
+        archive: a `.mar`, or a folder with the contents of one; neither is written to.
+        batch_size: requests per batch at most; None for what `model-config.yaml` says, else 1.
+        gpu_id: the device that the worker is told to use; None for the CPU.
+        python: the interpreter to run the worker with; its own TorchServe is used.
+        env: variables added to this process's; a PYTHONPATH here is the host's.
+        timeout_s: how long each start, load and answer may take.
+
+    Raises:
+        ArchiveError: on entering: it is not an archive, or it does not load. The message begins
+            with the exception that the worker died of; all its words stay in `log`.
+        ServerError: on entering: `python` has no TorchServe.
+    """
+
+    def __init__(
+        self,
+        archive: str | os.PathLike[str],
+        *,
+        batch_size: int | None = None,
+        gpu_id: int | None = None,
+        python: str | os.PathLike[str] = sys.executable,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 120.0,
+    ) -> None:
+        self.archive, self.gpu_id, self.python = Path(archive), gpu_id, os.fspath(python)
+        self.batch_size = batch_size or 0
+        self.timeout_s = timeout_s
+        self._env = env or {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._last_log: list[str] = []
+        self._mark = 0
+
+    def __enter__(self) -> Harness:
+        with ExitStack() as stack:
+            # A socket's path has at most 104 bytes on some systems.
+            place = None if len(tempfile.gettempdir()) <= 70 else "/tmp"  # noqa: S108
+            folder = tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True)
+            root = Path(stack.enter_context(folder)).resolve()
+            _unpack(self.archive, root / "model")
+            model = _read_manifest(self.archive, root / "model")
+            self.batch_size = self.batch_size or _configured_batch_size(root / "model", model)
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._sock = stack.enter_context(connection)
+            # Into a file a worker writes whether anybody reads or not.
+            self._output = stack.enter_context((root / "worker.log").open("w+b"))
+            stack.callback(self._stop)
+            self._start(root, model["handler"])
+            self._load(root / "model", model)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stack:
+            self._stop(grace_s=5.0 if kind is None else 0.0)
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._running().pid
+
+    @property
+    def log(self) -> list[str]:
+        """The lines of the worker's output so far, those of its last answer among them."""
+        return self._log_from(0) if self._process else self._last_log
+
+    def metrics(self) -> list[Metric]:
+        """The metrics in the log so far, in order."""
+        return [metric for line in self.log if (metric := Metric.parse(line))]
+
+    def predict(self, requests: Sequence[Request]) -> list[Response]:
+        """Sends one batch and gives one response per request; a stream's parts are joined.
+
+        Raises:
+            ValueError: there are no requests, more than `batch_size`, or two with one id.
+            ArchiveError: the worker died, gave no answer in time, or gave one that TorchServe
+                can't read. The harness has ended then.
+        """
+        if not 1 <= len(requests) <= self.batch_size:
+            raise ValueError(f"{len(requests)} requests; a batch has 1 to {self.batch_size}.")
+        if len({request.request_id for request in requests}) < len(requests):
+            raise ValueError("Two requests of a batch have the same request_id.")
+        frames = self._exchange(encode_predict(requests), "The worker did not answer")
+        try:
+            parts = zip(*(frame.answers(requests) for frame in frames), strict=True)
+        except ArchiveError:
+            self._stop(grace_s=0.0)
+            raise
+        return [replace(part[0], body=b"".join(each.body for each in part)) for part in parts]
+
+    def describe(self) -> dict[str, Any]:
+        """What the handler says about its model when asked to describe it.
+
+        Raises:
+            ArchiveError: it said something else than a JSON object, or see `predict`.
+        """
+        (response,) = self.predict([Request.describe()])
+        with suppress(ValueError):
+            answer = response.json()
+            if response.status == 200 and isinstance(answer, dict):
+                return answer
+        raise ArchiveError(
+            f"The handler answered describe with status {response.status} and "
+            f"{response.body[:200]!r}; TorchServe wants a JSON object."
+        )
+
+    def _start(self, root: Path, handler: str) -> None:
+        home = _torchserve_home(self.python, {**os.environ, **self._env}, root)
+        path = str(root / ".ts.sock.9000")
+        command = [self.python, str(home / "ts/model_service_worker.py"), "--sock-type", "unix"]
+        command += ["--sock-name", path, "--metrics-config", str(home / "ts/configs/metrics.yaml")]
+        self._mark, self._last_log = 0, []
+        self._process = subprocess.Popen(
+            command,
+            cwd=root / "model",
+            env=_worker_environment(self._env, home, root / "model", handler),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return self._sock.connect(path)
+            time.sleep(0.02)
+        raise self._failure("The worker did not start")
+
+    def _load(self, model_dir: Path, model: Mapping[str, str]) -> None:
+        names = model["modelName"], str(model_dir), model["handler"]
+        envelope = model.get("envelope") or ""
+        command = encode_load(*names, self.batch_size, self.gpu_id, envelope)
+        what = f"{self.archive.name} does not load"
+        (reply,) = self._exchange(command, what)
+        if reply.code != 200:
+            raise self._failure(what)
+
+    def _exchange(self, command: bytes, trouble: str) -> list[Batch]:
+        self._running()
+        self._mark = os.fstat(self._output.fileno()).st_size
+        try:
+            self._sock.settimeout(self.timeout_s)
+            self._sock.sendall(command)
+            frames = [self._receive()]
+            while frames[-1].more_follows:
+                frames.append(self._receive())
+        except TimeoutError:
+            self._stop(grace_s=0.0)
+            late = f"{trouble} within {self.timeout_s:g} s."
+            raise ArchiveError("\n".join((late, *self.log[-_EXCERPT_LINES:]))) from None
+        except (EOFError, ConnectionError):
+            raise self._failure(trouble) from None
+        except ArchiveError:
+            self._stop(grace_s=0.0)
+            raise
+        return frames
+
+    def _receive(self) -> Batch:
+        deadline = time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline:
+            # A child that the worker forked may hold the connection open after its death.
+            dead = self._running().poll() is not None
+            with suppress(TimeoutError):
+                return read_response(self._sock, timeout_s=0.5)
+            if dead:
+                raise EOFError
+        raise TimeoutError
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ArchiveError("The worker is not running; it has ended, or was not started.")
+        return self._process
+
+    def _failure(self, trouble: str) -> ArchiveError:
+        status = self._stop()
+        cause, excerpt = _diagnose(self._log_from(self._mark))
+        ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        return ArchiveError(
+            "\n".join((f"{trouble}: {cause or f'it ended with {ended}'}", *excerpt))
+        )
+
+    def _stop(self, grace_s: float = 5.0) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        try:
+            self._sock.close()  # A worker ends when its frontend hangs up.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._last_log = self._log_from(0)
+        return process.returncode
+
+    def _log_from(self, offset: int) -> list[str]:
+        size = os.fstat(self._output.fileno()).st_size
+        text = os.pread(self._output.fileno(), size - offset, offset).decode(errors="replace")
+        return text.removesuffix("\n").split("\n") if text else []
+
+
+def _unpack(archive: Path, into: Path) -> None:
+    try:
+        if archive.is_dir():
+            shutil.copytree(archive, into)
+            return
+        with zipfile.ZipFile(archive) as mar:
+            for name in mar.namelist():
+                if not (into / name).resolve().is_relative_to(into):
+                    raise ArchiveError(f"{archive.name} has an entry outside its folder: {name}")
+            mar.extractall(into)
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArchiveError(f"{archive} can't be unpacked as a model archive: {error}") from error
+
+
+def _read_manifest(archive: Path, model_dir: Path) -> dict[str, str]:
+    """The manifest's model, if it is one that the frontend would start a Python worker for."""
+    try:
+        manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
+        model = manifest["model"]
+        if manifest.get("runtime", "python") not in ("python", "python3"):
+            raise TypeError("its runtime is not Python")
+        for key in ("modelName", "modelVersion", "handler"):
+            if not isinstance(model[key], str):
+                raise TypeError(f"{key} is not a string")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(
+            f"{archive.name} has no usable MAR-INF/MANIFEST.json: {error!r}.",
+            hint="Its model must have a modelName, a modelVersion and a handler.",
+        ) from error
+    return dict(model)
+
+
+def _configured_batch_size(model_dir: Path, model: Mapping[str, str]) -> int:
+    """What the frontend reads in the model's configuration; a broken one it ignores."""
+    try:
+        size = yaml.safe_load((model_dir / model["configFile"]).read_text("utf-8"))["batchSize"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return 1
+    return max(1, size) if isinstance(size, int) else 1
+
+
+def _torchserve_home(python: str, env: Mapping[str, str], cwd: Path) -> Path:
+    """The folder that the interpreter's own `ts` lies in."""
+    try:
+        found = subprocess.run(
+            [python, "-c", _FIND], cwd=cwd, env=env, capture_output=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ServerError(
+            f"No TorchServe was found for {python}: {error}.",
+            hint=f"{python} -m pip install torchserve pyyaml",
+        ) from error
+    return Path(os.fsdecode(found.stdout.splitlines()[-1])).parent
+
+
+def _worker_environment(
+    extra: Mapping[str, str], home: Path, model_dir: Path, handler: str
+) -> dict[str, str]:
+    """The frontend's variables and module path: the handler's folder, the host's, the model's."""
+    env = {**os.environ, **_BACKEND, **extra}
+    file, colon, _ = handler.partition(":")
+    path = [file.rpartition("/")[0] or file] if colon else []
+    path += [env["PYTHONPATH"]] if "PYTHONPATH" in env else []
+    installed = "site-packages" in str(home) or "dist-packages" in str(home)
+    path += [str(model_dir), "" if installed else str(home)]
+    return {**env, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def _diagnose(log: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The exception that ended a worker, empty if there was none, and the lines that lead to it."""
+    found, inside = -1, False
+    for number, line in enumerate(log):
+        if line.startswith("Traceback (most recent call last):"):
+            inside = True
+        elif inside and line and not line[0].isspace():
+            inside = False
+            found = number if not _ECHO.match(line) else found
+    if found < 0:
+        return "", log[-_EXCERPT_LINES:]
+    end = found + 1
+    while end < min(len(log), found + 6) and log[end] and log[end] != _DIED:
+        end += 1
+    return log[found], log[max(0, end - _EXCERPT_LINES) : end]
