@@ -1,0 +1,90 @@
+"""Which archives to serve, and the names of the models in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from marsmith.errors import ArchiveError
+
+# What torch-model-archiver allows; TorchServe itself would split at "," and "=".
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str, Path]:
+    """Find the archives to serve.
+
+    Args:
+        archives: paths to `.mar` files, or names of archives in the model store; none for all of
+            the model store.
+        model_store: the folder that names are looked up in.
+
+    Returns:
+        The archives by the names of their models.
+
+    Raises:
+        ArchiveError: one is missing or is not an archive, or two hold models of one name.
+    """
+    stored = sorted(model_store.glob("*.mar"))
+    if not archives and not stored:
+        raise ArchiveError(
+            f"There is no archive (*.mar) in {model_store}.",
+            hint="`marsmith build` writes one; or name the path of an archive.",
+        )
+    found: dict[str, Path] = {}
+    for archive in archives or stored:
+        path = _path_of(archive, model_store, stored)
+        name = read_model_name(path)
+        if name in found:
+            raise ArchiveError(
+                f"{found[name]} and {path} both hold a model named {name!r}; a server takes one.",
+                hint="Serve them on different ports, or build one under another name.",
+            )
+        found[name] = path
+    return found
+
+
+def _path_of(archive: Path | str, model_store: Path, stored: Sequence[Path]) -> Path:
+    # A bare name means the store, never a file that happens to lie in the working folder.
+    named = Path(archive)
+    paths = [named, model_store / named] if named.suffix == ".mar" else []
+    for path in [*paths, model_store / f"{archive}.mar"]:
+        if path.is_file():
+            return path
+    names = ", ".join(path.stem for path in stored) or "none"
+    raise ArchiveError(
+        f"There is no archive {str(archive)!r}. Those in {model_store}: {names}.",
+        hint="Name the path of a .mar file, or the name of one in the model store.",
+    )
+
+
+def read_model_name(archive: Path) -> str:
+    """Read the name of an archive's model from its manifest.
+
+    Raises:
+        ArchiveError: it is not an archive, or TorchServe couldn't serve a model of that name.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))
+        name = manifest["model"]["modelName"]
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(
+            f"{archive} is not a model archive: a ZIP file whose MAR-INF/MANIFEST.json names a"
+            f" model ({type(error).__name__}: {error})."
+        ) from error
+    if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or ".." in name:
+        raise ArchiveError(
+            f"{archive} names its model {name!r}; TorchServe takes letters, digits, '_', '-' and"
+            " single '.', beginning with a letter or digit."
+        )
+    if name.startswith("token"):
+        raise ArchiveError(
+            f"{archive} names its model {name!r}; TorchServe takes a management request for a"
+            " model whose name begins with 'token' for one of its token API, and refuses it.",
+            hint="Build it under another name.",
+        )
+    return name

@@ -1,0 +1,84 @@
+"""The five ports of a server."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack, suppress
+
+from pydantic import BaseModel, ConfigDict
+
+from marsmith.errors import ServerError
+
+DEFAULT_PORT = 8080
+# TorchServe's own gRPC ports, for whoever relies on them.
+DEFAULT_GRPC_PORTS = (7070, 7071)
+# Below lie ports that need root; TorchServe refuses the very last.
+LOWEST_PORT = 1024
+HIGHEST_PORT = 65534
+
+
+class Ports(BaseModel):
+    """Where a server listens, on loopback."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inference: int
+    management: int
+    metrics: int
+    grpc_inference: int
+    grpc_management: int
+
+    def taken(self) -> list[int]:
+        """Return those that some process listens on already."""
+        return [port for port in self.numbers() if not _is_free(port)]
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return all five."""
+        return (
+            self.inference,
+            self.management,
+            self.metrics,
+            self.grpc_inference,
+            self.grpc_management,
+        )
+
+
+def choose_ports(port: int) -> Ports:
+    """Derive the five ports from the inference port.
+
+    Args:
+        port: P for P to P+4; the default 8080 keeps TorchServe's gRPC ports 7070 and 7071;
+            0 for five free ones.
+
+    Raises:
+        ServerError: the number is out of range.
+    """
+    if port == 0:
+        numbers = _free_ports(5)
+    elif LOWEST_PORT <= port <= HIGHEST_PORT - 4:
+        grpc = DEFAULT_GRPC_PORTS if port == DEFAULT_PORT else (port + 3, port + 4)
+        numbers = [port, port + 1, port + 2, *grpc]
+    else:
+        raise ServerError(
+            f"Port {port} is out of range: {LOWEST_PORT} to {HIGHEST_PORT - 4} (it takes the four"
+            " after it as well), or 0 for any that are free."
+        )
+    return Ports(**dict(zip(Ports.model_fields, numbers, strict=True)))
+
+
+def _free_ports(count: int) -> list[int]:
+    """Let the system choose; all are held until the last is chosen, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        # As TorchServe does: connections that are still being torn down don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False

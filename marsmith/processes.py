@@ -1,0 +1,78 @@
+"""Finding and ending what belongs to one server: its Java process and its workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from marsmith.errors import ServerError
+
+# psutil derives a start time from the boot time, which the clock's corrections move a little.
+SAME_START_S = 2.0
+KILL_ROUNDS = 5
+
+
+def find(pid: int, create_time: float) -> psutil.Process | None:
+    """Return the process of a pid, if it still is the one that started at that time."""
+    try:
+        process = psutil.Process(pid)
+        started = process.create_time()
+        zombie = process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None
+    return None if zombie or abs(started - create_time) > SAME_START_S else process
+
+
+def family(temp_dir: Path) -> list[psutil.Process]:
+    """Return every process of the server with this temporary folder.
+
+    Java and its workers carry the folder on their command lines, and so does what they fork.
+    That finds them when Java is gone already, which asking for its children would not.
+    """
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if process.info["status"] == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+            continue
+        if any(str(temp_dir) in word for word in process.info["cmdline"] or ()):
+            found[process.pid] = process
+            try:
+                found.update({child.pid: child for child in process.children(recursive=True)})
+            except psutil.Error:
+                continue
+    return list(found.values())
+
+
+def end(pid: int | None, temp_dir: Path, grace_s: float) -> None:
+    """End a server: ask its Java process to stop, then kill what remains.
+
+    Args:
+        pid: of the Java process; None when it isn't known, or known to be gone.
+        temp_dir: the server's temporary folder.
+        grace_s: how long it may take over stopping.
+
+    Raises:
+        ServerError: something survived being killed.
+    """
+    members = family(temp_dir)
+    for java in (process for process in members if process.pid == pid):
+        _signal(java, psutil.Process.terminate)
+        psutil.wait_procs(members, timeout=grace_s)
+    for _ in range(KILL_ROUNDS):
+        members = family(temp_dir)
+        if not members:
+            return
+        for process in members:
+            _signal(process, psutil.Process.kill)
+        psutil.wait_procs(members, timeout=2.0)
+    pids = ", ".join(str(process.pid) for process in members)
+    raise ServerError(f"These processes can't be ended: {pids}.")
+
+
+def _signal(process: psutil.Process, send: Callable[[psutil.Process], None]) -> None:
+    try:
+        send(process)
+    except psutil.NoSuchProcess:
+        return

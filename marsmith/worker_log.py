@@ -1,0 +1,204 @@
+"""Reading TorchServe's logs for a model that does not load, and telling why in a few lines.
+
+TorchServe itself tells nobody: it restarts a worker that failed, again and again for five
+minutes, and lets requests wait meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from marsmith.errors import ServerError
+
+TRACEBACK_LINES = 15
+SETTLE_S = 0.3
+SETTLE_AT_MOST_S = 2.0
+
+# The layout of log4j2.xml: time [level] thread logger - message
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<message>.*)")
+# A worker, as its threads are named: W-<port>-<model>_<version>, with the stream that one reads.
+WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
+
+# What ts/model_service_worker.py prints when a load fails, and last of all when it dies.
+LOAD_FAILED = re.compile(r"Failed to load model \S+, exception|Load model \S+ (cpu|cuda) OOM")
+WORKER_DIED = "Backend worker process died."
+CRASHED = "the worker crashed or was killed; there was no Python error"
+# What it prints at every start, and what helps nobody who looks for a cause.
+ROUTINE = re.compile(
+    r"s_name_part0=|Listening on|Successfully loaded .*metrics\.yaml|\[PID\]|Torch worker started"
+    r"|Python runtime|Connection accepted|model_name: "
+)
+# The frames that every traceback of a worker begins with, and the folder that a model's own files
+# are extracted to.
+OWN_FRAME = re.compile(
+    r'  File "(.*/ts/(model_service_worker|model_loader)|.*/importlib/__init__|<frozen importlib)'
+)
+MODEL_FOLDER = re.compile(r'(?<=")/.*/models/[0-9a-f]{32}/')
+
+# What Java says in ts.log about an archive or a worker that it can't start. The first is all that
+# it says of a worker that crashes, or is killed, while it loads.
+JAVA_FAILURES = (
+    "Load model failed: ",
+    "Failed to load model: ",
+    "Failed to parse model config file",
+    "Backend worker error",
+    "Backend worker thread exception.",
+)
+
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?::\s.*)?")
+LOADER_FALLBACK = "No module named 'ts.torch_handler."
+
+
+class Tail:
+    """The lines that a log file gains."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = file.stat().st_size if file.exists() else 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Return the complete lines that were added since the last call."""
+        if not self._file.exists():
+            return []
+        with self._file.open("rb") as log:
+            if log.seek(0, 2) < self._offset:  # rolled over
+                self._offset = 0
+            log.seek(self._offset)
+            added = log.read()
+        self._offset += len(added)
+        *complete, self._rest = (self._rest + added).split(b"\n")
+        return [line.decode("utf-8", "replace").rstrip("\r") for line in complete]
+
+
+class LoadWatch:
+    """Watches the logs of a server, from now on, for the first load that fails.
+
+    Args:
+        logs: the folder of the logs.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._model, self._ts = Tail(logs / "model.log"), Tail(logs / "ts.log")
+        self._printed: dict[str, list[str]] = defaultdict(list)
+        self._java: list[str] = []
+
+    def check(self) -> None:
+        """Read on.
+
+        Raises:
+            ServerError: a model did not load; the message has the worker's own traceback.
+        """
+        self._read()
+        if not self._worker_failure()[1] and not self._java_failure()[1]:
+            return
+        # The traceback follows the line that tells of it, as log lines of their own.
+        deadline = time.monotonic() + SETTLE_AT_MOST_S
+        time.sleep(SETTLE_S)
+        while self._read() and time.monotonic() < deadline:
+            time.sleep(SETTLE_S)
+        message, source = self._explanation()
+        raise ServerError(message, hint=f"All of it is in {self._logs / source}.")
+
+    def _read(self) -> bool:
+        """Take in the new lines, by worker; return whether there were any."""
+        worker, model_lines = "", self._model.lines()
+        for line in model_lines:
+            match = LINE.match(line)
+            thread = WORKER.fullmatch(match["thread"]) if match else None
+            worker = thread["worker"] if thread else worker
+            message = match["message"] if match else line
+            self._printed[worker].append(message)
+        java_lines = self._ts.lines()
+        self._java += java_lines
+        return bool(model_lines or java_lines)
+
+    def _worker_failure(self) -> tuple[str, list[str]]:
+        """Return the first worker that told of a failure, and what it printed from there on."""
+        for worker, lines in self._printed.items():
+            for index, line in enumerate(lines):
+                if LOAD_FAILED.match(line) or line == WORKER_DIED:
+                    return worker, lines[index:]
+        return "", []
+
+    def _java_failure(self) -> tuple[str, list[str]]:
+        """Return the worker that Java tells of, if any, and what it said, from a failure on."""
+        for index, line in enumerate(self._java):
+            match = LINE.match(line)
+            if match and match["message"].startswith(JAVA_FAILURES):
+                thread = WORKER.fullmatch(match["thread"])
+                said = [match["message"], *self._java[index + 1 :]]
+                return thread["worker"] if thread else "", said
+        return "", []
+
+    def _explanation(self) -> tuple[str, str]:
+        """Return the message for the first failure, and the log that it comes from."""
+        worker, lines = self._worker_failure()
+        if lines:
+            return _message(worker, lines), "model.log"
+        worker, said = self._java_failure()
+        if worker:
+            printed = [line for line in self._printed[worker] if not ROUTINE.match(line)]
+            return _message(worker, [CRASHED, *printed]), "model.log"
+        # The line after a failure is the Java exception behind it.
+        cause = said[1].partition(": ")[2] if len(said) > 1 and not LINE.match(said[1]) else ""
+        return f"TorchServe: {said[0]}" + (f": {cause}" if cause else ""), "ts.log"
+
+
+def shorten_traceback(lines: Sequence[str]) -> tuple[str, list[str]]:
+    """Find what a worker's traceback comes down to.
+
+    Args:
+        lines: what the worker printed, from the line that tells of the failure on.
+
+    Returns:
+        The line of the most specific exception, and the last lines of the traceback.
+    """
+    body = list(lines[1:])
+    # A failed load is told twice, the second time as the worker's own death: keep the first.
+    if WORKER_DIED in body:
+        body = body[: body.index(WORKER_DIED)]
+    exceptions = list(_exceptions(body))
+    # TorchServe looks for the handler among its own when an import fails, and fails at that too:
+    # the import that failed first is what matters.
+    while len(exceptions) > 1 and LOADER_FALLBACK in body[exceptions[-1]]:
+        body = body[: exceptions[-2] + 1]
+        exceptions.pop()
+    headline = body[exceptions[-1]] if exceptions else lines[0]
+    return headline, _without_own_frames(body)[-TRACEBACK_LINES:]
+
+
+def _without_own_frames(lines: Sequence[str]) -> list[str]:
+    """Leave out TorchServe's own frames, the marks under lines and the path of the model folder."""
+    kept, own = [], False
+    for line in lines:
+        if line.startswith('  File "'):
+            own = bool(OWN_FRAME.match(line))
+        elif not line.startswith("    "):
+            own = False
+        if not own and line.strip(" ^~"):
+            kept.append(MODEL_FOLDER.sub("", line))
+    return kept
+
+
+def _exceptions(lines: Sequence[str]) -> Iterable[int]:
+    """Yield where a traceback names its exception: the first unindented line after its frames."""
+    inside = False
+    for index, line in enumerate(lines):
+        if line.startswith("Traceback (most recent call last):"):
+            inside = True
+        elif inside and EXCEPTION.fullmatch(line):
+            inside = False
+            yield index
+
+
+def _message(worker: str, lines: Sequence[str]) -> str:
+    named = WORKER.fullmatch(worker)
+    headline, trace = shorten_traceback(lines)
+    first = f"Model {(named['model'] if named else worker)!r} did not load: {headline}"
+    return "\n".join([first, *(f"  {line}" for line in trace)])

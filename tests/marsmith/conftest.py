@@ -1,0 +1,133 @@
+"""Fixtures for tests that run TorchServe: tiny archives, a private state folder, one server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from marsmith import server
+from marsmith.processes import family
+from marsmith.run_folder import ServerInfo, make_temp_dir
+
+HANDLER = '''
+import json
+import os
+
+
+class Tiny:
+    """Answers with its own pid and what it was sent; fails at load the way it is told to."""
+
+    def initialize(self, context):
+        fail = context.model_yaml_config.get("fail")
+        if fail == "runtime":
+            raise RuntimeError("weights.bin is not there")
+        if fail == "import":
+            import no_such_engine
+        if fail == "exit":
+            os._exit(9)
+
+    def handle(self, data, context):
+        if context.get_request_header(0, "describe"):
+            example = {"content_type": "application/json", "body_base64": "e30="}
+            return [json.dumps({"example": example}).encode()]
+        return [self.answer(row, context, index) for index, row in enumerate(data)]
+
+    def answer(self, row, context, index):
+        body = row.get("body")
+        if body == {"refuse": True}:
+            context.set_response_status(code=422, phrase="Unprocessable", idx=index)
+            return json.dumps({"error": "no such thing", "hint": "send another"}).encode()
+        if isinstance(body, (bytes, bytearray)):
+            context.set_response_content_type(index, "application/octet-stream")
+            return bytes(body)
+        fields = {key: self.text(value) for key, value in row.items() if key != "body"}
+        return json.dumps({"pid": os.getpid(), "body": body, "fields": fields}).encode()
+
+    def text(self, value):
+        return value.decode() if isinstance(value, (bytes, bytearray)) else value
+'''
+
+ARCHIVER = "from model_archiver.model_packaging import generate_model_archive as g; g()"
+
+MakeArchive = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
+    """Make archives without a model: `make(name)`; `fail=` tells it how to fail at load."""
+
+    def make(name: str, fail: str | None = None, folder: Path | None = None) -> Path:
+        work = tmp_path_factory.mktemp(name)
+        (work / "tiny_handler.py").write_text(HANDLER)
+        config = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "maxBatchDelay": 1}
+        config |= {"responseTimeout": 60, "startupTimeout": 60}
+        lines = [f"{key}: {value}" for key, value in config.items()]
+        lines += [f"fail: {fail}"] if fail else []
+        (work / "model-config.yaml").write_text("\n".join(lines))
+        arguments = f"--model-name {name} --version 1.0 --handler tiny_handler.py --export-path ."
+        command = [sys.executable, "-c", ARCHIVER, *arguments.split()]
+        command += ["--config-file", "model-config.yaml"]
+        environment = {**os.environ, "TMPDIR": str(work)}
+        subprocess.run(command, cwd=work, env=environment, check=True)
+        if folder is None:
+            return work / f"{name}.mar"
+        return (work / f"{name}.mar").rename(folder / f"{name}.mar")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def server_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the servers of the tests apart from those of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        state = tmp_path_factory.mktemp("state")
+        patch.setenv("MARSMITH_STATE", str(state))
+        yield state
+
+
+@pytest.fixture(scope="session")
+def tiny_server(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[ServerInfo]:
+    """Run one server with the model `tiny`; tests leave it as they found it."""
+    info = server.serve([make_tiny_archive("tiny")], port=0, timeout_s=60)
+    try:
+        yield info
+    finally:
+        server.stop(info)
+
+
+@pytest.fixture
+def own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A state folder that no other test's server lives in, with a path that not all can read."""
+    monkeypatch.setenv("MARSMITH_STATE", str(tmp_path / "own stäte"))
+    return tmp_path / "own stäte"
+
+
+@pytest.fixture
+def temp_dirs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Note the temporary folders that servers get."""
+    made: list[Path] = []
+
+    def noted() -> Path:
+        made.append(make_temp_dir())
+        return made[-1]
+
+    monkeypatch.setattr("marsmith.run_folder.make_temp_dir", noted)
+    return made
+
+
+@pytest.fixture
+def assert_nothing_is_left(temp_dirs: list[Path]) -> Callable[[], None]:
+    """Fail if a process or a file of the servers of this test is still there."""
+
+    def check() -> None:
+        assert temp_dirs
+        for folder in temp_dirs:
+            assert family(folder) == []
+            assert not folder.exists()
+
+    return check

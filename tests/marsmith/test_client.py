@@ -1,0 +1,106 @@
+"""The client, against a real server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marsmith import server
+from marsmith.client import Client
+from marsmith.errors import RequestError, ServerError
+from marsmith.run_folder import ServerInfo
+
+
+@pytest.fixture
+def api(tiny_server: ServerInfo) -> Iterator[Client]:
+    with server.client(tiny_server) as client:
+        yield client
+
+
+def test_predict_sends_and_decodes_json(api: Client) -> None:
+    assert api.predict("tiny", {"é": [1, None]})["body"] == {"é": [1, None]}
+
+
+def test_options_travel_beside_any_body(api: Client) -> None:
+    options = {"top_k": 3, "label": "a b&é"}
+    of_list = api.predict("tiny", [1, 2], options=options)
+    assert of_list["body"] == {"data": [1, 2], "parameters": options}
+    body = {"instances": [1], "parameters": {"threshold": 0.5}}
+    of_object = api.predict("tiny", body, options=options)
+    assert of_object["body"] == {"instances": [1], "parameters": {"threshold": 0.5, **options}}
+    of_json = api.predict("tiny", b"[1]", content_type="application/json", options=options)
+    assert of_json["body"] == {"data": [1], "parameters": options}
+    of_bytes = api.predict("tiny", b"abc", content_type="image/png", options=options)
+    assert of_bytes["fields"] == {"data": "abc", "top_k": "3", "label": "a b&é"}
+
+
+def test_predict_sends_and_returns_bytes(api: Client) -> None:
+    body = bytes(range(256))
+    assert api.predict("tiny", body, content_type="application/octet-stream") == body
+
+
+def test_a_fresh_connection_answers_too(api: Client) -> None:
+    assert api.predict("tiny", [1], fresh_connection=True)["body"] == [1]
+
+
+def test_the_handlers_own_error_comes_through(api: Client) -> None:
+    with pytest.raises(RequestError) as caught:
+        api.predict("tiny", {"refuse": True})
+    error = caught.value
+    assert (error.status, error.message, error.hint) == (422, "no such thing", "send another")
+
+
+def test_torchserves_own_error_comes_through(api: Client) -> None:
+    with pytest.raises(RequestError, match="Model not found: nothing") as caught:
+        api.predict("nothing", {})
+    assert caught.value.status == 404
+
+
+def test_models_and_their_descriptions(api: Client) -> None:
+    assert api.models() == ["tiny"]
+    assert api.model("tiny")["modelVersion"] == "1.0"
+    assert api.describe("tiny")["customizedMetadata"]["example"]["body_base64"] == "e30="
+
+
+def test_a_wrong_token_is_explained(tiny_server: ServerInfo, tmp_path: Path) -> None:
+    keys = json.loads(tiny_server.key_file.read_text())
+    keys["inference"]["key"] = "old"
+    stale = tmp_path / "key_file.json"
+    stale.write_text(json.dumps(keys))
+    addresses = tiny_server.inference_address, tiny_server.management_address
+    with Client(*addresses, stale) as client, pytest.raises(RequestError) as caught:
+        client.predict("tiny", {})
+    assert caught.value.status == 400
+    assert "key_file.json" in caught.value.hint
+
+
+def test_no_server_is_an_error_with_the_address() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with Client(address, address) as client, pytest.raises(ServerError, match=address):
+            client.models()
+
+
+def test_a_silent_server_is_an_error_after_the_timeout() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            Client(address, address, timeout_s=0.2) as client,
+            pytest.raises(ServerError, match=r"within 0\.2 s"),
+        ):
+            client.predict("tiny", {})
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"inference": 1}'])
+def test_a_bad_key_file_is_an_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "key_file.json"
+    file.write_text(content)
+    with pytest.raises(ServerError, match="not a key file"):
+        Client("http://127.0.0.1:1", "http://127.0.0.1:1", file)
