@@ -28,7 +28,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "."},
     packages=find_packages(include=["handlers*", "marsmith*"]),
-    package_data={"marsmith": ["*.xml", "py.typed"], "handlers": ["py.typed"]},
+    package_data={"marsmith": ["py.typed"], "marsmith.server": ["*.xml"], "handlers": ["py.typed"]},
     data_files=[("share/marsmith", ["config.properties"])],
     entry_points={"console_scripts": ["marsmith=marsmith.cli:main"]},
     install_requires=[

@@ -31,8 +31,8 @@ import psutil
 
 from examples.digits import held_out
 from marsmith import server
-from marsmith.java import find_java
-from marsmith.ports import choose_ports
+from marsmith.server.java import find_java
+from marsmith.server.ports import choose_ports
 
 CONNECTIONS = 32
 CONSTANT = """
@@ -144,10 +144,8 @@ def load(
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in printed:
         raise SystemExit(f"some requests were refused:\n{printed}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
-    assert rate is not None, printed
     return {
-        "requests_per_s": float(rate[1]),
+        "requests_per_s": float(found(r"Requests/sec:\s+([\d.]+)", printed)[1]),
         "p50_ms": percentile(printed, 50),
         "p99_ms": percentile(printed, 99),
     }
@@ -155,9 +153,16 @@ def load(
 
 def percentile(printed: str, which: int) -> float:
     """A latency percentile from what `wrk --latency` prints, in ms."""
-    found = re.search(rf"{which}%\s+([\d.]+)(us|ms|s)", printed)
-    assert found is not None, printed
-    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+    value, unit = found(rf"{which}%\s+([\d.]+)(us|ms|s)", printed).groups()
+    return float(value) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+
+
+def found(pattern: str, printed: str) -> re.Match[str]:
+    """A pattern's match in what `wrk` printed."""
+    match = re.search(pattern, printed)
+    if match is None:
+        raise SystemExit(f"wrk printed something else:\n{printed}")
+    return match
 
 
 def first_request(archive: Path, boots: int) -> list[dict[str, float]]:

@@ -153,7 +153,9 @@ class ImageClassification(base.Handler[Config]):
     def _to_pixels(self, image: Image.Image) -> torch.Tensor:
         config = self.config
         image = images.to_mode(image, greyscale=config.greyscale)
-        image = images.resize(image, config.resize, config.interpolation)
+        image = images.resize(
+            image, config.resize, config.interpolation, max_pixels=config.max_pixels
+        )
         return images.to_tensor(images.center_crop(image, config.crop))
 
     def _from_array(self, array: Any) -> torch.Tensor:

@@ -13,6 +13,8 @@ from handlers.errors import BadRequest
 
 # Only raster formats whose decoders are pure library code; PIL would also start Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# PIL's modes of 8 bits or fewer. Others have no agreed white, or no way to RGB ("LAB").
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -60,19 +62,41 @@ def _too_large(max_pixels: int) -> BadRequest:
 
 
 def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
-    """As 8-bit "RGB", or "L" for greyscale; 16-bit greyscale is scaled, not clipped."""
+    """As 8-bit "RGB", or "L" for greyscale; 16-bit greyscale is scaled, not clipped.
+
+    Transparency is dropped: what is beneath it shows.
+
+    Raises:
+        BadRequest: 415 for 32-bit pixels, and other rare ones.
+    """
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode not in MODES:
+        wide = "32-bit" if image.mode in ("I", "F") else image.mode
+        raise BadRequest(
+            f"images with {wide} pixels are not supported", hint="send 8 or 16 bits", status=415
+        )
+    image.info.pop("transparency", None)  # PIL would warn of it
     return image.convert("L" if greyscale else "RGB")
 
 
-def resize(image: Image.Image, size: Size, interpolation: str) -> Image.Image:
-    """To (height, width), or so that the shorter side is `size`; as it is when None."""
+def resize(image: Image.Image, size: Size, interpolation: str, *, max_pixels: int) -> Image.Image:
+    """To (height, width), or so that the shorter side is `size`; as it is when None.
+
+    Raises:
+        BadRequest: 413 when keeping its aspect would take more than `max_pixels`.
+    """
     if size is None:
         return image
     if isinstance(size, int):
-        scale = size / min(image.size)
-        width, height = max(size, int(image.width * scale)), max(size, int(image.height * scale))
+        shorter = min(image.size)
+        width, height = size * image.width // shorter, size * image.height // shorter
+        if width * height > max(max_pixels, size * size):
+            raise BadRequest(
+                f"an image of {image.width} by {image.height} pixels is too long and thin",
+                hint="crop it",
+                status=413,
+            )
     else:
         height, width = size
     if image.size == (width, height):

@@ -18,6 +18,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_type_hints
 
@@ -45,6 +46,8 @@ DATATYPES: dict[str, Any] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
+MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
+MAX_SIZE = 2**31 - 1  # of one dimension
 COLUMN_TYPES = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
 
 
@@ -115,6 +118,10 @@ def read(row: Row, content_types: Mapping[str, str], option_names: Sequence[str]
 
 
 def _instance_field(row: Row, option_names: Sequence[str]) -> str:
+    if any(name.lstrip()[:1] in ("{", "[") for name in row):  # what `curl -d` makes of JSON
+        raise BadRequest(
+            "the body is JSON, sent as a form", hint="set the header Content-Type: application/json"
+        )
     for name in BODY_FIELDS:
         if name in row:
             return name
@@ -203,8 +210,9 @@ def from_base64(text: Any) -> bytes:
         raise BadRequest(f"base64 must be a string, not {kind(text)}")
     if text.startswith("data:"):
         text = text.partition(",")[2]
+    text = "".join(text.split())
     try:
-        data = base64.b64decode("".join(text.split()) + "=" * (-len(text) % 4), validate=True)
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise BadRequest("the string is not base64", hint="encode the file's bytes") from None
     if not data:
@@ -213,21 +221,26 @@ def from_base64(text: Any) -> bytes:
 
 
 def _read_v2(body: dict[str, Any]) -> Request:
-    arrays = {}
+    if not body["inputs"]:
+        raise BadRequest("'inputs' is empty", hint="send at least one tensor")
+    arrays: dict[str, Any] = {}
     for entry in body["inputs"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise BadRequest("every input must be an object with name, shape, datatype, data")
+        if entry["name"] in arrays:
+            raise BadRequest(f"two inputs are named {entry['name'][:40]!a}")
         arrays[entry["name"]] = _read_tensor(entry)
     sizes = {len(array) for array in arrays.values()}
-    if len(sizes) != 1 or 0 in sizes:
-        raise BadRequest("'inputs' must share a first dimension, the batch, of at least 1")
+    if len(sizes) != 1:
+        raise BadRequest("'inputs' must share a first dimension, the batch")
     identity = body.get("id")
     if identity is not None and not isinstance(identity, str):
         raise BadRequest(f"'id' must be a string, not {kind(identity)}")
     if len(arrays) == 1:
         instances: list[Any] = list(next(iter(arrays.values())))
     else:
-        instances = [{name: array[i] for name, array in arrays.items()} for i in range(min(sizes))]
+        rows = zip(*arrays.values(), strict=True)
+        instances = [dict(zip(arrays, row, strict=True)) for row in rows]
     return Request("v2", instances, _parameters(body), identity=identity)
 
 
@@ -235,10 +248,13 @@ def _read_tensor(entry: dict[str, Any]) -> Any:
     name, shape, datatype = ascii(entry["name"][:40]), entry.get("shape"), entry.get("datatype")
     if (
         not isinstance(shape, list)
-        or not shape
-        or not all(type(n) is int and n >= 0 for n in shape)
+        or not 1 <= len(shape) <= MAX_DIMENSIONS
+        or not all(type(size) is int and 1 <= size <= MAX_SIZE for size in shape)
     ):
-        raise BadRequest(f"input {name}: 'shape' must be a list of integers, the batch first")
+        raise BadRequest(
+            f"input {name}: 'shape' must be a list of positive integers, the batch first, "
+            f"at most {MAX_DIMENSIONS} of them"
+        )
     if not isinstance(datatype, str) or datatype not in (*DATATYPES, "BYTES"):
         allowed = ", ".join([*DATATYPES, "BYTES"])
         raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
@@ -248,11 +264,15 @@ def _read_tensor(entry: dict[str, Any]) -> Any:
         )
     if datatype == "BYTES":
         strings = entry["data"]
-        if not isinstance(strings, list) or len(strings) != shape[0] or len(shape) != 1:
+        if (
+            not isinstance(strings, list)
+            or [len(strings)] != shape
+            or not all(isinstance(string, str) for string in strings)
+        ):
             raise BadRequest(f"input {name}: BYTES must be a flat list of shape[0] strings")
         return strings
     array = to_array(entry["data"], f"input {name}")
-    if array.size != np.prod(shape, dtype=object):
+    if array.size != math.prod(shape):
         raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
     with np.errstate(all="ignore"):
         cast = array.astype(DATATYPES[datatype])
@@ -269,12 +289,21 @@ def to_array(data: Any, where: str) -> Any:
     """
     if not isinstance(data, list):
         raise BadRequest(f"{where} must be a list of numbers, not {kind(data)}")
+    # First, because numpy would make room for a string's length in every number's place.
+    lists = [data]
+    while lists:
+        items = lists.pop()
+        kinds = set(map(type, items))
+        if not kinds <= {list, int, float, bool}:
+            raise BadRequest(f"{where} has something in it that is not a number")
+        if list in kinds:
+            lists += (item for item in items if type(item) is list)
     try:
         array = np.asarray(data)
-    except (ValueError, OverflowError, RecursionError):
+    except ValueError:
         raise BadRequest(f"{where} is ragged: its lists differ in length or depth") from None
     if array.dtype.kind not in "iufb":
-        raise BadRequest(f"{where} has something in it that is not a number")
+        raise BadRequest(f"{where} has an integer in it that needs more than 64 bits")
     return array
 
 
@@ -286,18 +315,14 @@ def write(
     Raises:
         ModelError: an answer has a number in it that is not finite, which JSON can't say.
     """
-    body: Any
-    if request.protocol == "raw":
-        body = answers[0].to_json()
-    elif request.protocol == "v1":
-        body = {"predictions": [answer.to_json() for answer in answers]}
-    else:
-        body = {"model_name": model_name, "model_version": model_version}
-        if request.identity is not None:
-            body["id"] = request.identity
-        body["outputs"] = _columns(answers)
     try:
-        return dump(body)
+        if request.protocol == "raw":
+            return dump(answers[0].to_json())
+        if request.protocol == "v1":
+            return dump({"predictions": [answer.to_json() for answer in answers]})
+        model = {"model_name": model_name, "model_version": model_version}
+        identity = {} if request.identity is None else {"id": request.identity}
+        return dump({**model, **identity, "outputs": _columns(answers)})
     except ValueError:
         raise ModelError("the model's answer is not finite", hint="check the input") from None
 
@@ -319,7 +344,7 @@ def _columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
         shape, datatype = _rectangle(values)
         if datatype is None:
             shape, datatype = [len(values)], "BYTES"
-            values = [json.dumps(value) for value in values]
+            values = [json.dumps(value, allow_nan=False) for value in values]
         flat = values if len(shape) == 1 else [item for value in values for item in value]
         columns.append({"name": field.name, "shape": shape, "datatype": datatype, "data": flat})
     return columns

@@ -139,14 +139,20 @@ def serve(
         info = server.serve(
             archives or [], model_store=model_store, port=port, timeout_s=timeout_s, on_progress=say
         )
-    if as_json:
-        out.print_json(data=server.status(info))
-    else:
-        show_status(server.status(info))
-        show_curl(server.status(info))
+
+    def announce() -> None:
+        found = server.status(info)
+        if as_json:
+            out.print_json(data=found)
+            return
+        show_status(found)
+        show_curl(found)
         out.print(f"stop: marsmith stop --port {info.port}")
+
     if foreground:
-        server.wait(info)
+        server.wait(info, announce)
+    else:
+        announce()
 
 
 @app.command()
@@ -178,7 +184,10 @@ def predict(
             answer = client.predict(
                 model, read_input(path), content_type=media_type(path), options=options
             )
-            sys.stdout.write(json.dumps(answer) + "\n")
+            if isinstance(answer, bytes):
+                sys.stdout.buffer.write(answer)
+            else:
+                sys.stdout.write(json.dumps(answer) + "\n")
 
 
 @app.command()

@@ -31,18 +31,15 @@ from typing import Any
 import yaml
 
 from marsmith.errors import ArchiveError, ServerError
+from marsmith.tracebacks import TRACEBACK_LINES, shorten_traceback, tells_of_failure
 from marsmith.wire import Batch, Request, Response, encode_load, encode_predict, read_response
 
-_EXCERPT_LINES = 15
 _FIND = "import importlib.util as u; print(u.find_spec('ts').submodule_search_locations[0])"
 _BACKEND = {
     "TS_DECODE_INPUT_REQUEST": "true",
     "TS_IPEX_ENABLE": "false",
     "TS_IPEX_GPU_ENABLE": "false",
 }
-_DIED = "Backend worker process died."
-# What a worker says about a load that failed already, and its search for a built-in handler.
-_ECHO = re.compile(r"RuntimeError: 5\d\d - |\w+: No module named 'ts\.torch_handler\.")
 _METRIC = re.compile(
     r"\[METRICS\]\s*(?P<name>[\w\s]+)\.(?P<unit>[\w\s]+):(?P<value>-?\d*\.?\d+(?:e-?\d+)?)"
     r"\|#(?P<dimensions>[^|]*)(?:\|#type:[^|,]+)?\|#hostname:[^,]+,[^,]+(?:,.*)?"
@@ -219,7 +216,7 @@ class Harness:
         except TimeoutError:
             self._stop(grace_s=0.0)
             late = f"{trouble} within {self.timeout_s:g} s."
-            raise ArchiveError("\n".join((late, *self.log[-_EXCERPT_LINES:]))) from None
+            raise ArchiveError("\n".join((late, *self.log[-TRACEBACK_LINES:]))) from None
         except (EOFError, ConnectionError):
             raise self._failure(trouble) from None
         except ArchiveError:
@@ -342,16 +339,7 @@ def _worker_environment(
 
 def _diagnose(log: Sequence[str]) -> tuple[str, Sequence[str]]:
     """The exception that ended a worker, empty if there was none, and the lines that lead to it."""
-    found, inside = -1, False
-    for number, line in enumerate(log):
-        if line.startswith("Traceback (most recent call last):"):
-            inside = True
-        elif inside and line and not line[0].isspace():
-            inside = False
-            found = number if not _ECHO.match(line) else found
-    if found < 0:
-        return "", log[-_EXCERPT_LINES:]
-    end = found + 1
-    while end < min(len(log), found + 6) and log[end] and log[end] != _DIED:
-        end += 1
-    return log[found], log[max(0, end - _EXCERPT_LINES) : end]
+    told = next((index for index, line in enumerate(log) if tells_of_failure(line)), None)
+    if told is None:
+        return "", log[-TRACEBACK_LINES:]
+    return shorten_traceback(log[told:])

@@ -90,8 +90,8 @@ class Serving(Section):
 class Recipe(Section):
     """One model, from its source to its archive."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """The model's name and the archive's file name."""
+    name: str = Field(pattern=r"^(?!token)[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """The model's and the archive's; TorchServe takes requests for "token..." for its own."""
     version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
     task: str
     """A module of `handlers`, or "module:Class" of one's own."""

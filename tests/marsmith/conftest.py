@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from marsmith import server
-from marsmith.processes import family
-from marsmith.run_folder import ServerInfo, make_temp_dir
+from marsmith.server.processes import family
+from marsmith.server.run_folder import ServerInfo, make_temp_dir
 
 HANDLER = '''
 import json
@@ -116,7 +116,7 @@ def temp_dirs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(make_temp_dir())
         return made[-1]
 
-    monkeypatch.setattr("marsmith.run_folder.make_temp_dir", noted)
+    monkeypatch.setattr("marsmith.server.run_folder.make_temp_dir", noted)
     return made
 
 

@@ -12,7 +12,7 @@ import pytest
 from marsmith import server
 from marsmith.client import Client
 from marsmith.errors import RequestError, ServerError
-from marsmith.run_folder import ServerInfo
+from marsmith.server.run_folder import ServerInfo
 
 
 @pytest.fixture

@@ -444,6 +444,7 @@ def test_the_diagnosis_is_the_last_exception_that_says_something() -> None:
         log(
             """
             loading
+            Failed to load model tiny, exception several things:
             Traceback (most recent call last):
               File "handler.py", line 3, in initialize
             ValueError: several things:

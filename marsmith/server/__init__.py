@@ -12,16 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from marsmith import processes, readiness, run_folder
-from marsmith.archives import find_archives
 from marsmith.client import Client
 from marsmith.errors import MarsmithError, ServerError
-from marsmith.java import find_java
-from marsmith.launch import launch
-from marsmith.ports import DEFAULT_PORT, Ports, choose_ports
-from marsmith.readiness import Progress
-from marsmith.run_folder import ServerInfo
-from marsmith.worker_log import LoadWatch
+from marsmith.server import processes, readiness, run_folder
+from marsmith.server.archives import find_archives
+from marsmith.server.java import find_java
+from marsmith.server.launch import launch
+from marsmith.server.ports import DEFAULT_PORT, Ports, choose_ports
+from marsmith.server.readiness import Progress
+from marsmith.server.run_folder import ServerInfo
+from marsmith.server.worker_log import LoadWatch
 
 GRACE_S = 15.0
 WARM_UP_TIMEOUT_S = 10.0

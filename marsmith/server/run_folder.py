@@ -26,7 +26,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from marsmith.errors import ServerError
-from marsmith.ports import Ports
+from marsmith.server.ports import Ports
 
 TEMP_PREFIX = "marsmith-"
 LONGEST_TEMP = 80
@@ -177,7 +177,7 @@ def hardened_config() -> Path:
         ServerError: it is not where it was installed.
     """
     folders = [
-        Path(__file__).parent.parent,
+        Path(__file__).parents[2],
         Path(sysconfig.get_path("data"), "share", "marsmith"),
         Path(site.getuserbase(), "share", "marsmith"),
     ]

@@ -19,9 +19,9 @@ import pytest
 
 from marsmith import server
 from marsmith.errors import ServerError
-from marsmith.ports import choose_ports
-from marsmith.processes import family
-from marsmith.run_folder import ServerInfo, read_infos, write_info
+from marsmith.server.ports import choose_ports
+from marsmith.server.processes import family
+from marsmith.server.run_folder import ServerInfo, read_infos, write_info
 
 MakeArchive = Callable[..., Path]
 
@@ -164,7 +164,7 @@ def run_in_foreground(archive: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", START, str(archive)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(server.__file__).parent.parent,
+        cwd=Path(server.__file__).parents[2],
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from marsmith import server
 from marsmith.errors import ServerError
-from marsmith.run_folder import read_infos
-from marsmith.worker_log import shorten_traceback
+from marsmith.server.run_folder import read_infos
+from marsmith.tracebacks import shorten_traceback
 
 MakeArchive = Callable[..., Path]
 

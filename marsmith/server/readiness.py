@@ -11,7 +11,7 @@ from typing import Any
 
 from marsmith.client import Client
 from marsmith.errors import MarsmithError, RequestError, ServerError
-from marsmith.worker_log import LoadWatch
+from marsmith.server.worker_log import LoadWatch
 
 Progress = Callable[[str], None]
 

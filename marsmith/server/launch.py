@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 
 from marsmith.errors import ServerError
-from marsmith.ports import Ports
-from marsmith.readiness import last_lines
-from marsmith.run_folder import ServerInfo
+from marsmith.server.ports import Ports
+from marsmith.server.readiness import last_lines
+from marsmith.server.run_folder import ServerInfo
 
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 LAUNCH_S = 60.0

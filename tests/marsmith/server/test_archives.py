@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from marsmith.archives import find_archives, read_model_name
 from marsmith.errors import ArchiveError
+from marsmith.server.archives import find_archives, read_model_name
 
 
 def write_archive(path: Path, manifest: str | None) -> Path:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from marsmith.errors import ServerError
+from marsmith.tracebacks import shorten_traceback, tells_of_failure
 
-TRACEBACK_LINES = 15
 SETTLE_S = 0.3
 SETTLE_AT_MOST_S = 2.0
 
@@ -23,22 +23,12 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<mes
 # A worker, as its threads are named: W-<port>-<model>_<version>, with the stream that one reads.
 WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
 
-# What ts/model_service_worker.py prints when a load fails, and last of all when it dies.
-LOAD_FAILED = re.compile(r"Failed to load model \S+, exception|Load model \S+ (cpu|cuda) OOM")
-WORKER_DIED = "Backend worker process died."
 CRASHED = "the worker crashed or was killed; there was no Python error"
 # What it prints at every start, and what helps nobody who looks for a cause.
 ROUTINE = re.compile(
     r"s_name_part0=|Listening on|Successfully loaded .*metrics\.yaml|\[PID\]|Torch worker started"
     r"|Python runtime|Connection accepted|model_name: "
 )
-# The frames that every traceback of a worker begins with, and the folder that a model's own files
-# are extracted to.
-OWN_FRAME = re.compile(
-    r'  File "(.*/ts/(model_service_worker|model_loader)|.*/importlib/__init__|<frozen importlib)'
-)
-MODEL_FOLDER = re.compile(r'(?<=")/.*/models/[0-9a-f]{32}/')
-
 # What Java says in ts.log about an archive or a worker that it can't start. The first is all that
 # it says of a worker that crashes, or is killed, while it loads.
 JAVA_FAILURES = (
@@ -48,9 +38,6 @@ JAVA_FAILURES = (
     "Backend worker error",
     "Backend worker thread exception.",
 )
-
-EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?::\s.*)?")
-LOADER_FALLBACK = "No module named 'ts.torch_handler."
 
 
 class Tail:
@@ -122,7 +109,7 @@ class LoadWatch:
         """Return the first worker that told of a failure, and what it printed from there on."""
         for worker, lines in self._printed.items():
             for index, line in enumerate(lines):
-                if LOAD_FAILED.match(line) or line == WORKER_DIED:
+                if tells_of_failure(line):
                     return worker, lines[index:]
         return "", []
 
@@ -148,53 +135,6 @@ class LoadWatch:
         # The line after a failure is the Java exception behind it.
         cause = said[1].partition(": ")[2] if len(said) > 1 and not LINE.match(said[1]) else ""
         return f"TorchServe: {said[0]}" + (f": {cause}" if cause else ""), "ts.log"
-
-
-def shorten_traceback(lines: Sequence[str]) -> tuple[str, list[str]]:
-    """Find what a worker's traceback comes down to.
-
-    Args:
-        lines: what the worker printed, from the line that tells of the failure on.
-
-    Returns:
-        The line of the most specific exception, and the last lines of the traceback.
-    """
-    body = list(lines[1:])
-    # A failed load is told twice, the second time as the worker's own death: keep the first.
-    if WORKER_DIED in body:
-        body = body[: body.index(WORKER_DIED)]
-    exceptions = list(_exceptions(body))
-    # TorchServe looks for the handler among its own when an import fails, and fails at that too:
-    # the import that failed first is what matters.
-    while len(exceptions) > 1 and LOADER_FALLBACK in body[exceptions[-1]]:
-        body = body[: exceptions[-2] + 1]
-        exceptions.pop()
-    headline = body[exceptions[-1]] if exceptions else lines[0]
-    return headline, _without_own_frames(body)[-TRACEBACK_LINES:]
-
-
-def _without_own_frames(lines: Sequence[str]) -> list[str]:
-    """Leave out TorchServe's own frames, the marks under lines and the path of the model folder."""
-    kept, own = [], False
-    for line in lines:
-        if line.startswith('  File "'):
-            own = bool(OWN_FRAME.match(line))
-        elif not line.startswith("    "):
-            own = False
-        if not own and line.strip(" ^~"):
-            kept.append(MODEL_FOLDER.sub("", line))
-    return kept
-
-
-def _exceptions(lines: Sequence[str]) -> Iterable[int]:
-    """Yield where a traceback names its exception: the first unindented line after its frames."""
-    inside = False
-    for index, line in enumerate(lines):
-        if line.startswith("Traceback (most recent call last):"):
-            inside = True
-        elif inside and EXCEPTION.fullmatch(line):
-            inside = False
-            yield index
 
 
 def _message(worker: str, lines: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marsmith.errors import ServerError
-from marsmith.java import find_java
+from marsmith.server.java import find_java
 
 FakeJava = Callable[[str, str], Path]
 
