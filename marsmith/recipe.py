@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from handlers import runtimes, tasks
 from handlers.errors import LoadError
@@ -90,8 +90,8 @@ class Serving(Section):
 class Recipe(Section):
     """One model, from its source to its archive."""
 
-    name: str = Field(pattern=r"^(?!token)[A-Za-z0-9][A-Za-z0-9_-]*$")
-    """The model's and the archive's; TorchServe takes requests for "token..." for its own."""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """The model's and the archive's."""
     version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
     task: str
     """A module of `handlers`, or "module:Class" of one's own."""
@@ -106,6 +106,13 @@ class Recipe(Section):
     evaluation: Evaluation | None = None
     accept: Accept = Accept()
     serving: Serving = Serving()
+
+    @field_validator("name")
+    @classmethod
+    def _servable(cls, name: str) -> str:
+        if name.startswith("token"):
+            raise ValueError("TorchServe takes requests for models named token... for its own API")
+        return name
 
     @property
     def handler_section(self) -> dict[str, Any]:

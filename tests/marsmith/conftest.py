@@ -82,15 +82,6 @@ def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
 
 
 @pytest.fixture(scope="session")
-def server_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep the servers of the tests apart from those of whoever runs them."""
-    with pytest.MonkeyPatch.context() as patch:
-        state = tmp_path_factory.mktemp("state")
-        patch.setenv("MARSMITH_STATE", str(state))
-        yield state
-
-
-@pytest.fixture(scope="session")
 def tiny_server(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[ServerInfo]:
     """Run one server with the model `tiny`; tests leave it as they found it."""
     info = server.serve([make_tiny_archive("tiny")], port=0, timeout_s=60)

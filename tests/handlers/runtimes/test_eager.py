@@ -1,0 +1,86 @@
+"""Modules as they are: weights in safetensors, code in a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file, save_model
+from torch import nn
+
+from handlers.errors import LoadError
+from handlers.runtimes.eager import load, wrap
+
+CPU = torch.device("cpu")
+CODE = """
+from torch import nn
+
+def make(width=3):
+    return nn.Linear(width, 2)
+"""
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Write weights, and a module `eager_code` that they fit, for one test."""
+    (tmp_path / "eager_code.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    save_model(nn.Linear(3, 2), str(tmp_path / "model.safetensors"))
+    yield tmp_path / "model.safetensors"
+    sys.modules.pop("eager_code", None)
+
+
+def test_the_factory_makes_it_and_the_file_fills_it(weights: Path) -> None:
+    runtime = load(weights, CPU, factory="eager_code:make", arguments={"width": 3})
+    output = runtime({"x": torch.zeros(4, 3)})["output"]
+    assert output.shape == (4, 2)
+    assert not output.requires_grad
+    again = load(weights, CPU, factory="eager_code:make")
+    assert torch.equal(again({"x": torch.zeros(4, 3)})["output"], output)
+
+
+@pytest.mark.parametrize("factory", ["no_such:make", "eager_code:mk", "eager_code", "", ":make"])
+def test_a_factory_that_is_not_there_is_named(weights: Path, factory: str) -> None:
+    with pytest.raises(LoadError, match=f"no model factory '{factory}' in this archive"):
+        load(weights, CPU, factory=factory)
+
+
+def test_weights_that_do_not_fit_are_refused(weights: Path) -> None:
+    with pytest.raises(LoadError, match=r"model\.safetensors doesn't fit eager_code:make"):
+        load(weights, CPU, factory="eager_code:make", arguments={"width": 4})
+    save_file({"other": torch.ones(1)}, str(weights))
+    with pytest.raises(LoadError, match=r"model\.safetensors doesn't fit"):
+        load(weights, CPU, factory="eager_code:make")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 64, b"\x08\x00\x00\x00\x00\x00\x00\x00{}"],
+    ids=["empty", "noise", "short"],
+)
+def test_a_file_that_is_not_safetensors_is_refused(weights: Path, content: bytes) -> None:
+    weights.write_bytes(content)
+    with pytest.raises(LoadError, match=r"model\.safetensors is not a safetensors file"):
+        load(weights, CPU, factory="eager_code:make")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "names"),
+    [
+        (lambda x: x, ["output"]),
+        (lambda x: (x, x), ["output_0", "output_1"]),
+        (lambda x: [x], ["output_0"]),
+        (lambda x: {"boxes": x}, ["boxes"]),
+    ],
+)
+def test_outputs_have_names(outputs: Any, names: list[str]) -> None:
+    assert list(wrap(outputs, CPU)({"x": torch.ones(1)})) == names
+
+
+def test_inputs_go_in_by_their_order() -> None:
+    runtime = wrap(lambda a, b: a - b, CPU)  # type: ignore[arg-type]
+    assert runtime({"z": torch.tensor(5), "a": torch.tensor(3)})["output"] == 2

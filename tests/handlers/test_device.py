@@ -1,0 +1,84 @@
+"""Where a worker runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from handlers import device
+from handlers.errors import LoadError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.choose(None) == CPU
+    assert device.choose(0) == CPU
+
+
+def test_the_gpu_that_torchserve_gave_is_chosen(two_gpus: list[int]) -> None:
+    assert device.choose(1) == torch.device("cuda", 1)
+    assert device.choose(None) == CPU
+    assert two_gpus == [1]
+
+
+@pytest.mark.parametrize("gpu_id", [2, -1])
+def test_a_gpu_that_is_not_there_is_refused(two_gpus: list[int], gpu_id: int) -> None:
+    with pytest.raises(LoadError, match=f"no GPU {gpu_id} here; there are 2"):
+        device.choose(gpu_id)
+    assert two_gpus == []
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("9900000 100000", 8),
+        ("nonsense", 8),
+        (None, 8),
+    ],
+)
+def test_cores_keep_to_the_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(device, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert device.cores() == expected
+
+
+def test_a_lost_gpu_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+
+    def lost(which: torch.device) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    device.exit_if_lost(CPU)
+    assert ended == []
+    device.exit_if_lost(torch.device("cuda", 0))
+    assert ended == [1]
+
+
+def test_a_healthy_gpu_keeps_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "_exit", lambda status: pytest.fail("it ended"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda which: None)
+    device.exit_if_lost(torch.device("cuda", 0))

@@ -1,0 +1,88 @@
+"""One row, from request to answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from handlers.batching import Sample
+from handlers.errors import BadRequest, ModelError
+from handlers.exchange import Exchange
+from handlers.payload import Answer
+
+MEDIA = {"body": "application/json"}
+
+
+@dataclass(frozen=True)
+class Words(Answer):
+    words: str = "w"
+
+
+def exchange(count: int = 2) -> Exchange:
+    made = Exchange({"body": {"instances": [b"x"] * count}}, MEDIA)
+    made.read([], 4)
+    return made
+
+
+def test_a_row_is_read_run_and_answered() -> None:
+    one = exchange()
+    one.options = "options"
+    assert one.open
+    assert one.jobs == [(b"x", "options"), (b"x", "options")]
+    one.samples = one.take([Sample({}), Sample({})])
+    one.answers = one.take([Words("a"), Words("b")])
+    one.finish("m", "1", 1000)
+    assert not one.open
+    assert one.status == 200
+    assert json.loads(one.body or b"") == {"predictions": [{"words": "a"}, {"words": "b"}]}
+
+
+def test_more_instances_than_allowed_are_refused() -> None:
+    with pytest.raises(BadRequest, match="5 instances in one request; at most 4") as caught:
+        exchange(5)
+    assert caught.value.status == 413
+
+
+def test_one_bad_instance_fails_its_row_and_is_named() -> None:
+    one = exchange()
+    assert one.take([Sample({}), BadRequest("no", hint="yes", status=422)]) == []
+    assert (one.open, one.status, one.jobs) == (False, 422, [])
+    assert json.loads(one.body or b"") == {"error": "instance 1: no", "hint": "yes"}
+
+
+def test_the_only_instance_needs_no_name() -> None:
+    one = exchange(1)
+    one.take([BadRequest("no")])
+    assert json.loads(one.body or b"") == {"error": "no", "hint": ""}
+
+
+def test_an_answer_of_the_limit_is_sent_and_a_longer_one_refused() -> None:
+    one = exchange(1)
+    one.answers = [Words()]
+    size = len(b'{"predictions":[{"words":"w"}]}')
+    one.finish("m", "1", size)
+    assert one.status == 200
+    with pytest.raises(BadRequest, match=f"the answer has {size} bytes") as caught:
+        one.finish("m", "1", size - 1)
+    assert caught.value.status == 413
+
+
+def test_a_bug_says_nothing_of_itself() -> None:
+    one = exchange()
+    one.fail(KeyError("s3cret"))
+    assert one.status == 500
+    assert b"s3cret" not in (one.body or b"")
+
+
+def test_what_was_never_read_cannot_be_written() -> None:
+    with pytest.raises(ModelError):
+        Exchange({}).finish("m", "1", 1000)
+
+
+def test_an_error_in_any_words_is_ascii() -> None:
+    one = exchange()
+    one.fail(BadRequest("\ud800 größer", hint="\x00"))
+    assert (one.body or b"").isascii()
+    assert json.loads(one.body or b"")["error"] == "\ud800 größer"
