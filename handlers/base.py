@@ -24,7 +24,7 @@ from handlers.exchange import Exchange
 from handlers.metrics import Batch, Metrics
 from handlers.runtimes import Tensors
 from handlers.schema import SchemaError, json_schema, parse, setting
-from handlers.torchserve import BaseHandler
+from handlers.torchserve import BaseHandler, quieten
 
 logger = logging.getLogger(__name__)
 
@@ -133,10 +133,19 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.metrics = Metrics(context.metrics, context.model_name)
         self.runtime = self._load_runtime(folder)
-        # TorchServe logs every batch; each line costs a trip through the frontend.
-        logging.getLogger().setLevel(logging.WARNING)
+        quieten()
         self._warm_up()
         self.initialized = True
+
+    @classmethod
+    def settings(cls, section: object) -> tuple[Any, Any]:
+        """The `Config` of a `handler:` section, and the `Options` of requests that say nothing.
+
+        Raises:
+            SchemaError: the section says something that isn't allowed.
+        """
+        config = parse(cls.Config, section, where="the handler section")
+        return config, parse(cls.Options, config.defaults or {}, where="handler.defaults")
 
     def configure(self, section: object, folder: Path) -> None:
         """Take the `handler:` section and the task's own files; no model and no threads yet.
@@ -145,10 +154,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             LoadError: the section says something that isn't allowed, or a file is wrong.
         """
         try:
-            self.config = parse(self.Config, section, where="the handler section")
-            self.default_options = parse(
-                self.Options, self.config.defaults or {}, where="handler.defaults"
-            )
+            self.config, self.default_options = self.settings(section)
         except SchemaError as error:
             raise LoadError(str(error)) from None
         self.setup(folder)
@@ -175,10 +181,10 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         for size in sorted({1, self.batch_size}):
             began = time.monotonic()
             for run in range(1, WARM_UP_RUNS[1] + 1):
-                row = {"body": body}
-                for exchange in self.exchange([Exchange(row, {"body": media_type})] * size):
-                    if exchange.status != HTTPStatus.OK:
-                        raise LoadError(f"its own example request failed: {exchange.body!r}")
+                exchange = Exchange({"body": body}, {"body": media_type})
+                self.exchange([exchange] * size)
+                if exchange.status != HTTPStatus.OK:
+                    raise LoadError(f"its own example request failed: {exchange.body!r}")
                 if run >= WARM_UP_RUNS[0] and time.monotonic() - began > WARM_UP_SECONDS:
                     break
 
@@ -197,7 +203,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         exchanges = [
             self._open(row, context.get_all_request_header(index)) for index, row in enumerate(data)
         ]
-        self.exchange(exchanges)
+        self.metrics.report(self.exchange(exchanges))
         for index, exchange in enumerate(exchanges):
             # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
             phrase = HTTPStatus(exchange.status).phrase
@@ -218,8 +224,12 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
         return exchange
 
-    def exchange(self, exchanges: Sequence[Exchange]) -> Sequence[Exchange]:
-        """Answer every open exchange: read, decode, run in batches, write."""
+    def exchange(self, exchanges: Sequence[Exchange]) -> Batch:
+        """Answer every open exchange: read, decode, run in batches, write.
+
+        Returns:
+            What it took.
+        """
         batch = Batch()
         with batch.stage("PreprocessTime"):
             self.preprocess(exchanges)
@@ -241,8 +251,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         batch.counts["Instances"] = len(samples)
         batch.counts["RefusedRequests"] = sum(400 <= e.status < 500 for e in exchanges)
         batch.counts["FailedRequests"] = sum(e.status >= 500 for e in exchanges)
-        self.metrics.report(batch)
-        return exchanges
+        return batch
 
     def preprocess(self, exchanges: Sequence[Exchange]) -> None:
         """Read every row and decode its instances; refuse, alone, what can't be."""

@@ -8,6 +8,7 @@ names. TorchServe wants exactly one class defined in it.
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,12 +16,19 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent
 SUMS = FOLDER / "MAR-INF" / "SHA256SUMS"
+LINE = re.compile(rb"([0-9a-f]{64})  (.+)")
 
 
 def check_files() -> None:
     """Compare every file with its SHA-256; an archive packed by hand may have none."""
-    for line in SUMS.read_text("utf-8").splitlines() if SUMS.is_file() else ():
-        expected, _, name = line.partition("  ")
+    if not SUMS.is_file():
+        return
+    *lines, rest = SUMS.read_bytes().split(b"\n")
+    for line in lines:
+        match = LINE.fullmatch(line)
+        if match is None or rest:
+            raise RuntimeError("the archive is damaged: MAR-INF/SHA256SUMS has changed")
+        expected, name = match[1].decode("ascii"), match[2].decode("utf-8", "replace")
         file = FOLDER / name
         if not file.is_file():
             raise RuntimeError(f"the archive is damaged: {name} is missing")

@@ -84,12 +84,14 @@ class ImageClassification(base.Handler[Config]):
             _per_channel(values, channels, name)
             for name, values in (("mean", self.config.mean), ("std", self.config.std))
         )
+        if 0 in self.std:
+            raise LoadError("'std' must not be 0: pixels are divided by it")
         self.labels = _read_labels(folder / self.config.labels) if self.config.labels else None
 
     def decode(self, instance: Any, options: Any) -> Sample:
         """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""
         if isinstance(instance, list):
-            instance = payload.to_array(instance, "the image").astype(np.float32)
+            instance = payload.to_array(instance, "the image")
         if isinstance(instance, np.ndarray):
             return Sample({"image": self._from_array(instance)}, options)
         data = payload.from_base64(instance) if isinstance(instance, str) else instance
@@ -160,23 +162,26 @@ class ImageClassification(base.Handler[Config]):
 
     def _from_array(self, array: Any) -> torch.Tensor:
         if array.dtype == np.uint8:
-            if (
-                array.ndim not in (2, 3)
-                or (array.ndim == 3 and array.shape[2] != 3)
-                or not array.size
-            ):
+            coloured = array.ndim == 3 and array.shape[2] == 3
+            if not (array.ndim == 2 or coloured) or not array.size:
                 raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
             return self._to_pixels(Image.fromarray(array))
         channels, size = 1 if self.config.greyscale else 3, self._size()
         fixed = size if self.config.crop or isinstance(self.config.resize, tuple) else None
-        if array.ndim != 3 or array.shape[0] != channels or (fixed and array.shape[1:] != fixed):
+        if (
+            array.ndim != 3
+            or array.shape[0] != channels
+            or (fixed and array.shape[1:] != fixed)
+            or not array.size
+        ):
             wanted = f"({channels}, {fixed[0]}, {fixed[1]})" if fixed else f"({channels}, H, W)"
             raise BadRequest(
                 f"a tensor must be {wanted}, not {tuple(array.shape)}",
                 hint="or send an encoded image",
                 status=422,
             )
-        tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite
+            tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         if not torch.isfinite(tensor).all():
             raise BadRequest("the tensor has NaN or infinity in it", status=422)
         return tensor

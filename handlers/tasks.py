@@ -28,8 +28,9 @@ def find(name: str) -> type[Any]:
         module_name = f"handlers.{name}"
     try:
         classes = _handlers_in(module_name)
-    except ImportError as error:
-        raise LoadError(f"the task {name!r} can't be imported: {error}") from error
+    except Exception as error:  # a module of one's own may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise LoadError(f"the task {name!r} can't be imported: {reason}") from error
     if class_name:
         classes = [found for found in classes if found.__name__ == class_name]
     if len(classes) != 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,4 +34,20 @@ def _unprobed() -> Iterator[None]:
 with _unprobed():
     from ts.torch_handler.base_handler import BaseHandler
 
-__all__ = ["BaseHandler"]
+__all__ = ["BaseHandler", "quieten"]
+
+
+def quieten() -> None:
+    """Log nothing that a client can cause: each line costs a trip through the frontend.
+
+    TorchServe logs every batch, and a traceback for every JSON body that it can't parse; a
+    decoder warns in words of the image's. See: ts/protocol/otf_message_handler.py.
+    """
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    root.addFilter(_not_of_a_request)
+    warnings.simplefilter("ignore")
+
+
+def _not_of_a_request(record: logging.LogRecord) -> bool:
+    return "decoding of input data" not in str(record.msg)

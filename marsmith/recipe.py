@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from handlers import runtimes, tasks
 from handlers.errors import LoadError
-from handlers.schema import SchemaError, parse, unknown
+from handlers.schema import SchemaError, unknown
 from marsmith import sources
 from marsmith.errors import RecipeError
 
@@ -140,7 +140,7 @@ def load(path: Path) -> Recipe:
         recipe = Recipe.model_validate(
             {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
         )
-        parse(tasks.find(recipe.task).Config, recipe.handler_section, where="'handler'")
+        tasks.find(recipe.task).settings(recipe.handler_section)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
     except (LoadError, SchemaError) as error:

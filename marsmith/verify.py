@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,14 @@ from handlers.base import Handler
 from handlers.batching import Sample
 from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
-from handlers.schema import parse
 from marsmith import metrics
 from marsmith.errors import BuildError, GateError
 from marsmith.harness import Harness
 from marsmith.recipe import Accept, Evaluation
 from marsmith.references import resolve
-from marsmith.wire import Request
+from marsmith.wire import Request, Response
 
-MIN_RUN_TIMEOUT_S = 300
+ANSWER_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,12 @@ class Ladder:
         self.handler = handler
         self.metric = metrics.find(evaluation.metric) if evaluation else None
         self.data = load_data(handler, evaluation)
-        options = parse(handler.Options, handler.config.defaults or {}, where="the options")
-        self.samples = [self._decode(index, options) for index in range(len(self.data.bodies))]
+        self.samples = [self._decode(index) for index in range(len(self.data.bodies))]
         self.batch_sizes = tuple(sorted({1, batch_size}))
 
-    def _decode(self, index: int, options: Any) -> Sample:
+    def _decode(self, index: int) -> Sample:
         try:
-            return self.handler.decode(self.data.bodies[index], options)
+            return self.handler.decode(self.data.bodies[index], self.handler.default_options)
         except HandlerError as error:
             raise BuildError(f"evaluation item {index} can't be decoded: {error}") from error
 
@@ -121,19 +120,14 @@ class Ladder:
         """
         error = 0.0
         answers: list[Any] = []
-        for size in self.batch_sizes:
-            answers = []
-            with Harness(archive, batch_size=size, timeout_s=MIN_RUN_TIMEOUT_S) as harness:
+        with Harness(archive, timeout_s=ANSWER_TIMEOUT_S) as harness:
+            for size in self.batch_sizes:
+                answers = []
                 for start in range(0, len(self.data.bodies), size):
                     bodies = self.data.bodies[start : start + size]
                     requests = [Request.raw(body, self.data.media_type) for body in bodies]
-                    for response in harness.predict(requests):
-                        if response.status != 200:
-                            raise BuildError(
-                                f"the archive answered {response.status}: {response.body!r}"
-                            )
-                        answers.append(response.json())
-            error = max(error, difference(answers, converted))
+                    answers += [_answer(response) for response in harness.predict(requests)]
+                error = max(error, difference(answers, converted))
         return Rung("archived", self._score(answers), error, 1.0, self.batch_sizes, len(answers))
 
     def _batches(self, size: int) -> list[list[Sample]]:
@@ -148,6 +142,12 @@ class Ladder:
         if self.metric is None or self.data.expected is None:
             return None
         return float(self.metric(answers, self.data.expected))
+
+
+def _answer(response: Response) -> Any:
+    if response.status != 200:
+        raise BuildError(f"the archive answered {response.status}: {response.body[:500]!r}")
+    return response.json()
 
 
 def load_data(handler: Handler[Any], evaluation: Evaluation | None) -> Data:
@@ -180,9 +180,10 @@ def compare(outputs: Tensors, reference: Tensors) -> tuple[float, float]:
                 f"output {name!r} is {tuple(output.shape)}, the original's {tuple(expected.shape)}"
             )
         mine, its = output.double().flatten(1), expected.double().flatten(1)
-        gap = float((mine - its).abs().max())
-        error = max(error, gap if gap == gap else float("inf"))  # a NaN is as wrong as can be
-        cosine = min(cosine, float(torch.cosine_similarity(mine, its).min()))
+        # A NaN is as wrong as can be; `max` and `min` would lose it.
+        gaps = (mine - its).abs().nan_to_num(nan=math.inf)
+        angles = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
+        error, cosine = max(error, float(gaps.max())), min(cosine, float(angles.min()))
     return error, cosine
 
 

@@ -1,35 +1,55 @@
-"""What tests of every room share: one built archive, and a state folder of their own."""
+"""What all tests share: archives built once, one server, and a state folder of their own."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.digits import held_out
-from marsmith import server
+# Before torch is imported, as the command does: see marsmith.cli.main.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from marsmith import recipe, server
+from marsmith.build import build
 from marsmith.server.run_folder import ServerInfo
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # TorchServe leaves this file open as it is imported.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed file .*version.txt:ResourceWarning")
+
+
 @pytest.fixture(scope="session")
-def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits archive, built by the command as a user would; its report lies beside it."""
-    store = tmp_path_factory.mktemp("store")
-    command = [sys.executable, "-m", "marsmith.cli", "build", "archiver_configs/digits.yaml"]
-    subprocess.run([*command, "--model-store", str(store)], cwd=ROOT, check=True, timeout=300)
+def digits_recipe() -> recipe.Recipe:
+    """The recipe that ships."""
+    return recipe.load(ROOT / "archiver_configs" / "digits.yaml")
+
+
+@pytest.fixture(scope="session")
+def store(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store for the session; pytest's cache keeps the trained weights for the next."""
+    folder = tmp_path_factory.mktemp("store")
+    (folder / ".cache").symlink_to(pytestconfig.cache.mkdir("trained"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_archive(digits_recipe: recipe.Recipe, store: Path) -> Path:
+    """`digits.mar`, as `marsmith build` makes it; training takes some 10 s."""
+    build(digits_recipe, store)
     return store / "digits.mar"
 
 
 @pytest.fixture(scope="session")
-def images() -> list[tuple[bytes, str]]:
-    """Held-out digits: PNGs and their labels."""
-    return held_out()
+def wide_archive(digits_recipe: recipe.Recipe, digits_archive: Path, store: Path) -> Path:
+    """The same model as `wide`, whose batches of 8 wait for each other."""
+    serving = recipe.Serving(batch_size=8, max_batch_delay_ms=200)
+    build(digits_recipe.model_copy(update={"name": "wide", "serving": serving}), store)
+    return store / "wide.mar"
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +62,12 @@ def server_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def digits_server(digits_archive: Path, server_state: Path) -> Iterator[ServerInfo]:
-    """TorchServe with digits; tests leave it as they found it."""
-    info = server.serve([digits_archive], port=0, timeout_s=120)
+def digits_server(
+    digits_archive: Path, wide_archive: Path, server_state: Path
+) -> Iterator[ServerInfo]:
+    """TorchServe with digits and wide; tests leave it as they found it."""
+    info = server.serve([digits_archive, wide_archive], port=0, timeout_s=120)
     try:
         yield info
     finally:
         server.stop(info)
-
-
-@pytest.fixture(scope="session")
-def command_environment() -> dict[str, str]:
-    """An environment in which `marsmith` and `torchserve` are found."""
-    scripts = Path(sys.executable).parent
-    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,27 +22,41 @@ def load(
     Args:
         path: weights, a `.safetensors` file whose keys are the module's state_dict's.
         device: where the module runs.
-        factory: "module:function" that makes the module; the module is a file of the archive.
+        factory: "file:function" that makes the module; `file.py` lies beside the weights.
         arguments: what the function is called with, by name.
 
     Raises:
         LoadError: safetensors is missing, the factory can't be found, the weights don't fit.
     """
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import load_model
     except ImportError as error:
         raise LoadError("eager needs safetensors", hint="pip install safetensors") from error
     name, _, function = factory.partition(":")
     try:
-        make = getattr(importlib.import_module(name), function)
-    except (ImportError, AttributeError) as error:
+        make = getattr(_import(path.with_name(f"{name}.py")), function)
+    except Exception as error:  # the module may raise anything
         raise LoadError(f"no model factory {factory!r} in this archive: {error}") from error
     module: torch.nn.Module = make(**(arguments or {}))
     try:
         load_model(module, path)
+    except SafetensorError as error:
+        raise LoadError(f"{path.name} is not a safetensors file: {error}") from error
     except RuntimeError as error:
         raise LoadError(f"{path.name} doesn't fit {factory}: {error}") from error
     return wrap(module.to(device).eval(), device)
+
+
+def _import(file: Path) -> ModuleType:
+    # By its path: when an archive is being built, its folder isn't on sys.path.
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file.name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def wrap(module: torch.nn.Module, device: torch.device) -> Runtime:

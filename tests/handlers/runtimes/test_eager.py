@@ -25,10 +25,9 @@ def make(width=3):
 
 
 @pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Write weights, and a module `eager_code` that they fit, for one test."""
+def weights(tmp_path: Path) -> Iterator[Path]:
+    """Write weights, and beside them a file `eager_code.py` that they fit, for one test."""
     (tmp_path / "eager_code.py").write_text(CODE)
-    monkeypatch.syspath_prepend(tmp_path)
     save_model(nn.Linear(3, 2), str(tmp_path / "model.safetensors"))
     yield tmp_path / "model.safetensors"
     sys.modules.pop("eager_code", None)
@@ -41,6 +40,12 @@ def test_the_factory_makes_it_and_the_file_fills_it(weights: Path) -> None:
     assert not output.requires_grad
     again = load(weights, CPU, factory="eager_code:make")
     assert torch.equal(again({"x": torch.zeros(4, 3)})["output"], output)
+
+
+def test_the_code_is_that_beside_the_weights_and_not_an_earlier_one(weights: Path) -> None:
+    load(weights, CPU, factory="eager_code:make")
+    (weights.parent / "eager_code.py").write_text(CODE.replace("make", "assemble"))
+    load(weights, CPU, factory="eager_code:assemble")
 
 
 @pytest.mark.parametrize("factory", ["no_such:make", "eager_code:mk", "eager_code", "", ":make"])

@@ -32,7 +32,9 @@ def test_a_module_saved_in_training_is_put_into_evaluation(tmp_path: Path) -> No
     assert torch.equal(load(tmp_path / "model.pt", CPU)({"x": ones})["output"], ones)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x80\x02}q\x00."], ids=str)
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 not a zip", b"\x80\x02}q\x00."], ids=["empty", "zip", "pickle"]
+)
 def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(LoadError, match=r"model\.pt can't be loaded as TorchScript"):

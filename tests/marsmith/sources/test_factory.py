@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_model
+
+from examples.digits import model
+from marsmith.errors import BuildError, RecipeError
+from marsmith.sources.factory import Source
+
+FACTORY = "examples.digits:model"
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+def load(folder: Path, **settings: object) -> torch.nn.Module:
+    module = Source(factory=FACTORY, **settings).load(folder, lambda line: None)  # type: ignore[arg-type]
+    assert isinstance(module, torch.nn.Module)
+    return module
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_checkpoint_is_loaded(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(7)
+    wanted, path = model(), tmp_path / f"weights{suffix}"
+    if suffix == ".pt":
+        torch.save(wanted.state_dict(), path)
+    else:
+        save_model(wanted, str(path))
+    loaded = load(tmp_path, checkpoint=path)
+    assert not loaded.training
+    for one, other in zip(loaded.parameters(), wanted.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    target = tmp_path / "it ran"
+    torch.save({"a": Bomb(target)}, tmp_path / "bomb.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb(target)))
+    for name in ("bomb.pt", "plain.pt"):
+        with pytest.raises(BuildError, match="not a plain state_dict"):
+            load(tmp_path, checkpoint=tmp_path / name)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_damaged_checkpoint_is_said(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(b"nothing of use")
+    with pytest.raises(BuildError, match=path.name):
+        load(tmp_path, checkpoint=path)
+
+
+def test_weights_that_do_not_fit_are_said(tmp_path: Path) -> None:
+    save_model(model(width=8), str(tmp_path / "small.safetensors"))
+    with pytest.raises(BuildError, match="don't fit"):
+        load(tmp_path, checkpoint=tmp_path / "small.safetensors")
+
+
+def test_something_else_than_weights_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(BuildError, match="names to tensors"):
+        load(tmp_path, checkpoint=tmp_path / "list.pt")
+
+
+@pytest.mark.parametrize(
+    "reference", ["no_such_module:f", "examples.digits:nope", "examples.digits"]
+)
+def test_a_factory_that_is_not_there_is_said(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(RecipeError, match=reference.partition(":")[0]):
+        Source(factory=reference).load(tmp_path, lambda line: None)
+
+
+def test_arguments_reach_the_factory_and_weights_are_seeded(tmp_path: Path) -> None:
+    one, other = (load(tmp_path, arguments={"width": 4}) for _ in range(2))
+    assert one.classifier.in_features == 64
+    assert torch.equal(one.classifier.weight, other.classifier.weight)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from marsmith import recipe
+from marsmith.errors import RecipeError
+from tests.conftest import ROOT
+
+MINIMAL = {
+    "name": "mine",
+    "task": "image_classification",
+    "source": {"factory": "examples.digits:model"},
+}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({**MINIMAL, **changes}))
+    return path
+
+
+def test_what_ships_can_be_read() -> None:
+    for path in (ROOT / "archiver_configs").glob("*.yaml"):
+        assert recipe.load(path).name == path.stem
+
+
+def test_a_recipe_is_frozen(tmp_path: Path) -> None:
+    loaded = recipe.load(write(tmp_path))
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"runtim": "eager"}, ["'runtim'", "did you mean 'runtime'"]),
+        ({"serving": {"batchsize": 8}}, ["serving", "'batchsize'", "did you mean 'batch_size'"]),
+        ({"serving": {"batch_size": "8"}}, ["serving.batch_size", "valid integer"]),
+        ({"serving": {"batch_size": 0}}, ["serving.batch_size", "greater than or equal to 1"]),
+        ({"serving": {"max_batch_delay_ms": 0}}, ["max_batch_delay_ms"]),
+        ({"serving": {"min_workers": 9}}, ["max_workers must be at least min_workers, 9"]),
+        ({"accept": {"metric_atleast": 1.0}}, ["did you mean 'metric_at_least'"]),
+        ({"handler": {"greyscal": True}}, ["'greyscal'", "did you mean 'greyscale'"]),
+        ({"handler": {"resize": "8"}}, ["'resize'", "an integer"]),
+        ({"handler": {"defaults": {"topk": 1}}}, ["handler.defaults", "did you mean 'top_k'"]),
+        ({"task": "image_clasification"}, ["no task", "image_classification"]),
+        ({"runtime": "torchscrip"}, ["did you mean 'torchscript'"]),
+        ({"source": {"factry": "a:b"}}, ["must name one of", "factory"]),
+        ({"source": {"factory": "a:b", "chckpoint": "x"}}, ["did you mean 'checkpoint'"]),
+        ({"source": "factory"}, ["'source' must be a mapping"]),
+        ({"name": "../mine"}, ["name"]),
+        ({"name": "tokenizer"}, ["token"]),
+        ({"files": ["labels.json"]}, ["labels.json", "no file"]),
+        ({"files": "labels.json"}, ["'files' must be a list"]),
+        ({"precision": "int4"}, ["precision", "fp32"]),
+    ],
+)
+def test_what_is_not_allowed_is_named(
+    tmp_path: Path, changes: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.load(write(tmp_path, **changes))
+    said = f"{caught.value.message} {caught.value.hint}"
+    assert [word for word in words if word not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("- a\n- b\n", "mapping"), ("a: [", "not YAML"), ("", "mapping"), ("a: 1\xff", "not YAML")],
+)
+def test_what_is_no_recipe_is_said(tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(RecipeError, match=word):
+        recipe.load(path)
+
+
+def test_a_missing_recipe_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="can't be read"):
+        recipe.load(tmp_path / "none.yaml")
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text("[]")
+    source = {"factory": "examples.digits:model", "checkpoint": "weights.safetensors"}
+    loaded = recipe.load(write(tmp_path, source=source, files=["labels.json"]))
+    assert loaded.files == (tmp_path / "labels.json",)
+    assert loaded.source.checkpoint == tmp_path / "weights.safetensors"  # type: ignore[attr-defined]
