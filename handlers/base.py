@@ -219,7 +219,10 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         }
         exchange = Exchange(row, media_types)
         if headers.get("describe") == "True":
-            exchange.body = payload.dump(self.describe())
+            try:
+                exchange.body = payload.dump(self.describe())
+            except Exception as error:  # as in _read
+                exchange.fail(error)
         elif headers.get("explain") == "True":
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
         return exchange

@@ -73,10 +73,11 @@ def _definition(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str,
 
 def unknown(key: str, known: list[str], where: str) -> str:
     """Say that a key is unknown, which is the nearest, and which there are."""
+    key = key[:80]  # a client may send megabytes
     close = difflib.get_close_matches(key, known, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     allowed = ", ".join(known) if known else "none"
-    return f"{key[:80]!a} is not allowed in {where}; {guess}allowed: {allowed}"
+    return f"{key!a} is not allowed in {where}; {guess}allowed: {allowed}"
 
 
 def kind(value: object) -> str:

@@ -1,0 +1,205 @@
+"""The life of a worker, with a task and a model that fail in every way they can."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ts.context import Context, RequestProcessor
+
+from handlers import base, payload
+from handlers.batching import Sample
+from handlers.errors import BadRequest, LoadError
+from handlers.runtimes import Tensors
+from handlers.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    times: int = setting(1, "What to multiply with.", minimum=1)
+
+
+@dataclass(frozen=True)
+class Product(payload.Answer):
+    value: float
+
+
+class Doubler(base.Handler[base.Config]):
+    """Doubles a number; its model fails at 13, and is infinite at 14."""
+
+    Options = Options
+    Answer = Product
+
+    def decode(self, instance: Any, options: Any) -> Sample:
+        if instance == "bug":
+            raise KeyError("s3cret")
+        try:
+            return Sample({"x": torch.tensor([float(instance)])}, options)
+        except (TypeError, ValueError):
+            raise BadRequest("not a number", status=422) from None
+
+    def answer(self, outputs: Tensors, samples: Any) -> list[payload.Answer]:
+        pairs = zip(outputs["y"].flatten().tolist(), samples, strict=True)
+        return [Product(value * sample.options.times) for value, sample in pairs]
+
+    def example(self) -> tuple[str, bytes]:
+        return "text/plain", b"1"
+
+    def describe_input(self) -> dict[str, Any]:
+        return {"number": "any"}
+
+
+class Cache:
+    """TorchServe's metrics cache, as far as it is used; keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.reported: list[tuple[str, float]] = []
+
+    def add_metric_to_cache(self, name: str, *_: object) -> Any:
+        cache = self
+
+        class Metric:
+            def add_or_update(self, value: float, dimensions: list[str]) -> None:
+                cache.reported.append((name, value))
+
+        return Metric()
+
+
+def model(inputs: Tensors) -> Tensors:
+    if 13 in inputs["x"]:
+        raise RuntimeError("s3cret: superstition")
+    return {"y": inputs["x"] * torch.where(inputs["x"] == 14, torch.inf, 2.0)}
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """Put back what a worker may change, having its process for itself."""
+    root, threads = logging.getLogger(), torch.get_num_threads()
+    level, filters = root.level, list(root.filters)
+    with warnings.catch_warnings():
+        yield
+    root.setLevel(level)
+    root.filters = filters
+    torch.set_num_threads(threads)
+
+
+def context(folder: Path, batch_size: int = 4, **section: Any) -> Context:
+    (folder / "model.pt").touch()
+    manifest = {"model": {"modelVersion": "1.0", "serializedFile": "model.pt"}}
+    config = {"minWorkers": 1, "handler": {"task": "doubler", **section}}
+    return Context("doubler", str(folder), manifest, batch_size, None, "1", True, Cache(), config)
+
+
+@pytest.fixture
+def doubler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doubler:
+    monkeypatch.setattr("handlers.runtimes.torchscript.load", lambda path, device: model)
+    handler = Doubler()
+    handler.initialize(context(tmp_path, defaults={"times": 3}))
+    return handler
+
+
+def answers(
+    handler: Doubler, rows: list[Any], headers: list[dict[str, Any]] | None = None
+) -> list[tuple[int, Any]]:
+    handler.context.request_processor = [
+        RequestProcessor(header) for header in headers or [{} for _ in rows]
+    ]
+    bodies = handler.handle([{"body": row} for row in rows], handler.context)
+    statuses = [handler.context.get_response_status(index)[0] for index in range(len(rows))]
+    return [(status, json.loads(body)) for status, body in zip(statuses, bodies, strict=True)]
+
+
+def test_a_worker_is_ready_and_quiet_when_it_has_loaded(doubler: Doubler) -> None:
+    assert doubler.initialized
+    assert logging.getLogger().level == logging.WARNING
+    assert doubler.context.metrics.reported == []
+
+
+def test_each_row_is_answered_with_its_own_options(doubler: Doubler) -> None:
+    rows = [{"data": 5}, {"data": 5, "parameters": {"times": 1}}, {"instances": [1, 2]}]
+    assert answers(doubler, rows) == [
+        (200, {"value": 30}),
+        (200, {"value": 10}),
+        (200, {"predictions": [{"value": 6}, {"value": 12}]}),
+    ]
+
+
+def test_no_failure_reaches_a_neighbour(doubler: Doubler, caplog: pytest.LogCaptureFixture) -> None:
+    rows = ["1", "bug", "x", "13", "14", {"instances": [2, 13]}, {"instances": [2, "x"]}, "2"]
+    found = answers(doubler, rows)
+    assert [status for status, _ in found] == [200, 500, 422, 500, 500, 500, 422, 200]
+    assert (found[0][1], found[-1][1]) == ({"value": 6}, {"value": 12})
+    assert found[4][1]["error"] == "the model's answer is not finite"
+    assert found[5][1]["error"].startswith("instance 1: ")
+    assert "s3cret" not in str(found)
+    assert "s3cret" in caplog.text
+    reported = dict(doubler.context.metrics.reported)
+    assert len(reported) == len(doubler.context.metrics.reported)
+    assert reported["RefusedRequests"] == 2
+    assert reported["FailedRequests"] == 4
+
+
+def test_a_large_batch_is_decoded_by_the_pool(doubler: Doubler) -> None:
+    rows = ["1" + " " * base.PARALLEL_BYTES, "2", "x", "3"]
+    assert [status for status, _ in answers(doubler, rows)] == [200, 200, 422, 200]
+
+
+def test_describe_and_explain_are_each_rows_own(doubler: Doubler) -> None:
+    headers = [{"describe": "True"}, {"explain": "True"}, {"describe": "False"}, {"body": "x"}]
+    (_, described), explained, *rest = answers(doubler, ["1"] * 4, headers)
+    assert described["input"] == {"number": "any"}
+    assert described["options"]["properties"]["times"]["minimum"] == 1
+    assert explained[0] == 400
+    assert rest == [(200, {"value": 6})] * 2
+
+
+def test_a_task_that_cannot_describe_itself_fails_alone(
+    doubler: Doubler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubler, "describe_input", lambda: {"number": float("nan")})
+    found = answers(doubler, ["1", "2"], [{"describe": "True"}, {}])
+    assert [status for status, _ in found] == [500, 200]
+
+
+def test_a_content_type_that_is_not_text_is_none(doubler: Doubler) -> None:
+    headers = [{"body": {"content-type": None}}, {"body": {}}, {"body": None}]
+    assert [status for status, _ in answers(doubler, [b"1", b"1", b"1"], headers)] == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"runtime": "onxn"}, r"there is no runtime 'onxn'; there are: eager, .*torchscript"),
+        ({"runtime_options": {"speed": 9}}, "runtime_options don't fit the runtime 'torchscript'"),
+        ({"defaults": {"times": 0}}, "'times' in handler.defaults must be at least 1"),
+        ({"max_answer_bytes": 2}, "its own example request failed: .*at most 2 are allowed"),
+    ],
+)
+def test_what_is_wrong_is_said_as_it_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("handlers.runtimes.torchscript.load", lambda path, device: model)
+    with pytest.raises(LoadError, match=words):
+        Doubler().initialize(context(tmp_path, **section))
+
+
+@pytest.mark.parametrize("section", [None, [], "fast"])
+def test_a_handler_section_must_be_a_mapping(tmp_path: Path, section: Any) -> None:
+    wrong = context(tmp_path)
+    wrong.model_yaml_config["handler"] = section
+    with pytest.raises(LoadError, match="the handler section must be a mapping"):
+        Doubler().initialize(wrong)
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    lacking = context(tmp_path)
+    (tmp_path / "model.pt").unlink()
+    with pytest.raises(LoadError, match=r"no model file 'model\.pt'"):
+        Doubler().initialize(lacking)
