@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before torch is imported, as the command does: see marsmith.cli.main.
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     # TorchServe leaves this file open as it is imported.
     config.addinivalue_line("filterwarnings", "ignore:unclosed file .*version.txt:ResourceWarning")
+    # A busy machine is no bug: no example fails for having taken long.
+    hypothesis.settings.register_profile("marsmith", deadline=None)
+    hypothesis.settings.load_profile("marsmith")
 
 
 @pytest.fixture(scope="session")

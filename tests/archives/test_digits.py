@@ -142,7 +142,7 @@ def test_a_refusal_says_why(digits: Harness, name: str, status: int, words: str)
 def test_in_any_company_each_is_answered_as_alone(digits: Harness, alone: dict[str, Any]) -> None:
     pid = digits.pid
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.lists(st.sampled_from(list(GOOD)) | st.sampled_from(list(BAD)), min_size=1))
     def check(names: list[str]) -> None:
         responses = digits.predict([fresh(GOOD.get(name) or BAD[name]) for name in names[:32]])
