@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib
 import logging
 import pkgutil
@@ -24,7 +25,7 @@ from handlers.exchange import Exchange
 from handlers.metrics import Batch, Metrics
 from handlers.runtimes import Tensors
 from handlers.schema import SchemaError, json_schema, parse, setting
-from handlers.torchserve import BaseHandler, quieten
+from handlers.torchserve import BaseHandler, quieten, read_ahead
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,13 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             LoadError: something is missing or wrong.
         """
 
+    def screen(self, instances: Sequence[Any]) -> None:
+        """Refuse a request for what it holds in all, before any of it is decoded.
+
+        Raises:
+            BadRequest: decoding it would take too long or too much memory.
+        """
+
     @abstractmethod
     def decode(self, instance: Any, options: Any) -> Sample:
         """One instance to the model's inputs, without the batch dimension.
@@ -127,14 +135,17 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         self.configure(served.get("handler", {}), folder)
         self.batch_size = int(context.system_properties.get("batch_size") or 1)
         self.device = device.choose(context.system_properties.get("gpu_id"))
-        workers = max(1, int(served.get("minWorkers") or 1))
-        threads = self.config.threads or max(1, device.cores() // workers)
+        workers = served.get("minWorkers")  # TorchServe, too, ignores what is no integer
+        share = max(1, workers) if isinstance(workers, int) else 1
+        threads = self.config.threads or max(1, device.cores() // share)
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.metrics = Metrics(context.metrics, context.model_name)
         self.runtime = self._load_runtime(folder)
         quieten()
+        read_ahead()
         self._warm_up()
+        gc.freeze()  # what is loaded stays: collecting it again and again would stall requests
         self.initialized = True
 
     @classmethod
@@ -269,10 +280,13 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         try:
             names = [field.name for field in dataclasses.fields(self.Options)]
             request = exchange.read(names, self.config.max_instances)
-            options = {**(self.config.defaults or {}), **request.options}
-            exchange.options = parse(
-                self.Options, options, where="the options", text=request.textual
-            )
+            self.screen(request.instances)
+            exchange.options = self.default_options
+            if request.options:
+                options = {**(self.config.defaults or {}), **request.options}
+                exchange.options = parse(
+                    self.Options, options, where="the options", text=request.textual
+                )
         except SchemaError as error:
             exchange.fail(BadRequest(str(error)))
         except Exception as error:  # a bug of ours must not reach the neighbours

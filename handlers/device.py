@@ -17,12 +17,15 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def choose(gpu_id: int | None) -> torch.device:
-    """The GPU that TorchServe gave this worker, or the CPU when it gave none.
+    """The GPU that TorchServe gave this worker; the CPU when it gave none.
 
     Raises:
-        LoadError: it gave one, and CUDA can't use it.
+        LoadError: it gave one that CUDA doesn't have.
     """
-    if gpu_id is None or not torch.cuda.is_available():
+    if gpu_id is None:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        logger.warning("GPU %d was given, but this torch can't use it: running on the CPU", gpu_id)
         return torch.device("cpu")
     if not 0 <= gpu_id < torch.cuda.device_count():
         raise LoadError(f"no GPU {gpu_id} here; there are {torch.cuda.device_count()}")

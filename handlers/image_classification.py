@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers import base, images, payload
+from handlers import base, images, payload, tensors
 from handlers.batching import Sample, stack
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.runtimes import Tensors
@@ -36,7 +37,9 @@ class Config(base.Config):
     greyscale: bool = setting(False, "One channel instead of three.")
     mean: tuple[float, ...] = setting((0.0,), "Per channel, of pixels in [0, 1]; one for all.")
     std: tuple[float, ...] = setting((1.0,), "Per channel, of pixels in [0, 1]; one for all.")
-    max_pixels: int = setting(50_000_000, "The largest image's width × height.", minimum=1)
+    max_pixels: int = setting(
+        50_000_000, "The most pixels of a request's images together.", minimum=1
+    )
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
 
 
@@ -88,18 +91,21 @@ class ImageClassification(base.Handler[Config]):
             raise LoadError("'std' must not be 0: pixels are divided by it")
         self.labels = _read_labels(folder / self.config.labels) if self.config.labels else None
 
+    def screen(self, instances: Sequence[Any]) -> None:
+        """Refuse a request whose images have more than `max_pixels` together."""
+        encoded = []
+        for instance in instances if len(instances) > 1 else ():
+            with suppress(BadRequest):  # it is refused, by its number, when it is decoded
+                encoded.append(_encoded(instance))
+        images.check_together(encoded, max_pixels=self.config.max_pixels)
+
     def decode(self, instance: Any, options: Any) -> Sample:
         """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""
         if isinstance(instance, list):
-            instance = payload.to_array(instance, "the image")
+            instance = tensors.to_array(instance, "the image")
         if isinstance(instance, np.ndarray):
             return Sample({"image": self._from_array(instance)}, options)
-        data = payload.from_base64(instance) if isinstance(instance, str) else instance
-        if not isinstance(data, bytes):
-            raise BadRequest(
-                f"an image must be bytes, base64 text or a list of numbers, not {kind(data)}"
-            )
-        image = images.open_image(data, max_pixels=self.config.max_pixels)
+        image = images.open_image(_encoded(instance), max_pixels=self.config.max_pixels)
         return Sample({"image": self._to_pixels(image)}, options)
 
     def collate(self, samples: Sequence[Sample]) -> Tensors:
@@ -185,6 +191,16 @@ class ImageClassification(base.Handler[Config]):
         if not torch.isfinite(tensor).all():
             raise BadRequest("the tensor has NaN or infinity in it", status=422)
         return tensor
+
+
+def _encoded(instance: Any) -> bytes:
+    if isinstance(instance, str):
+        return payload.from_base64(instance)
+    if not isinstance(instance, bytes):
+        raise BadRequest(
+            f"an image must be bytes, base64 text or a list of numbers, not {kind(instance)}"
+        )
+    return instance
 
 
 def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:

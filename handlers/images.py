@@ -23,6 +23,27 @@ RESAMPLING = {
 Size = int | tuple[int, int] | None
 
 
+def check_together(encoded: Sequence[bytes], *, max_pixels: int) -> None:
+    """Read the headers of a request's images: kilobytes can hold gigapixels.
+
+    Raises:
+        BadRequest: 413 when they have more than `max_pixels` together.
+    """
+    total = 0
+    for data in encoded:
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Exception:  # noqa: S112 - each image is refused for its own fault when it is decoded
+            continue
+        total += image.width * image.height
+    if total > max_pixels:
+        raise BadRequest(
+            f"the request's images have {total} pixels together; at most {max_pixels} are allowed",
+            hint="send fewer, or smaller ones",
+            status=413,
+        )
+
+
 def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """Read an image's header, check it, then decode it.
 
@@ -76,8 +97,11 @@ def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
         raise BadRequest(
             f"images with {wide} pixels are not supported", hint="send 8 or 16 bits", status=415
         )
+    mode = "L" if greyscale else "RGB"
+    if image.mode == mode:
+        return image
     image.info.pop("transparency", None)  # PIL would warn of it
-    return image.convert("L" if greyscale else "RGB")
+    return image.convert(mode)
 
 
 def resize(image: Image.Image, size: Size, interpolation: str, *, max_pixels: int) -> Image.Image:
@@ -115,8 +139,9 @@ def center_crop(image: Image.Image, size: Size) -> Image.Image:
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
     """Pixels as (C, H, W) uint8 in [0, 255]; C is 3, or 1 for greyscale."""
-    pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    shape = (image.height, image.width, len(image.getbands()))
+    return pixels.view(shape).permute(2, 0, 1).contiguous()
 
 
 def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:

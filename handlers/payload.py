@@ -18,12 +18,10 @@ import base64
 import binascii
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_type_hints
 
-import numpy as np
-
+from handlers import tensors
 from handlers.errors import BadRequest, ModelError
 from handlers.schema import kind, type_schema
 
@@ -32,23 +30,6 @@ Protocol = Literal["raw", "v1", "v2"]
 
 JSON = "application/json"
 BODY_FIELDS = ("body", "data")
-DATATYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
-MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
-MAX_SIZE = 2**31 - 1  # of one dimension
-COLUMN_TYPES = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +210,7 @@ def _read_v2(body: dict[str, Any]) -> Request:
             raise BadRequest("every input must be an object with name, shape, datatype, data")
         if entry["name"] in arrays:
             raise BadRequest(f"two inputs are named {entry['name'][:40]!a}")
-        arrays[entry["name"]] = _read_tensor(entry)
+        arrays[entry["name"]] = tensors.read(entry)
     sizes = {len(array) for array in arrays.values()}
     if len(sizes) != 1:
         raise BadRequest("'inputs' must share a first dimension, the batch")
@@ -242,69 +223,6 @@ def _read_v2(body: dict[str, Any]) -> Request:
         rows = zip(*arrays.values(), strict=True)
         instances = [dict(zip(arrays, row, strict=True)) for row in rows]
     return Request("v2", instances, _parameters(body), identity=identity)
-
-
-def _read_tensor(entry: dict[str, Any]) -> Any:
-    name, shape, datatype = ascii(entry["name"][:40]), entry.get("shape"), entry.get("datatype")
-    if (
-        not isinstance(shape, list)
-        or not 1 <= len(shape) <= MAX_DIMENSIONS
-        or not all(type(size) is int and 1 <= size <= MAX_SIZE for size in shape)
-    ):
-        raise BadRequest(
-            f"input {name}: 'shape' must be a list of positive integers, the batch first, "
-            f"at most {MAX_DIMENSIONS} of them"
-        )
-    if not isinstance(datatype, str) or datatype not in (*DATATYPES, "BYTES"):
-        allowed = ", ".join([*DATATYPES, "BYTES"])
-        raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
-    if "data" not in entry:
-        raise BadRequest(
-            f"input {name} has no 'data'", hint="binary tensor data is not supported; send JSON"
-        )
-    if datatype == "BYTES":
-        strings = entry["data"]
-        if (
-            not isinstance(strings, list)
-            or [len(strings)] != shape
-            or not all(isinstance(string, str) for string in strings)
-        ):
-            raise BadRequest(f"input {name}: BYTES must be a flat list of shape[0] strings")
-        return strings
-    array = to_array(entry["data"], f"input {name}")
-    if array.size != math.prod(shape):
-        raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
-    with np.errstate(all="ignore"):
-        cast = array.astype(DATATYPES[datatype])
-    if datatype.startswith(("INT", "UINT", "BOOL")) and not np.array_equal(cast, array):
-        raise BadRequest(f"input {name}: 'data' has numbers that {datatype} can't hold", status=422)
-    return cast.reshape(shape)
-
-
-def to_array(data: Any, where: str) -> Any:
-    """A numeric array from nested lists of numbers.
-
-    Raises:
-        BadRequest: ragged, too deep, or something in it is not a number.
-    """
-    if not isinstance(data, list):
-        raise BadRequest(f"{where} must be a list of numbers, not {kind(data)}")
-    # First, because numpy would make room for a string's length in every number's place.
-    lists = [data]
-    while lists:
-        items = lists.pop()
-        kinds = set(map(type, items))
-        if not kinds <= {list, int, float, bool}:
-            raise BadRequest(f"{where} has something in it that is not a number")
-        if list in kinds:
-            lists += (item for item in items if type(item) is list)
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        raise BadRequest(f"{where} is ragged: its lists differ in length or depth") from None
-    if array.dtype.kind not in "iufb":
-        raise BadRequest(f"{where} has an integer in it that needs more than 64 bits")
-    return array
 
 
 def write(
@@ -322,7 +240,7 @@ def write(
             return dump({"predictions": [answer.to_json() for answer in answers]})
         model = {"model_name": model_name, "model_version": model_version}
         identity = {} if request.identity is None else {"id": request.identity}
-        return dump({**model, **identity, "outputs": _columns(answers)})
+        return dump({**model, **identity, "outputs": tensors.columns(answers)})
     except ValueError:
         raise ModelError("the model's answer is not finite", hint="check the input") from None
 
@@ -334,27 +252,3 @@ def dump(body: Any) -> bytes:
         ValueError: there is a NaN or an infinity in it.
     """
     return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def _columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """One v2 output per field of the answers; what isn't rectangular goes as JSON in BYTES."""
-    columns = []
-    for field in dataclasses.fields(answers[0]):
-        values = [getattr(answer, field.name) for answer in answers]
-        shape, datatype = _rectangle(values)
-        if datatype is None:
-            shape, datatype = [len(values)], "BYTES"
-            values = [json.dumps(value, allow_nan=False) for value in values]
-        flat = values if len(shape) == 1 else [item for value in values for item in value]
-        columns.append({"name": field.name, "shape": shape, "datatype": datatype, "data": flat})
-    return columns
-
-
-def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:
-    if all(isinstance(value, (list, tuple)) for value in values):
-        lengths, kinds = {len(value) for value in values}, {type(x) for v in values for x in v}
-        shape = [len(values), min(lengths)]
-    else:
-        lengths, kinds, shape = {1}, {type(value) for value in values}, [len(values)]
-    uniform = len(lengths) == 1 and len(kinds) == 1
-    return shape, COLUMN_TYPES.get(kinds.pop()) if uniform else None

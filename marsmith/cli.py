@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -271,9 +270,6 @@ def show_curl(found: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command; an error of ours is a message and status 1, never a traceback."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # Threads that wait for each other by spinning starve on a busy machine: 30 times slower, seen
-    # in a build. OpenMP reads this when torch is first imported, here and in every worker.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(arguments)
     except MarsmithError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Before torch is imported, as the command does: see marsmith.cli.main.
+# Before torch is imported: tests keep both cores busy. See docs/architecture.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from marsmith import recipe, server

@@ -19,12 +19,12 @@ POLL_S = 0.1
 CONSOLE_LINES = 15
 
 WARM_UP_S = 3.0
-WARM_UP_REQUESTS = 200
+WARM_UP_REQUESTS = 400
 # Latencies are compared by the medians of two windows of this many requests.
 WINDOW = 50
 STEADY = 0.1
 # Every so many requests, one takes a connection of its own: accepting one is a path to warm too.
-FRESH_EVERY = 10
+FRESH_EVERY = 4
 
 
 def connect(

@@ -204,3 +204,12 @@ def test_what_it_takes_is_json(colour: ImageClassification) -> None:
     described = json.loads(json.dumps(colour.describe_input()))
     assert described["tensor"]["shape"] == [3, 8, 12]
     assert described["max_pixels"] == 1_000_000
+
+
+def test_a_request_of_many_large_images_is_refused_before_any_is_decoded(tmp_path: Path) -> None:
+    handler = configured(tmp_path, max_pixels=10_000)
+    large = base64.b64encode(png_header(60, 100)).decode()
+    handler.screen([large])
+    with pytest.raises(BadRequest, match="12000 pixels together; at most 10000") as caught:
+        handler.screen([large, "no base64!", b"no image", large])
+    assert caught.value.status == 413

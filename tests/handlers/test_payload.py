@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, HandlerError, ModelError
-from handlers.payload import Answer, Request, dump, from_base64, read, to_array, write
+from handlers.payload import Answer, Request, dump, from_base64, read, write
 
 T = TypeVar("T")
 JSON = {"body": "application/json"}
@@ -238,29 +238,8 @@ def test_a_shape_of_many_huge_numbers_is_refused_at_once() -> None:
     assert "'shape' must be" in refused({"inputs": [tensor(shape=shape)]}).message
 
 
-def test_one_long_string_among_numbers_takes_no_memory() -> None:
-    # As a numpy array of strings it would have 12 TB.
-    data: list[Any] = [1] * 1_000_000
-    data.append("x" * 3_000_000)
-    with pytest.raises(BadRequest, match="not a number"):
-        to_array(data, "the list")
-
-
 def test_a_million_instances_are_read() -> None:
     assert len(read({"body": {"instances": [0] * 1_000_000}}, JSON, OPTIONS).instances) == 1_000_000
-
-
-@given(st.recursive(st.lists(st.floats() | st.integers()), st.lists, max_leaves=30))
-def test_to_array_takes_what_numpy_takes(data: list[Any]) -> None:
-    try:
-        expected = np.asarray(data)
-    except (ValueError, OverflowError):
-        expected = np.asarray(None)
-    if expected.dtype.kind in "iuf":
-        np.testing.assert_array_equal(to_array(data, "it"), expected)
-    else:
-        with pytest.raises(BadRequest):
-            to_array(data, "it")
 
 
 @given(st.binary(min_size=1), st.booleans(), st.booleans(), st.booleans())

@@ -1,0 +1,133 @@
+"""Tensors of the Open Inference Protocol v2, in JSON: numbers in, columns of answers out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from handlers.errors import BadRequest
+from handlers.schema import kind
+
+DATATYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
+MAX_SIZE = 2**31 - 1  # of one dimension
+COLUMN_TYPES = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
+
+
+def read(entry: dict[str, Any]) -> Any:
+    """One entry of a request's `inputs`.
+
+    Returns:
+        A numpy array of its shape; for BYTES a list of strings.
+
+    Raises:
+        BadRequest: its shape, datatype or data is wrong; 422 for numbers that don't fit.
+    """
+    name, shape, datatype = ascii(entry["name"][:40]), entry.get("shape"), entry.get("datatype")
+    if (
+        not isinstance(shape, list)
+        or not 1 <= len(shape) <= MAX_DIMENSIONS
+        or not all(type(size) is int and 1 <= size <= MAX_SIZE for size in shape)
+    ):
+        raise BadRequest(
+            f"input {name}: 'shape' must be a list of positive integers, the batch first, "
+            f"at most {MAX_DIMENSIONS} of them"
+        )
+    if not isinstance(datatype, str) or datatype not in (*DATATYPES, "BYTES"):
+        allowed = ", ".join([*DATATYPES, "BYTES"])
+        raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
+    if "data" not in entry:
+        raise BadRequest(
+            f"input {name} has no 'data'", hint="binary tensor data is not supported; send JSON"
+        )
+    if datatype == "BYTES":
+        strings = entry["data"]
+        if (
+            not isinstance(strings, list)
+            or [len(strings)] != shape
+            or not all(isinstance(string, str) for string in strings)
+        ):
+            raise BadRequest(f"input {name}: BYTES must be a flat list of shape[0] strings")
+        return strings
+    array = to_array(entry["data"], f"input {name}")
+    if array.size != math.prod(shape):
+        raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
+    with np.errstate(all="ignore"):
+        cast = array.astype(DATATYPES[datatype])
+    if datatype.startswith(("INT", "UINT", "BOOL")) and not np.array_equal(cast, array):
+        raise BadRequest(f"input {name}: 'data' has numbers that {datatype} can't hold", status=422)
+    return cast.reshape(shape)
+
+
+def to_array(data: Any, where: str) -> Any:
+    """A numeric array from nested lists of numbers.
+
+    Raises:
+        BadRequest: ragged, too deep, or something in it is not a number.
+    """
+    if not isinstance(data, list):
+        raise BadRequest(f"{where} must be a list of numbers, not {kind(data)}")
+    # First, because numpy would make room for a string's length in every number's place.
+    lists = [data]
+    while lists:
+        items = lists.pop()
+        kinds = set(map(type, items))
+        if not kinds <= {list, int, float, bool}:
+            raise BadRequest(f"{where} has something in it that is not a number")
+        if list in kinds:
+            lists += (item for item in items if type(item) is list)
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise BadRequest(f"{where} is ragged: its lists differ in length or depth") from None
+    if array.dtype.kind not in "iufb":
+        raise BadRequest(f"{where} has an integer in it that needs more than 64 bits")
+    return array
+
+
+def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Answers as `outputs`: one for each field of their dataclass.
+
+    What isn't rectangular goes as JSON, in BYTES.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in what goes as JSON.
+    """
+    outputs = []
+    for field in dataclasses.fields(answers[0]):
+        values = [getattr(answer, field.name) for answer in answers]
+        shape, datatype = _rectangle(values)
+        if datatype is None:
+            shape, datatype = [len(values)], "BYTES"
+            values = [json.dumps(value, allow_nan=False) for value in values]
+        flat = values if len(shape) == 1 else [item for value in values for item in value]
+        outputs.append({"name": field.name, "shape": shape, "datatype": datatype, "data": flat})
+    return outputs
+
+
+def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:
+    if all(isinstance(value, (list, tuple)) for value in values):
+        lengths, kinds = {len(value) for value in values}, {type(x) for v in values for x in v}
+        shape = [len(values), min(lengths)]
+    else:
+        lengths, kinds, shape = {1}, {type(value) for value in values}, [len(values)]
+    uniform = len(lengths) == 1 and len(kinds) == 1
+    return shape, COLUMN_TYPES.get(kinds.pop()) if uniform else None
