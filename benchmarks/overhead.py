@@ -190,7 +190,7 @@ def first_request(archive: Path, boots: int) -> list[dict[str, float]]:
 
 
 def warm_client() -> None:
-    """Send this client's own first requests to nobody in particular: they are slow by themselves."""
+    """Send the client's own first requests to nobody: they are slow by themselves."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nobody) as nobody:
         threading.Thread(target=nobody.serve_forever, daemon=True).start()
         for _ in range(50):

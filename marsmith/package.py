@@ -119,8 +119,7 @@ def _canonicalise(raw: Path, facts: dict[str, Any], out: Path) -> None:
     manifest.pop("createdOn", None)
     entries[MANIFEST] = dump(manifest)
     entries[FACTS] = dump(facts)
-    sums = {name: hashlib.sha256(entries[name]).hexdigest() for name in sorted(entries)}
-    entries[SUMS] = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+    entries[SUMS] = _sums(entries)
     # Stored, not deflated: compressors differ between machines, and weights hardly shrink.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
@@ -128,6 +127,13 @@ def _canonicalise(raw: Path, facts: dict[str, Any], out: Path) -> None:
             info.external_attr = 0o644 << 16
             info.create_system = 3
             archive.writestr(info, entries[name])
+
+
+def _sums(entries: dict[str, bytes]) -> bytes:
+    """What `sha256sum -c` reads, and a last line for itself, which it takes for a comment."""
+    digests = ((hashlib.sha256(entries[name]).hexdigest(), name) for name in sorted(entries))
+    lines = "".join(f"{digest}  {name}\n" for digest, name in digests).encode()
+    return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
 def dump(data: Any) -> bytes:

@@ -6,6 +6,7 @@ import json
 import random
 import runpy
 import sys
+import traceback
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,8 @@ def load_error(archive: Path) -> str:
 
 
 def test_the_list_names_every_other_file(files: dict[str, bytes]) -> None:
-    listed = [line.partition("  ")[2] for line in files[SUMS].decode().splitlines()]
+    *lines, _ = files[SUMS].decode().splitlines()
+    listed = [line.partition("  ")[2] for line in lines]
     assert sorted(listed) == sorted(set(files) - {SUMS})
 
 
@@ -48,9 +50,10 @@ def test_one_flipped_bit_in_any_file_is_found_before_anything_is_read(
 ) -> None:
     for name, data in files.items():
         (unpacked / name).write_bytes(damaged(data))
-        with pytest.raises((RuntimeError, SyntaxError)) as caught:
+        with pytest.raises(Exception) as caught:
             runpy.run_path(str(unpacked / "handler.py"))
-        assert name in str(caught.value)
+        assert name in "".join(traceback.format_exception(caught.value))
+        assert name == "handler.py" or isinstance(caught.value, RuntimeError)
         (unpacked / name).write_bytes(data)
 
 

@@ -30,20 +30,20 @@ def test_the_eager_runtime_answers_the_same(
 
 
 def test_limits_are_kept(digits_archive: Path, tmp_path: Path) -> None:
-    limits = {"max_answer_bytes": 300, "max_instances": 8, "max_pixels": 64, "threads": 1}
+    limits = {"max_answer_bytes": 300, "max_instances": 8, "max_pixels": 600, "threads": 1}
     archive = configured(
         digits_archive, tmp_path / "digits.mar", lambda config: config["handler"].update(limits)
     )
     long = Request.json({"instances": [TEXTS[0]] * 8, "parameters": {"top_k": 10}})
     many = Request.json({"instances": [TEXTS[0]] * 9, "parameters": {"top_k": 1}})
-    large = Request.raw(png_header(9, 8))
+    large = Request.raw(png_header(30, 21))
     with Harness(archive, batch_size=8) as harness:
         answered, *refused = harness.predict([Request.raw(PNGS[0]), long, many, large])
         assert harness.describe()["threads"] == 1
     assert answered.status == 200
     for response, words in zip(
         refused,
-        ("at most 300 are allowed", "at most 8 are allowed", "larger than 64 pixels"),
+        ("at most 300 are allowed", "at most 8 are allowed", "larger than 600 pixels"),
         strict=True,
     ):
         check_refused(response)

@@ -58,14 +58,16 @@ def test_inspect(digits_archive: Path) -> None:
     assert found["manifest"]["model"]["modelName"] == "digits"
 
 
-def test_status_predict_and_scale(digits_server: ServerInfo, samples: list[Path]) -> None:
-    found = json.loads(marsmith("status", "--json").stdout)
+def test_status_and_predict(digits_server: ServerInfo, samples: list[Path]) -> None:
+    port = ("--port", digits_server.port)
+    found = json.loads(marsmith("status", "--json", *port).stdout)
     keys = ["inference_address", "management_address", "metrics_address", "key_file", "models"]
     assert list(found) == keys
     assert [model["name"] for model in found["models"]] == ["digits", "wide"]
-    assert "READY" in marsmith("status").stdout
-    answers = marsmith("predict", "digits", *samples, "--option", "top_k=1").stdout.splitlines()
-    assert [list(json.loads(answer)) for answer in answers] == [[s.stem[-1]] for s in samples]
+    assert "READY" in marsmith("status", *port).stdout
+    asked = marsmith("predict", "digits", *samples, "--option", "top_k=1", *port)
+    answers = [list(json.loads(line)) for line in asked.stdout.splitlines()]
+    assert answers == [[sample.stem[-1]] for sample in samples]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,8 @@ def test_status_predict_and_scale(digits_server: ServerInfo, samples: list[Path]
 def test_an_error_is_a_message_and_no_traceback(
     digits_server: ServerInfo, arguments: list[str], words: str
 ) -> None:
-    done = marsmith(*arguments, check=False)
+    port = ["--port", str(digits_server.port)] if arguments[0] == "predict" else []
+    done = marsmith(*arguments, *port, check=False)
     assert done.returncode == 1
     assert words in done.stderr
     assert "error:" in done.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -26,11 +27,19 @@ def test_entries_are_canonical(digits_archive: Path) -> None:
 
 def test_every_file_has_its_sum(digits_archive: Path) -> None:
     with zipfile.ZipFile(digits_archive) as archive:
-        lines = archive.read("MAR-INF/SHA256SUMS").decode().splitlines()
+        *lines, own = archive.read("MAR-INF/SHA256SUMS").decode().splitlines()
+        assert own == "# " + hashlib.sha256("".join(f"{x}\n" for x in lines).encode()).hexdigest()
         sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
         assert set(sums) == set(archive.namelist()) - {"MAR-INF/SHA256SUMS"}
         for name, digest in sums.items():
             assert hashlib.sha256(archive.read(name)).hexdigest() == digest
+
+
+def test_the_sums_are_those_of_sha256sum(digits_archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(digits_archive) as archive:
+        archive.extractall(tmp_path)
+    command = ["sha256sum", "--check", "--strict", "MAR-INF/SHA256SUMS"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_there_is_no_pickle_and_no_trace_of_this_machine(digits_archive: Path) -> None:
