@@ -22,14 +22,12 @@ EPOCHS = 40
 
 
 class DigitsNet(nn.Module):
-    """Three convolutions and one linear layer: (N, 1, 8, 8) in [0, 1] -> (N, 10) logits."""
+    """Two convolutions and a linear layer: (N, 1, 8, 8) in [0, 1] -> (N, 10) logits."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            *_block(1, width), *_block(width, 2 * width), nn.MaxPool2d(2), *_block(2 * width, width)
-        )
-        self.classifier = nn.Linear(width * 4 * 4, 10)
+        self.features = nn.Sequential(*_block(1, width, 1), *_block(width, 2 * width, 2))
+        self.classifier = nn.Linear(2 * width * 4 * 4, 10)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Classify a batch of images."""
@@ -37,8 +35,9 @@ class DigitsNet(nn.Module):
         return logits
 
 
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def model(width: int = 16) -> nn.Module:
@@ -57,7 +56,7 @@ def split() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], int]:
 
 
 def train(module: nn.Module) -> None:
-    """Train in place on the training part: about ten seconds on two cores."""
+    """Train in place on the training part: under ten seconds on two cores."""
     pixels, digits, end = split()
     images = torch.from_numpy(pixels[:end])[:, None].float() / 255
     targets = torch.from_numpy(digits[:end])

@@ -85,5 +85,5 @@ def test_a_factory_that_is_not_there_is_said(tmp_path: Path, reference: str) -> 
 
 def test_arguments_reach_the_factory_and_weights_are_seeded(tmp_path: Path) -> None:
     one, other = (load(tmp_path, arguments={"width": 4}) for _ in range(2))
-    assert one.classifier.in_features == 64
+    assert one.classifier.in_features == 128
     assert torch.equal(one.classifier.weight, other.classifier.weight)
