@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
+import inspect
 import logging
+import math
 import pkgutil
 import time
 from abc import ABC, abstractmethod
@@ -20,7 +22,7 @@ import torch
 
 from handlers import batching, device, payload, runtimes
 from handlers.batching import Sample
-from handlers.errors import BadRequest, HandlerError, LoadError, unexpected
+from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.exchange import Exchange
 from handlers.metrics import Batch, Metrics
 from handlers.runtimes import Tensors
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 WARM_UP_RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
 WARM_UP_SECONDS = 1.0
+PATIENCE = 0.7  # of TorchServe's responseTimeout, for one batch
 PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
 
 
@@ -71,6 +74,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     config: C
     runtime: runtimes.Runtime
     batch_size = 1
+    seconds = until = math.inf
     pool: ThreadPoolExecutor | None = None
 
     # -- What a task writes -------------------------------------------------------------------
@@ -129,15 +133,23 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         Raises:
             LoadError: the configuration, a file or the model is wrong.
         """
+        try:
+            self._load(context)
+        except (RuntimeError, MemoryError):
+            raise
+        except Exception as error:  # of any other the worker would die without a word
+            raise LoadError(f"{type(error).__name__}: {error}") from error
+
+    def _load(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
         served = context.model_yaml_config or {}
         self.context, self.manifest = context, context.manifest
         self.configure(served.get("handler", {}), folder)
         self.batch_size = int(context.system_properties.get("batch_size") or 1)
+        self.seconds = PATIENCE * _positive(served.get("responseTimeout"), 120)
         self.device = device.choose(context.system_properties.get("gpu_id"))
-        workers = served.get("minWorkers")  # TorchServe, too, ignores what is no integer
-        share = max(1, workers) if isinstance(workers, int) else 1
-        threads = self.config.threads or max(1, device.cores() // share)
+        share = device.cores() // _positive(served.get("minWorkers"), 1)
+        threads = self.config.threads or max(1, share)
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.metrics = Metrics(context.metrics, context.model_name)
@@ -145,6 +157,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         quieten()
         read_ahead()
         self._warm_up()
+        gc.collect()
         gc.freeze()  # what is loaded stays: collecting it again and again would stall requests
         self.initialized = True
 
@@ -179,12 +192,12 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         if not file.is_file():
             raise LoadError(f"the archive has no model file {file.name!r}")
         load = importlib.import_module(f"handlers.runtimes.{name}").load
+        options = self.config.runtime_options or {}
         try:
-            runtime: runtimes.Runtime = load(
-                file, self.device, **(self.config.runtime_options or {})
-            )
+            inspect.signature(load).bind(file, self.device, **options)
         except TypeError as error:
             raise LoadError(f"runtime_options don't fit the runtime {name!r}: {error}") from error
+        runtime: runtimes.Runtime = load(file, self.device, **options)
         return runtime
 
     def _warm_up(self) -> None:
@@ -192,10 +205,11 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         for size in sorted({1, self.batch_size}):
             began = time.monotonic()
             for run in range(1, WARM_UP_RUNS[1] + 1):
-                exchange = Exchange({"body": body}, {"body": media_type})
-                self.exchange([exchange] * size)
-                if exchange.status != HTTPStatus.OK:
-                    raise LoadError(f"its own example request failed: {exchange.body!r}")
+                rows = [Exchange({"body": body}, {"body": media_type}) for _ in range(size)]
+                self.answer_all(rows)
+                for row in rows:
+                    if row.status != HTTPStatus.OK:
+                        raise LoadError(f"its own example request failed: {row.body!r}")
                 if run >= WARM_UP_RUNS[0] and time.monotonic() - began > WARM_UP_SECONDS:
                     break
 
@@ -214,7 +228,12 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         exchanges = [
             self._open(row, context.get_all_request_header(index)) for index, row in enumerate(data)
         ]
-        self.metrics.report(self.exchange(exchanges))
+        try:
+            self.metrics.report(self.answer_all(exchanges))
+        except Exception as error:  # the last resort: TorchServe would fail the whole batch
+            for exchange in exchanges:
+                if exchange.open:
+                    exchange.fail(error)
         for index, exchange in enumerate(exchanges):
             # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
             phrase = HTTPStatus(exchange.status).phrase
@@ -238,18 +257,20 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
         return exchange
 
-    def exchange(self, exchanges: Sequence[Exchange]) -> Batch:
+    def answer_all(self, exchanges: Sequence[Exchange]) -> Batch:
         """Answer every open exchange: read, decode, run in batches, write.
 
         Returns:
             What it took.
         """
         batch = Batch()
+        self.until = time.monotonic() + self.seconds
         with batch.stage("PreprocessTime"):
             self.preprocess(exchanges)
         samples = [sample for exchange in exchanges for sample in exchange.samples]
 
         def predict(group: Sequence[Sample]) -> Sequence[payload.Answer]:
+            self._check_time()
             with batch.stage("InferenceTime"):
                 outputs = self.inference(self.collate(group))
             with batch.stage("PostprocessTime"):
@@ -288,7 +309,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
                     self.Options, options, where="the options", text=request.textual
                 )
         except SchemaError as error:
-            exchange.fail(BadRequest(str(error)))
+            exchange.fail(BadRequest(str(error), status=422))
         except Exception as error:  # a bug of ours must not reach the neighbours
             exchange.fail(error)
 
@@ -300,11 +321,17 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
 
     def _decode(self, job: tuple[Any, Any]) -> Sample | HandlerError:
         try:
+            self._check_time()
             return self.decode(*job)
         except HandlerError as error:
             return error
         except Exception as error:  # as in _read
             return unexpected(error)
+
+    def _check_time(self) -> None:
+        # TorchServe kills a worker at its responseTimeout, and with it all that it was asked.
+        if time.monotonic() > self.until:
+            raise ModelError("there was no time left for this", hint="send less", status=503)
 
     def inference(self, batch: Tensors) -> Tensors:
         """Run the model on named tensors, the batch first; its outputs are on the CPU."""
@@ -340,7 +367,12 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             "protocols": list(get_args(payload.Protocol)),
             "max_instances": self.config.max_instances,
             "input": self.describe_input(),
-            "options": json_schema(self.Options),
+            "options": json_schema(self.Options, self.config.defaults or {}),
             "output": self.Answer.schema(),
             "example": {"content_type": media_type, "body_base64": b64encode(body).decode("ascii")},
         }
+
+
+def _positive(value: object, otherwise: int) -> int:
+    # TorchServe, too, ignores a setting that is no integer.
+    return value if isinstance(value, int) and value > 0 else otherwise

@@ -63,16 +63,19 @@ def run(
         For every sample its answer, or the error that it alone caused.
     """
     groups: dict[Hashable, list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        groups[key(sample)].append(index)
     results: list[Answer | HandlerError | None] = [None] * len(samples)
+    for index, sample in enumerate(samples):
+        try:
+            groups[key(sample)].append(index)
+        except Exception as error:  # a task's decode may return anything
+            results[index] = unexpected(error)
     for members in groups.values():
         for start in range(0, len(members), limit):
             chunk = members[start : start + limit]
             answers = _predict_or_split([samples[index] for index in chunk], predict)
             for index, answer in zip(chunk, answers, strict=True):
                 results[index] = answer
-    return results  # type: ignore[return-value]  # every index was in one group
+    return results  # type: ignore[return-value]  # every index has a group or an error
 
 
 def _predict_or_split(
@@ -94,7 +97,7 @@ def _predict_or_split(
 
 
 def _blame(error: Exception) -> HandlerError:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         logger.error("out of memory on a single input", exc_info=error)
         return ModelError("not enough memory for this input", hint="send less", status=507)
     return unexpected(error)

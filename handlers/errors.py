@@ -9,6 +9,7 @@ HandlerError
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class HandlerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.status = self.default_status if status is None else status
+        self.status = HTTPStatus(self.default_status if status is None else status)
 
 
 class BadRequest(HandlerError):  # noqa: N818 - HTTP's own name for it
@@ -51,6 +52,9 @@ class LoadError(HandlerError, RuntimeError):
     A RuntimeError, because for any other a TorchServe worker dies without a reply and is
     restarted for minutes. See: `TorchModelServiceWorker.load_model` in TorchServe 0.12.
     """
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
 def unexpected(error: Exception) -> HandlerError:

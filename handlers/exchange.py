@@ -12,6 +12,8 @@ from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.payload import Answer, Request
 
+MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
+
 
 @dataclass
 class Exchange:
@@ -93,4 +95,5 @@ class Exchange:
         """Answer with an error; one that nobody raised on purpose is a bug, and a bare 500."""
         error = unexpected(error)
         self.status = error.status
-        self.body = payload.dump({"error": where + error.message, "hint": error.hint})
+        message = (where + error.message)[:MAX_MESSAGE]
+        self.body = payload.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})

@@ -135,10 +135,12 @@ class ImageClassification(base.Handler[Config]):
         ]
 
     def example(self) -> tuple[str, bytes]:
-        """A grey PNG of the model's size."""
+        """A PNG of the model's size whose channels are ramps: across, down, and both."""
         height, width = self._size() or (224, 224)
+        rows, columns = np.indices((height, width)) * 255 // max(height, width)
+        ramps = np.stack([columns, rows, (rows + columns) // 2], axis=-1).astype(np.uint8)
         buffer = io.BytesIO()
-        Image.new("L" if self.config.greyscale else "RGB", (width, height)).save(buffer, "PNG")
+        Image.fromarray(ramps[..., 0] if self.config.greyscale else ramps).save(buffer, "PNG")
         return "image/png", buffer.getvalue()
 
     def describe_input(self) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from handlers.errors import BadRequest
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # PIL's modes of 8 bits or fewer. Others have no agreed white, or no way to RGB ("LAB").
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+JPEG_SCAN = b"\xff\xda"
+MAX_JPEG_SCANS = 64
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -69,8 +71,13 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
         raise BadRequest("the image's header is damaged") from None
     if image.width * image.height > max_pixels:
         raise _too_large(max_pixels)
+    # A few bytes can repeat a scan of every pixel; encoders write some ten scans at most.
+    if image.format in ("JPEG", "MPO") and data.count(JPEG_SCAN) > MAX_JPEG_SCANS:
+        raise BadRequest(f"the image has more than {MAX_JPEG_SCANS} scans", status=413)
     try:
         image.load()
+    except MemoryError:
+        raise _too_large(max_pixels) from None
     except Exception:  # as above
         raise BadRequest("the image is damaged or incomplete") from None
     return image

@@ -19,12 +19,12 @@ class Batch:
     """The timings and counts of one batch.
 
     Attributes:
-        milliseconds: per stage, summed over the stage's parts.
+        seconds: per stage, summed over the stage's parts.
         counts: per name.
     """
 
     def __init__(self) -> None:
-        self.milliseconds = dict.fromkeys(STAGES, 0.0)
+        self.seconds = dict.fromkeys(STAGES, 0.0)
         self.counts = dict.fromkeys(COUNTS, 0)
 
     @contextmanager
@@ -34,7 +34,7 @@ class Batch:
         try:
             yield
         finally:
-            self.milliseconds[name] += (time.perf_counter() - began) * 1000
+            self.seconds[name] += time.perf_counter() - began
 
 
 class Metrics:
@@ -48,7 +48,7 @@ class Metrics:
     def __init__(self, cache: Any, model_name: str) -> None:
         self.dimensions = [model_name, "Model"]
         self.timers = {
-            name: cache.add_metric_to_cache(name, "ms", DIMENSIONS, MetricTypes.HISTOGRAM)
+            name: cache.add_metric_to_cache(name, "s", DIMENSIONS, MetricTypes.HISTOGRAM)
             for name in STAGES
         }
         self.counters = {
@@ -60,8 +60,8 @@ class Metrics:
 
     def report(self, batch: Batch) -> None:
         """Report one batch."""
-        for name, milliseconds in batch.milliseconds.items():
-            self.timers[name].add_or_update(round(milliseconds, 3), self.dimensions)
+        for name, seconds in batch.seconds.items():
+            self.timers[name].add_or_update(round(seconds, 6), self.dimensions)
         for name, count in batch.counts.items():
             if count:
                 self.counters[name].add_or_update(count, self.dimensions)

@@ -87,13 +87,20 @@ def kind(value: object) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def json_schema(cls: type) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a dataclass whose fields are made by `setting`."""
+def json_schema(cls: type, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a dataclass whose fields are made by `setting`.
+
+    Args:
+        cls: the dataclass.
+        defaults: replace the fields' own.
+    """
     hints = get_type_hints(cls)
     properties = {}
     for field in dataclasses.fields(cls):
         bounds = field.metadata.get("bounds", {})
         default = {} if field.default is dataclasses.MISSING else {"default": field.default}
+        if defaults and field.name in defaults:
+            default = {"default": defaults[field.name]}
         properties[field.name] = {
             **type_schema(hints[field.name]),
             **{name: bound for name, bound in bounds.items() if bound is not None},

@@ -46,7 +46,9 @@ def known() -> list[str]:
 
 def _modules() -> list[str]:
     # The entry point is a task only inside an archive.
-    return sorted(m.name for m in pkgutil.iter_modules(handlers.__path__) if m.name != "entry")
+    return sorted(
+        m.name for m in pkgutil.iter_modules(handlers.__path__) if m.name != "archive_entry"
+    )
 
 
 def _handlers_in(module_name: str) -> list[type[Any]]:

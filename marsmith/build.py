@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ import torch
 from handlers import tasks
 from handlers.base import Handler
 from handlers.errors import LoadError
+from handlers.runtimes import Runtime
 from handlers.runtimes.eager import wrap
 from handlers.schema import json_schema
 from marsmith.converters import Artifact
@@ -33,13 +36,16 @@ VERSIONS = ("torch", "numpy", "pillow", "torchserve", "torch-model-archiver", "m
 Say = Callable[[str], None]
 
 
-def build(recipe: Recipe, store: Path, say: Say = lambda line: None) -> dict[str, Any]:
+def build(
+    recipe: Recipe, store: Path, say: Say = lambda line: None, *, retrain: bool = False
+) -> dict[str, Any]:
     """Make a verified archive of a recipe.
 
     Args:
         recipe: what to build.
         store: where `NAME.mar` and `NAME.report.json` go; made when it isn't there.
         say: takes one line as each step begins.
+        retrain: train anew, whatever was trained before.
 
     Returns:
         The report, as written.
@@ -53,7 +59,10 @@ def build(recipe: Recipe, store: Path, say: Say = lambda line: None) -> dict[str
         work = Path(folder)
         with timed("source", seconds):
             say(f"make the model of {recipe.name}")
-            module = recipe.source.load(store / CACHE, say)
+            cache = store / CACHE
+            if retrain:
+                shutil.rmtree(cache, ignore_errors=True)
+            module = recipe.source.load(cache, say)
         with timed("original", seconds):
             handler = configured(recipe)
             ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
@@ -64,7 +73,7 @@ def build(recipe: Recipe, store: Path, say: Say = lambda line: None) -> dict[str
             say(f"convert to {recipe.runtime} {recipe.precision}, and compare")
             artifact = convert(recipe, module, ladder, work)
             runtime = importlib.import_module(f"handlers.runtimes.{recipe.runtime}")
-            candidate = runtime.load(artifact.model, CPU, **artifact.options)
+            candidate = load_artifact(runtime, artifact)
             converted, answers = ladder.measure("converted", candidate, reference)
             gate(converted, original, recipe.accept)
         with timed("package", seconds):
@@ -103,6 +112,15 @@ def configured(recipe: Recipe) -> Handler[Any]:
     return handler
 
 
+def load_artifact(runtime: ModuleType, artifact: Artifact) -> Runtime:
+    """Load what a converter wrote, as a worker will."""
+    try:
+        loaded: Runtime = runtime.load(artifact.model, CPU, **artifact.options)
+    except LoadError as error:
+        raise BuildError(f"the converted model can't be loaded: {error}") from error
+    return loaded
+
+
 def convert(recipe: Recipe, module: torch.nn.Module, ladder: Ladder, work: Path) -> Artifact:
     """Convert a module for the recipe's runtime."""
     converter = importlib.import_module(f"marsmith.converters.{recipe.runtime}")
@@ -113,7 +131,7 @@ def convert(recipe: Recipe, module: torch.nn.Module, ladder: Ladder, work: Path)
 
 
 def describe(recipe: Recipe, handler: Handler[Any], rungs: list[Rung]) -> dict[str, Any]:
-    """What is the same on every machine, and travels in the archive."""
+    """What travels in the archive: nothing of the moment, and no measured error of this CPU."""
     return {
         "name": recipe.name,
         "version": recipe.version,
@@ -122,9 +140,9 @@ def describe(recipe: Recipe, handler: Handler[Any], rungs: list[Rung]) -> dict[s
         "precision": recipe.precision,
         "metric": recipe.evaluation.metric if recipe.evaluation else None,
         "accept": recipe.accept.model_dump(),
-        "ladder": [dataclasses.asdict(rung) for rung in rungs],
+        "measured": {rung.name: rung.metric for rung in rungs},
         "input": handler.describe_input(),
-        "options": json_schema(handler.Options),
+        "options": json_schema(handler.Options, handler.config.defaults),
         "output": handler.Answer.schema(),
         "versions": {name: version(name) for name in VERSIONS}
         | {"python": platform.python_version()},

@@ -58,6 +58,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 def build(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
     model_store: Store = STORE,
+    retrain: Annotated[bool, typer.Option(help="Train anew, whatever was trained before.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a verified archive of a recipe."""
@@ -65,13 +66,14 @@ def build(
     from marsmith.recipe import load
 
     with progress() as say:
-        report = run(load(recipe), model_store, say)
+        report = run(load(recipe), model_store, say, retrain=retrain)
     if as_json:
         return out.print_json(data=report)
     table = Table("form", report["metric"] or "metric", "largest error", "least cosine")
     for rung in report["ladder"]:
         metric = "-" if rung["metric"] is None else f"{rung['metric']:.4f}"
-        error, cosine = f"{rung['max_abs_error']:.2g}", f"{rung['min_cosine']:.6f}"
+        cosine = "-" if rung["min_cosine"] is None else f"{rung['min_cosine']:.6f}"
+        error = f"{rung['max_abs_error']:.2g}"
         table.add_row(rung["name"], metric, error, cosine)
     out.print(table)
     archive = model_store / f"{report['name']}.mar"
@@ -93,11 +95,13 @@ def inspect(archive: Path, as_json: AsJson = False) -> None:
     out.print(f"[bold]{found['archive']}[/]  {found['bytes']:,} bytes  sha256 {found['sha256']}")
     for key in ("task", "runtime", "precision"):
         out.print(f"{key}: {handler.get(key, 'unknown')}")
-    for rung in facts.get("ladder", []):
-        out.print(f"{facts['metric'] or 'metric'}, {rung['name']}: {rung['metric']}")
+    for form, value in facts.get("measured", {}).items():
+        out.print(f"{facts['metric'] or 'metric'}, {form}: {value}")
     out.print("input:", json.dumps(facts.get("input", "unknown"), indent=2), markup=False)
     for name, file in found["files"].items():
         out.print(f"{file['sha256'][:16]}  {file['bytes']:>12,}  {name}", markup=False)
+    if found["damaged"]:
+        raise MarsmithError(f"damaged since it was built: {', '.join(found['damaged'])}")
     return None
 
 

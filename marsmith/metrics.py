@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from marsmith.errors import RecipeError
+from marsmith.errors import BuildError, RecipeError
 from marsmith.references import resolve
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
@@ -13,6 +13,8 @@ Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 
 def accuracy(answers: Sequence[dict[str, float]], expected: Sequence[str]) -> float:
     """The share of answers whose first label is the expected one, in [0, 1]."""
+    if not all(isinstance(each, str) for each in expected):
+        raise BuildError("accuracy compares labels: the expected answers must be strings")
     hits = sum(next(iter(a), None) == e for a, e in zip(answers, expected, strict=True))
     return hits / len(expected)
 

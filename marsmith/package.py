@@ -23,6 +23,7 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 SUMS = "MAR-INF/SHA256SUMS"
 FACTS = "MAR-INF/marsmith.json"
 CONFIG = "model-config.yaml"
+ENTRY = "archive_entry.py"  # no common name: a worker looks in the host's PYTHONPATH first
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
 ARCHIVER_TIMEOUT_S = 600
 
@@ -44,20 +45,28 @@ def package(recipe: Recipe, artifact: Artifact, facts: dict[str, Any], work: Pat
     """
     stage = work / "stage"
     package_folder = Path(handlers.__file__).parent
-    shutil.copytree(
-        package_folder, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(package_folder, stage / "handlers", ignore=_only_code)
     for file in (*artifact.files, *recipe.files):
-        if (stage / file.name).exists() or file.name in ("handler.py", CONFIG, artifact.model.name):
+        if (stage / file.name).exists() or file.name in (ENTRY, CONFIG, artifact.model.name):
             raise BuildError(f"two files of the archive would be named {file.name}")
         shutil.copyfile(file, stage / file.name)
-    entry, config = work / "handler.py", work / CONFIG
-    shutil.copyfile(package_folder / "entry.py", entry)
+    entry, config = work / ENTRY, work / CONFIG
+    shutil.copyfile(package_folder / ENTRY, entry)
     config.write_text(model_config(recipe, artifact.options), "utf-8")
     raw = _run_archiver(recipe, artifact.model, entry, config, stage, work)
     archive = work / f"{recipe.name}.mar"
     _canonicalise(raw, facts, archive)
     return archive
+
+
+def _only_code(folder: str, names: list[str]) -> list[str]:
+    """What `shutil.copytree` is to leave out."""
+    return [
+        name
+        for name in names
+        if name == "__pycache__"
+        or (not name.endswith((".py", "py.typed")) and not (Path(folder) / name).is_dir())
+    ]
 
 
 def model_config(recipe: Recipe, runtime_options: dict[str, Any]) -> str:
@@ -136,6 +145,11 @@ def _sums(entries: dict[str, bytes]) -> bytes:
     return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
+def _listed(sums: str) -> list[tuple[str, str]]:
+    lines = (line.partition("  ") for line in sums.splitlines() if not line.startswith("#"))
+    return [(name, digest) for digest, _, name in lines]
+
+
 def dump(data: Any) -> bytes:
     """Canonical JSON."""
     return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()
@@ -146,7 +160,8 @@ def inspect(path: Path) -> dict[str, Any]:
 
     Returns:
         "archive", "sha256", "bytes", "manifest", "config", "files" (name to size and hash),
-        "facts" (None for an archive that was packed by hand).
+        "facts" (None for an archive that was packed by hand), "damaged" (files that are not
+        what SHA256SUMS says).
 
     Raises:
         ArchiveError: no such file, or not a model archive.
@@ -159,9 +174,10 @@ def inspect(path: Path) -> dict[str, Any]:
             config_file = manifest["model"].get("configFile")
             config = yaml.safe_load(archive.read(config_file)) if config_file else {}
             facts = json.loads(archive.read(FACTS)) if FACTS in entries else None
+            sums = archive.read(SUMS).decode() if SUMS in entries else ""
     except FileNotFoundError as error:
         raise ArchiveError(f"there is no archive {path}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ArchiveError(f"{path} is not a model archive: {error}") from error
     return {
         "archive": path.name,
@@ -171,4 +187,5 @@ def inspect(path: Path) -> dict[str, Any]:
         "config": config,
         "files": {n: {"bytes": entries[n], "sha256": digests[n]} for n in sorted(entries)},
         "facts": facts,
+        "damaged": [name for name, digest in _listed(sums) if digests.get(name) != digest],
     }

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,6 +17,7 @@ from handlers.errors import LoadError
 from handlers.schema import SchemaError, unknown
 from marsmith import sources
 from marsmith.errors import RecipeError
+from marsmith.references import here_on_path
 
 Reference = str
 """A "module:function"."""
@@ -75,7 +76,7 @@ class Serving(Section):
     """A worker that takes longer for a batch is killed and started anew."""
     startup_timeout_s: int = Field(120, ge=1)
     """Loading and warm-up together."""
-    job_queue_size: int = Field(1000, ge=1)
+    job_queue_size: int = Field(256, ge=1)
     """Requests beyond this many are refused at once with a 503."""
     device: Literal["cpu", "gpu"] | None = None
     """Where workers run; by default on GPUs when there are any."""
@@ -106,6 +107,20 @@ class Recipe(Section):
     evaluation: Evaluation | None = None
     accept: Accept = Accept()
     serving: Serving = Serving()
+
+    @field_validator("handler")
+    @classmethod
+    def _said_once(cls, handler: dict[str, Any]) -> dict[str, Any]:
+        for key in ("task", "runtime", "precision", "runtime_options"):
+            if key in handler:
+                raise ValueError(f"{key!r} is decided by the rest of the recipe")
+        return handler
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Recipe:
+        if self.accept.metric_at_least is not None and self.evaluation is None:
+            raise ValueError("accept.metric_at_least needs an 'evaluation' to measure")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -140,6 +155,7 @@ def load(path: Path) -> Recipe:
         recipe = Recipe.model_validate(
             {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
         )
+        here_on_path()
         tasks.find(recipe.task).settings(recipe.handler_section)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
@@ -163,16 +179,13 @@ def _source(data: Any, path: Path) -> Source:
             f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
         )
     kind: type[Source] = importlib.import_module(f"marsmith.sources.{named[0]}").Source
-    data = {key: Path(value) if key == "checkpoint" else value for key, value in data.items()}
+    if isinstance(data.get("checkpoint"), str):
+        data = {**data, "checkpoint": path.parent / data["checkpoint"]}
     try:
-        source = kind.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         lines = (_explain(each, path, "source", kind) for each in error.errors())
         raise RecipeError("\n".join(lines)) from None
-    checkpoint = getattr(source, "checkpoint", None)
-    if checkpoint is None:
-        return source
-    return source.model_copy(update={"checkpoint": path.parent / checkpoint})
 
 
 def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
@@ -191,7 +204,9 @@ def _explain(error: Any, path: Path, prefix: str = "", model: type[Section] = Re
     if error["type"] == "extra_forbidden":
         *parents, key = error["loc"]
         for parent in parents:
-            model = model.model_fields[str(parent)].annotation  # type: ignore[assignment]
+            annotation = model.model_fields[str(parent)].annotation
+            kinds = [annotation, *get_args(annotation)]
+            model = next(each for each in kinds if isinstance(each, type))
         section = ".".join(filter(None, [prefix, *map(str, parents)])) or path.name
         return f"{path.name}: {unknown(str(key), list(model.model_fields), section)}"
     return f"{path.name}: {where}: {error['msg'][0].lower()}{error['msg'][1:]}"

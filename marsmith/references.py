@@ -11,6 +11,13 @@ from typing import Any
 from marsmith.errors import RecipeError
 
 
+def here_on_path() -> None:
+    """Make the modules of the current folder importable, before any others."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def resolve(reference: str) -> Callable[..., Any]:
     """Import what a "module:function" names.
 
@@ -22,9 +29,7 @@ def resolve(reference: str) -> Callable[..., Any]:
     name, _, attribute = reference.partition(":")
     if not name or not attribute:
         raise RecipeError(f"{reference!r} must be of the form module:function")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    here_on_path()
     try:
         function = getattr(importlib.import_module(name), attribute)
     except ModuleNotFoundError as error:

@@ -31,8 +31,10 @@ def convert(module: torch.nn.Module, samples: Tensors, recipe: Recipe, out: Path
         scripted = torch.jit.freeze(torch.jit.script(module.eval()))
         with torch.inference_mode():
             scripted(*samples.values())
-    except (RuntimeError, OSError, TypeError) as error:
-        raise BuildError(f"TorchScript can't express this model: {error}") from error
+    except (RuntimeError, OSError, TypeError, AttributeError, ValueError) as error:
+        raise BuildError(
+            f"TorchScript can't express this model: {error}", "'runtime: eager' takes any module"
+        ) from error
     written, canonical = out / "model.raw.pt", out / "model.pt"
     torch.jit.save(scripted, str(written))
     _canonicalise(written, canonical)

@@ -76,7 +76,8 @@ def serve(
             run_folder.write_info(info)
         except BaseException:
             processes.end(None, temp_dir, grace_s=0.0)
-            _clear(run_dir, temp_dir)
+            run_folder.forget(run_dir)
+            shutil.rmtree(temp_dir, ignore_errors=True)
             raise
     return info
 
@@ -195,7 +196,11 @@ def stop(info: ServerInfo, grace_s: float = GRACE_S) -> None:
     """
     java = processes.find(info.pid, info.create_time)
     processes.end(java.pid if java else None, info.temp_dir, grace_s)
-    _clear(info.run_dir, info.temp_dir)
+    shutil.rmtree(info.temp_dir, ignore_errors=True)
+    # Another `serve` may have taken the folder over meanwhile, or be starting in it.
+    with suppress(ServerError), run_folder.locked(info.run_dir):
+        if info in run_folder.read_infos():
+            run_folder.forget(info.run_dir)
 
 
 def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:
@@ -246,11 +251,6 @@ def _all_running() -> list[ServerInfo]:
 
 def _is_alive(info: ServerInfo) -> bool:
     return processes.find(info.pid, info.create_time) is not None
-
-
-def _clear(run_dir: Path, temp_dir: Path) -> None:
-    run_folder.forget(run_dir)
-    shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def _summary(model: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -29,20 +30,27 @@ def find(pid: int, create_time: float) -> psutil.Process | None:
 def family(temp_dir: Path) -> list[psutil.Process]:
     """Return every process of the server with this temporary folder.
 
-    Java and its workers carry the folder on their command lines, and so does what they fork.
-    That finds them when Java is gone already, which asking for its children would not.
+    Java and its workers carry the folder on their command lines. That finds them when Java is
+    gone already, which asking for its children would not.
     """
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter(["cmdline", "status"]):
         if process.info["status"] == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
             continue
-        if any(str(temp_dir) in word for word in process.info["cmdline"] or ()):
+        if _belongs(process.info["cmdline"] or [], str(temp_dir)):
             found[process.pid] = process
             try:
                 found.update({child.pid: child for child in process.children(recursive=True)})
             except psutil.Error:
                 continue
     return list(found.values())
+
+
+def _belongs(words: list[str], temp_dir: str) -> bool:
+    """Whether a command line is that of the server's Java, or of a worker of its."""
+    if f"-Djava.io.tmpdir={temp_dir}" in words:
+        return True
+    return any(a == "--sock-name" and b.startswith(f"{temp_dir}/") for a, b in pairwise(words))
 
 
 def end(pid: int | None, temp_dir: Path, grace_s: float) -> None:

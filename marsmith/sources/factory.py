@@ -105,11 +105,15 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             warnings.simplefilter("ignore")  # of pickles that it is about to refuse
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BuildError(
             f"the checkpoint {path.name} is not a plain state_dict: {reason}",
             "save it with safetensors.torch.save_model(model, ...)",
         ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # as training loops save it, beside the optimiser's
+    if isinstance(state, dict) and all(str(name).startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}  # DDP's
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise BuildError(f"the checkpoint {path.name} must be a state_dict: names to tensors")
     return state

@@ -51,9 +51,9 @@ def test_one_flipped_bit_in_any_file_is_found_before_anything_is_read(
     for name, data in files.items():
         (unpacked / name).write_bytes(damaged(data))
         with pytest.raises(Exception) as caught:
-            runpy.run_path(str(unpacked / "handler.py"))
+            runpy.run_path(str(unpacked / "archive_entry.py"))
         assert name in "".join(traceback.format_exception(caught.value))
-        assert name == "handler.py" or isinstance(caught.value, RuntimeError)
+        assert name == "archive_entry.py" or isinstance(caught.value, RuntimeError)
         (unpacked / name).write_bytes(data)
 
 
@@ -66,14 +66,14 @@ def test_any_flipped_bit_in_the_list_is_found(files: dict[str, bytes], unpacked:
         data[place] ^= 1 << random_.randrange(8)
         (unpacked / SUMS).write_bytes(data)
         with pytest.raises(RuntimeError, match="the archive is damaged"):
-            runpy.run_path(str(unpacked / "handler.py"))
+            runpy.run_path(str(unpacked / "archive_entry.py"))
 
 
 @pytest.mark.parametrize("name", ["model.pt", "handlers/payload.py", "model-config.yaml"])
 def test_a_missing_file_is_named(unpacked: Path, name: str) -> None:
     (unpacked / name).unlink()
     with pytest.raises(RuntimeError, match=f"{name} is missing"):
-        runpy.run_path(str(unpacked / "handler.py"))
+        runpy.run_path(str(unpacked / "archive_entry.py"))
 
 
 @pytest.mark.parametrize("name", ["model.pt", "handlers/base.py", SUMS])

@@ -126,7 +126,7 @@ def test_what_is_bad_is_refused(digits: Harness, name: str) -> None:
         ("truncated", 400, "damaged or incomplete"),
         ("too many instances", 413, "at most 1024"),
         ("nan tensor", 422, "NaN or infinity"),
-        ("unknown option", 400, "did you mean 'top_k'?"),
+        ("unknown option", 422, "did you mean 'top_k'?"),
         ("one bad instance of two", 400, "instance 1: "),
         ("deep", 400, "nested too deep"),
         ("urlencoded json", 400, "sent as a form"),

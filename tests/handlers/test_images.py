@@ -192,3 +192,12 @@ def test_normalise_leaves_the_pixels_as_they_were() -> None:
     pixels = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
     assert normalise(pixels, [0.0], [1.0]).max() == 1
     assert pixels.min() == 255
+
+
+def test_a_jpeg_of_repeated_scans_is_refused_before_it_is_decoded() -> None:
+    data = encode(noise(64, 64, "RGB"), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    scan = data[start : data.rindex(b"\xff\xd9")]
+    assert open_image(data, max_pixels=10_000).size == (64, 64)
+    with pytest.raises(BadRequest, match="more than 64 scans"):
+        open_image(data[:start] + scan * 100 + b"\xff\xd9", max_pixels=10_000)

@@ -37,14 +37,14 @@ def test_a_task_is_the_name_of_its_module() -> None:
 def test_only_tasks_are_known() -> None:
     known = tasks.known()
     assert "image_classification" in known
-    assert not {"base", "payload", "entry", "runtimes"} & set(known)
+    assert not {"base", "payload", "archive_entry", "runtimes"} & set(known)
 
 
 def test_a_class_of_ones_own(own: Path) -> None:
     assert tasks.find("own_task:Mine").__name__ == "Mine"
 
 
-@pytest.mark.parametrize("name", ["image_clasification", "", "entry", "../base", "os"])
+@pytest.mark.parametrize("name", ["image_clasification", "", "archive_entry", "../base", "os"])
 def test_an_unknown_task_names_the_known(name: str) -> None:
     with pytest.raises(LoadError, match=f"there is no task '{name}'; there are: .*image_classif"):
         tasks.find(name)

@@ -54,7 +54,8 @@ def test_inspect_says_what_is_in_it(digits_archive: Path) -> None:
     found = inspect(digits_archive)
     assert found["manifest"]["model"]["modelName"] == "digits"
     assert found["config"]["handler"]["task"] == "image_classification"
-    assert found["facts"]["ladder"][1]["metric"] >= 0.98
+    assert found["facts"]["measured"]["converted"] >= 0.98
+    assert found["damaged"] == []
     assert found["facts"]["input"]["tensor"]["shape"] == [1, 8, 8]
     assert found["files"]["model.pt"]["bytes"] > 10_000
 

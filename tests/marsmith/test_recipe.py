@@ -56,6 +56,11 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ({"name": "tokenizer"}, ["token"]),
         ({"files": ["labels.json"]}, ["labels.json", "no file"]),
         ({"files": "labels.json"}, ["'files' must be a list"]),
+        ({"evaluation": {"dat": "a:b"}}, ["'dat'", "did you mean 'data'"]),
+        ({"accept": {"metric_at_least": 0.9}}, ["needs an 'evaluation'"]),
+        ({"handler": {"runtime": "eager"}}, ["'runtime' is decided by"]),
+        ({"source": {"factory": "a:b", "checkpoint": None, "train": 5}}, ["source.train"]),
+        ({"source": {"factory": "a:b", "checkpoint": 5}}, ["source.checkpoint"]),
         ({"precision": "int4"}, ["precision", "fp32"]),
     ],
 )

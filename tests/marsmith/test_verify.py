@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers.batching import Sample, stack
+from handlers.payload import Answer
+from handlers.runtimes import Tensors
 from marsmith.errors import BuildError, GateError
-from marsmith.recipe import Accept
-from marsmith.verify import Rung, compare, difference, gate
+from marsmith.recipe import Accept, Evaluation
+from marsmith.verify import Ladder, Rung, compare, difference, gate
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 VALUES = st.recursive(
@@ -85,3 +90,63 @@ def test_the_largest_difference_counts(values: list[float], shift: float) -> Non
 @pytest.mark.parametrize(("one", "other"), [({"a": 1}, {"b": 1}), ([1], [1, 2]), ("a", "b")])
 def test_answers_of_another_form_differ_infinitely(one: object, other: object) -> None:
     assert difference(one, other) == math.inf
+
+
+def test_a_metric_that_is_no_number_passes_no_gate() -> None:
+    with pytest.raises(GateError, match="nan < metric_at_least"):
+        gate(rung(metric=math.nan), rung(), Accept(metric_at_least=0.9))
+
+
+def test_equal_outputs_of_zeros_are_alike() -> None:
+    assert compare({"a": torch.zeros(2, 3)}, {"a": torch.zeros(2, 3)}) == (0.0, 1.0)
+    assert compare({"a": torch.ones(2)}, {"a": torch.ones(2)}) == (0.0, 1.0)
+
+
+class ByShape:
+    """Stands for a task's handler: samples of two shapes, answered by their number."""
+
+    Options = config = default_options = None
+
+    def decode(self, body: bytes, _: object) -> Sample:
+        return Sample({"x": torch.full((len(body),), float(body[0]))})
+
+    def group_key(self, sample: Sample) -> object:
+        return sample.tensors["x"].shape
+
+    def collate(self, samples: Sequence[Sample]) -> Tensors:
+        return stack(samples)
+
+    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[Number]:
+        return [Number(int(value)) for value in outputs["x"][:, 0]]
+
+
+@dataclass(frozen=True)
+class Number(Answer):
+    value: int
+
+
+def mixed() -> list[tuple[bytes, int]]:
+    return [(bytes([n] * (1 + n % 2)), n) for n in range(1, 8)]
+
+
+def share(answers: Sequence[dict[str, int]], expected: Sequence[int]) -> float:
+    return sum(a["value"] == e for a, e in zip(answers, expected, strict=True)) / len(expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
+    evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
+    ladder = Ladder(ByShape(), evaluation, batch_size)  # type: ignore[arg-type]
+    measured, answers = ladder.measure("original", lambda x: x, lambda x: x)
+    assert measured.metric == 1.0
+    assert [answer["value"] for answer in answers] == list(range(1, 8))
+
+
+def test_a_model_that_fails_on_the_data_is_a_build_error() -> None:
+    def fails(_: Tensors) -> Tensors:
+        raise RuntimeError("expected 3 channels")
+
+    evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
+    ladder = Ladder(ByShape(), evaluation, 1)  # type: ignore[arg-type]
+    with pytest.raises(BuildError, match="original model fails on the data: expected 3 channels"):
+        ladder.measure("original", fails, fails)

@@ -87,3 +87,11 @@ def test_arguments_reach_the_factory_and_weights_are_seeded(tmp_path: Path) -> N
     one, other = (load(tmp_path, arguments={"width": 4}) for _ in range(2))
     assert one.classifier.in_features == 128
     assert torch.equal(one.classifier.weight, other.classifier.weight)
+
+
+def test_checkpoints_as_training_loops_save_them_are_read(tmp_path: Path) -> None:
+    wanted = model()
+    state = {f"module.{name}": value for name, value in wanted.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "last.pt")
+    loaded = load(tmp_path, checkpoint=tmp_path / "last.pt")
+    assert torch.equal(loaded.classifier.weight, wanted.classifier.weight)

@@ -45,10 +45,16 @@ def find_task() -> type:
 
     A module of `handlers` ("image_classification"), or "module:Class" anywhere in the archive.
     """
-    manifest = json.loads((FOLDER / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
-    config_file = manifest["model"].get("configFile")
-    config = yaml.safe_load((FOLDER / config_file).read_text("utf-8")) if config_file else {}
-    name = str(((config or {}).get("handler") or {}).get("task") or "")
+    if sys.version_info < (3, 10):  # noqa: UP036 - a server's Python is not ours to choose
+        raise RuntimeError(f"this archive needs Python 3.10 or newer, not {sys.version.split()[0]}")
+    try:
+        manifest = json.loads((FOLDER / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
+        config = yaml.safe_load((FOLDER / manifest["model"]["configFile"]).read_text("utf-8"))
+        name = str(config["handler"]["task"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise RuntimeError(
+            f"the archive's configuration names no handler.task: {error!r}"
+        ) from error
     from handlers.tasks import find
 
     return find(name)
