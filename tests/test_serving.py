@@ -212,9 +212,10 @@ def test_a_killed_worker_comes_back_and_nobody_waits_for_ever(
 def test_scaling_gives_ready_workers(digits_archive: Path, server_state: Path) -> None:
     info = server.serve([digits_archive], port=0)
     try:
-        server.scale(info, "digits", 2)
-        (model,) = server.status(info)["models"]
-        assert [worker["status"] for worker in model["workers"]] == ["READY", "READY"]
+        for number in (1, 2):
+            server.scale(info, "digits", number)
+            (model,) = server.status(info)["models"]
+            assert [worker["status"] for worker in model["workers"]] == ["READY"] * number
         with connect(info) as http:
             assert ask(http, held_out()[0][0])[0] == 200
     finally:
