@@ -88,6 +88,7 @@ def build(
             "archive": {k: v for k, v in inspect(archive).items() if k in ("sha256", "bytes")},
             "ladder": [dataclasses.asdict(rung) for rung in (original, converted, archived)],
             "seconds": seconds,
+            "python": platform.python_version(),
         }
         (work / "report.json").write_bytes(dump(report))
         archive.replace(store / f"{recipe.name}.mar")
@@ -144,8 +145,7 @@ def describe(recipe: Recipe, handler: Handler[Any], rungs: list[Rung]) -> dict[s
         "input": handler.describe_input(),
         "options": json_schema(handler.Options, handler.config.defaults),
         "output": handler.Answer.schema(),
-        "versions": {name: version(name) for name in VERSIONS}
-        | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in VERSIONS},
     }
 
 
