@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import importlib
-import inspect
 import logging
 import math
-import pkgutil
 import time
 from abc import ABC, abstractmethod
 from base64 import b64encode
@@ -153,7 +150,9 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.metrics = Metrics(context.metrics, context.model_name)
-        self.runtime = self._load_runtime(folder)
+        file = folder / str(self.manifest["model"].get("serializedFile"))
+        options = self.config.runtime_options or {}
+        self.runtime = runtimes.load(self.config.runtime, file, self.device, options)
         quieten()
         read_ahead()
         self._warm_up()
@@ -182,23 +181,6 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         except SchemaError as error:
             raise LoadError(str(error)) from None
         self.setup(folder)
-
-    def _load_runtime(self, folder: Path) -> runtimes.Runtime:
-        name = self.config.runtime
-        known = sorted(module.name for module in pkgutil.iter_modules(runtimes.__path__))
-        if name not in known:
-            raise LoadError(f"there is no runtime {name!r}; there are: {', '.join(known)}")
-        file = folder / str(self.manifest["model"].get("serializedFile"))
-        if not file.is_file():
-            raise LoadError(f"the archive has no model file {file.name!r}")
-        load = importlib.import_module(f"handlers.runtimes.{name}").load
-        options = self.config.runtime_options or {}
-        try:
-            inspect.signature(load).bind(file, self.device, **options)
-        except TypeError as error:
-            raise LoadError(f"runtime_options don't fit the runtime {name!r}: {error}") from error
-        runtime: runtimes.Runtime = load(file, self.device, **options)
-        return runtime
 
     def _warm_up(self) -> None:
         media_type, body = self.example()

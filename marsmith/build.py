@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from handlers import tasks
+from handlers import runtimes, tasks
 from handlers.base import Handler
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
@@ -72,8 +71,7 @@ def build(
         with timed("converted", seconds):
             say(f"convert to {recipe.runtime} {recipe.precision}, and compare")
             artifact = convert(recipe, module, ladder, work)
-            runtime = importlib.import_module(f"handlers.runtimes.{recipe.runtime}")
-            candidate = load_artifact(runtime, artifact)
+            candidate = load_artifact(recipe.runtime, artifact)
             converted, answers = ladder.measure("converted", candidate, reference)
             gate(converted, original, recipe.accept)
         with timed("package", seconds):
@@ -113,13 +111,12 @@ def configured(recipe: Recipe) -> Handler[Any]:
     return handler
 
 
-def load_artifact(runtime: ModuleType, artifact: Artifact) -> Runtime:
+def load_artifact(runtime: str, artifact: Artifact) -> Runtime:
     """Load what a converter wrote, as a worker will."""
     try:
-        loaded: Runtime = runtime.load(artifact.model, CPU, **artifact.options)
+        return runtimes.load(runtime, artifact.model, CPU, artifact.options)
     except LoadError as error:
         raise BuildError(f"the converted model can't be loaded: {error}") from error
-    return loaded
 
 
 def convert(recipe: Recipe, module: torch.nn.Module, ladder: Ladder, work: Path) -> Artifact:

@@ -161,9 +161,9 @@ def load(path: Path) -> Recipe:
         raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
     except (LoadError, SchemaError) as error:
         raise RecipeError(f"{path.name}: {error}") from None
-    known = [module.name for module in pkgutil.iter_modules(runtimes.__path__)]
+    known = runtimes.known()
     if recipe.runtime not in known:
-        raise RecipeError(f"{path.name}: {unknown(recipe.runtime, sorted(known), 'the runtimes')}")
+        raise RecipeError(f"{path.name}: {unknown(recipe.runtime, known, 'the runtimes')}")
     return recipe
 
 

@@ -6,9 +6,46 @@ module's name is the key that a `model-config.yaml` names it by.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from handlers.errors import LoadError
+
 Tensors = dict[str, torch.Tensor]
 Runtime = Callable[[Tensors], Tensors]
+
+
+def load(name: str, file: Path, device: torch.device, options: Mapping[str, Any]) -> Runtime:
+    """Load a model file with the runtime of that name.
+
+    Args:
+        name: a module of this package.
+        file: what the converter of the same name wrote.
+        device: where the model runs.
+        options: the runtime's own, by name.
+
+    Raises:
+        LoadError: there is no such runtime, file or option, or the file can't be loaded.
+    """
+    if name not in known():
+        raise LoadError(f"there is no runtime {name!r}; there are: {', '.join(known())}")
+    if not file.is_file():
+        raise LoadError(f"the archive has no model file {file.name!r}")
+    load_file = importlib.import_module(f"handlers.runtimes.{name}").load
+    try:
+        inspect.signature(load_file).bind(file, device, **options)
+    except TypeError as error:
+        raise LoadError(f"runtime_options don't fit the runtime {name!r}: {error}") from error
+    runtime: Runtime = load_file(file, device, **options)
+    return runtime
+
+
+def known() -> list[str]:
+    """The runtimes there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
