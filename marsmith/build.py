@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import platform
 import shutil
 import tempfile
@@ -22,7 +21,8 @@ from handlers.errors import LoadError
 from handlers.runtimes import Runtime
 from handlers.runtimes.eager import wrap
 from handlers.schema import json_schema
-from marsmith.converters import Artifact
+from marsmith import converters
+from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError
 from marsmith.package import dump, inspect, package
 from marsmith.recipe import Recipe
@@ -121,10 +121,20 @@ def load_artifact(runtime: str, artifact: Artifact) -> Runtime:
 
 def convert(recipe: Recipe, module: torch.nn.Module, ladder: Ladder, work: Path) -> Artifact:
     """Convert a module for the recipe's runtime."""
-    converter = importlib.import_module(f"marsmith.converters.{recipe.runtime}")
     out = work / "artifact"
     out.mkdir()
-    artifact: Artifact = converter.convert(module, ladder.first_batch(), recipe, out)
+    batch = ladder.first_batch()
+    job = Job(
+        module,
+        recipe.precision,
+        batch,
+        varying={},
+        outputs=tuple(wrap(module, CPU)(batch)),
+        calibration=(),
+        source=recipe.source,
+        settings=recipe.conversion,
+    )
+    artifact: Artifact = converters.find(recipe.runtime).convert(job, out)
     return artifact
 
 

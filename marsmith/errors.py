@@ -29,6 +29,10 @@ class BuildError(MarsmithError):
     """A step of a build failed: a source, a conversion, the packaging."""
 
 
+class UnsupportedError(BuildError):
+    """This model can't take this form here: an engine is missing, or can't express it."""
+
+
 class GateError(BuildError):
     """A verified number missed its bound; no archive was written."""
 

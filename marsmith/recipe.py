@@ -22,6 +22,9 @@ from marsmith.references import here_on_path
 Reference = str
 """A "module:function"."""
 
+Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_dynamic"]
+"""int8 is static, calibrated; int8_dynamic takes the ranges of activations as they come."""
+
 
 class Section(BaseModel):
     """A part of a recipe: frozen, and refusing what it doesn't know."""
@@ -42,6 +45,42 @@ class Source(Section):
         raise TypeError(f"{type(self).__name__} loads nothing")
 
 
+class Training(Section):
+    """How passes train: fine-tuning after pruning, distillation, quantisation-aware training."""
+
+    data: Reference
+    """Returns a map-style Dataset; an item is (inputs, target), inputs one tensor or a tuple."""
+    loss: Reference = "torch.nn.functional:cross_entropy"
+    """Takes the model's outputs and the targets of a batch, gives a scalar."""
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(64, ge=1)
+    """Of all processes together."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The highest, of AdamW on a cosine schedule."""
+    weight_decay: float = Field(1e-2, ge=0)
+    seed: int = 0
+
+
+class Pass(Section):
+    """A change made to the module before conversion; a subclass in each file of passes/."""
+
+    def apply(self, module: Any, work: Any) -> Any:
+        """Change a module.
+
+        Args:
+            module: an `nn.Module` in evaluation mode on the CPU; may be changed in place.
+            work: a `marsmith.passes.Work`.
+
+        Returns:
+            The changed module, in evaluation mode, and what there is to report of it.
+        """
+        raise TypeError(f"{type(self).__name__} does nothing")
+
+    def source(self, before: Source) -> Source:
+        """Where the changed module's code comes from; a student's own, after distillation."""
+        return before
+
+
 class Evaluation(Section):
     """Held-out data, and what a good answer is."""
 
@@ -49,6 +88,24 @@ class Evaluation(Section):
     """Returns a list of (request body: bytes, expected answer) pairs."""
     metric: str = "accuracy"
     """A function of `marsmith.metrics`, or a "module:function" (answers, expected) -> float."""
+
+
+class Calibration(Section):
+    """Data that static quantisation takes its ranges from; best not the evaluation's."""
+
+    data: Reference
+    """Returns request bodies: bytes, or (bytes, anything) pairs."""
+    samples: int = Field(256, ge=1)
+    """How many of them, from the first."""
+
+
+class Conversion(Section):
+    """How the model is converted, where there is a choice."""
+
+    trace: bool = False
+    """TorchScript: trace a model that can't be scripted. Its control flow is frozen."""
+    compile: bool = False
+    """Eager: `torch.compile` the module as a worker starts, which needs a C++ compiler there."""
 
 
 class Accept(Section):
@@ -99,11 +156,13 @@ class Recipe(Section):
     source: Source
     runtime: str = "torchscript"
     """A module of `handlers.runtimes`."""
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     handler: dict[str, Any] = {}
     """The task's settings; see its `Config`."""
     files: tuple[Path, ...] = ()
     """Files that travel in the archive, beside the model; relative to the recipe."""
+    conversion: Conversion = Conversion()
+    calibration: Calibration | None = None
     evaluation: Evaluation | None = None
     accept: Accept = Accept()
     serving: Serving = Serving()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,22 +60,37 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def wrap(module: torch.nn.Module, device: torch.device) -> Runtime:
+def wrap(
+    module: Callable[..., Any], device: torch.device, dtype: torch.dtype | None = None
+) -> Runtime:
     """A module as a runtime: tensors go in by position, in their order, and come out by name.
 
     A module that returns one tensor has one output, "output"; a list or tuple has "output_0",
     "output_1" …; a dictionary names its own.
+
+    Args:
+        module: called with tensors on `device`.
+        device: where the module runs; outputs come back to the CPU.
+        dtype: of the module's floating inputs, when it isn't float32; outputs are float32 again.
     """
 
     def run(inputs: Tensors) -> Tensors:
         with torch.inference_mode():
-            outputs = module(*(tensor.to(device) for tensor in inputs.values()))
-            return {name: tensor.cpu() for name, tensor in _named(outputs).items()}
+            outputs = module(*(_cast(tensor.to(device), dtype) for tensor in inputs.values()))
+            return {
+                name: _cast(tensor.cpu(), dtype and torch.float32)
+                for name, tensor in named(outputs).items()
+            }
 
     return run
 
 
-def _named(outputs: Any) -> Tensors:
+def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+
+
+def named(outputs: Any) -> Tensors:
+    """What a module returned, by name."""
     if isinstance(outputs, torch.Tensor):
         return {"output": outputs}
     if isinstance(outputs, dict):

@@ -1,10 +1,54 @@
-"""One file per runtime: each writes what `handlers/runtimes/<same name>.py` loads."""
+"""One file per runtime: each writes what `handlers/runtimes/<same name>.py` loads.
+
+A converter is a module with `PRECISIONS`, what it can write; `DEFAULTS`, those of them that
+`runtime: auto` tries; and `convert(job, out)`. Two more write what other systems read, and have
+no runtime here.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import torch
+
+from handlers.runtimes import Tensors
+from handlers.schema import unknown
+from marsmith.errors import RecipeError, UnsupportedError
+from marsmith.recipe import Conversion, Source
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a converter is given.
+
+    Attributes:
+        module: the model, in evaluation mode on the CPU; called with the tensors by position.
+        precision: one of the converter's PRECISIONS.
+        batch: real inputs, named, in the order of `forward`; the first dimension is the batch.
+        varying: further axes that differ from request to request, by the input's name.
+        outputs: the names of the outputs, in the order in which the module returns them.
+        calibration: batches for static quantisation, each as `batch`; empty when there are none.
+        source: where the module came from.
+        settings: what the recipe says about conversion.
+        device: where the model will run.
+    """
+
+    module: torch.nn.Module
+    precision: str
+    batch: Tensors
+    varying: Mapping[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    calibration: Sequence[Tensors]
+    source: Source
+    settings: Conversion
+    device: torch.device = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -20,3 +64,44 @@ class Artifact:
     model: Path
     files: tuple[Path, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.stat().st_size for file in (self.model, *self.files))
+
+
+Convert = Callable[[Job, Path], Artifact]
+
+
+def known() -> list[str]:
+    """The converters there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def find(name: str) -> ModuleType:
+    """The converter of that name.
+
+    Raises:
+        RecipeError: there is none; the message lists those that there are.
+    """
+    if name not in known():
+        raise RecipeError(unknown(name, known(), "the converters"))
+    return importlib.import_module(f"marsmith.converters.{name}")
+
+
+def need(extra: str, *modules: str) -> None:
+    """See that an engine is installed.
+
+    Args:
+        extra: of marsmith, which brings it.
+        modules: what must be importable.
+
+    Raises:
+        UnsupportedError: it isn't; the hint is the `pip install`.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UnsupportedError(
+            f"{', '.join(missing)} is not installed", f"pip install 'marsmith[{extra}]'"
+        )

@@ -6,31 +6,29 @@ import importlib
 import inspect
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_model
 
-from handlers.runtimes import Tensors
-from marsmith.converters import Artifact
+from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError
-from marsmith.recipe import Recipe
 from marsmith.sources import factory as factory_source
 
+PRECISIONS = ("fp32",)
+DEFAULTS = ("fp32",)
 
-def convert(module: torch.nn.Module, samples: Tensors, recipe: Recipe, out: Path) -> Artifact:
+
+def convert(job: Job, out: Path) -> Artifact:
     """Save a module's weights, and the file of its factory.
 
     Args:
-        module: in evaluation mode.
-        samples: unused; a module takes any.
-        recipe: its source is a factory.
+        job: the module and what is known of it; its source is a factory.
         out: an existing folder.
 
     Raises:
         BuildError: the source has no factory, or its module is not a file.
     """
-    if not isinstance(recipe.source, factory_source.Source):
+    if not isinstance(job.source, factory_source.Source):
         raise BuildError("eager needs a source with a factory, whose code goes into the archive")
-    factory, _, function = recipe.source.factory.partition(":")
+    factory, _, function = job.source.factory.partition(":")
     source = inspect.getsourcefile(importlib.import_module(factory))
     if source is None:
         raise BuildError(f"the module {factory!r} is not a Python file")
@@ -38,6 +36,6 @@ def convert(module: torch.nn.Module, samples: Tensors, recipe: Recipe, out: Path
     code = out / f"model_{factory.rpartition('.')[2]}.py"
     code.write_bytes(Path(source).read_bytes())
     weights = out / "model.safetensors"
-    save_model(module, str(weights))
-    options = {"factory": f"{code.stem}:{function}", "arguments": recipe.source.arguments}
+    save_model(job.module, str(weights))
+    options = {"factory": f"{code.stem}:{function}", "arguments": job.source.arguments}
     return Artifact(weights, (code,), options)

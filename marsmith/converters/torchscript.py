@@ -7,30 +7,29 @@ from pathlib import Path
 
 import torch
 
-from handlers.runtimes import Tensors
-from marsmith.converters import Artifact
+from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError
-from marsmith.recipe import Recipe
+
+PRECISIONS = ("fp32",)
+DEFAULTS = ("fp32",)
 
 MANGLED = re.compile(rb"___torch_mangle_(\d+)")
 
 
-def convert(module: torch.nn.Module, samples: Tensors, recipe: Recipe, out: Path) -> Artifact:
+def convert(job: Job, out: Path) -> Artifact:
     """Script and freeze a module.
 
     Args:
-        module: in evaluation mode.
-        samples: a batch of inputs; named, in the order of `forward`.
-        recipe: nothing of it yet.
+        job: the module and what is known of it.
         out: an existing folder.
 
     Raises:
         BuildError: TorchScript can't express the module; the message has its reason.
     """
     try:
-        scripted = torch.jit.freeze(torch.jit.script(module.eval()))
+        scripted = torch.jit.freeze(torch.jit.script(job.module))
         with torch.inference_mode():
-            scripted(*samples.values())
+            scripted(*job.batch.values())
     except (RuntimeError, OSError, TypeError, AttributeError, ValueError) as error:
         raise BuildError(
             f"TorchScript can't express this model: {error}", "'runtime: eager' takes any module"

@@ -1,0 +1,38 @@
+"""Jobs for converters, without a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from handlers.runtimes import Tensors
+from handlers.runtimes.eager import wrap
+from marsmith.converters import Job
+from marsmith.recipe import Conversion
+from marsmith.sources.factory import Source
+
+
+def job(
+    module: torch.nn.Module,
+    *inputs: torch.Tensor,
+    precision: str = "fp32",
+    calibration: Sequence[Tensors] = (),
+    varying: dict[str, tuple[int, ...]] | None = None,
+    factory: str = "examples.digits:model",
+    **settings: Any,
+) -> Job:
+    """A job whose inputs are named "input_0", "input_1" ...; settings are `Conversion`'s."""
+    batch = {f"input_{index}": tensor for index, tensor in enumerate(inputs)}
+    module.eval()
+    return Job(
+        module,
+        precision,
+        batch,
+        varying or {},
+        tuple(wrap(module, torch.device("cpu"))(batch)),
+        calibration,
+        Source(factory=factory),
+        Conversion(**settings),
+    )
