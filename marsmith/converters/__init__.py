@@ -23,6 +23,8 @@ from handlers.schema import unknown
 from marsmith.errors import RecipeError, UnsupportedError
 from marsmith.recipe import Conversion, Source
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -48,7 +50,7 @@ class Job:
     calibration: Sequence[Tensors]
     source: Source
     settings: Conversion
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
 
 @dataclass(frozen=True)
