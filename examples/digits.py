@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import Dataset
 
 SEED = 0
 HELD_OUT = 360  # of 1,797
@@ -43,6 +44,11 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 def model(width: int = 16) -> nn.Module:
     """The untrained model."""
     return DigitsNet(width)
+
+
+def student() -> nn.Module:
+    """An untrained model of less than an eighth of the parameters, for distillation."""
+    return DigitsNet(3)
 
 
 def split() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], int]:
@@ -77,6 +83,33 @@ def train(module: nn.Module) -> None:
             optimiser.step()
             schedule.step()
     module.eval()
+
+
+class TrainingSet(Dataset[tuple[torch.Tensor, int]]):
+    """The training part: (1, 8, 8) images in [0, 1], shifted by at most one pixel, and digits."""
+
+    def __init__(self) -> None:
+        pixels, digits, end = split()
+        self.images = torch.from_numpy(pixels[:end])[:, None].float() / 255
+        self.digits = [int(digit) for digit in digits[:end]]
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        shift = torch.randint(-1, 2, (2,)).tolist()
+        return torch.roll(self.images[index], shifts=shift, dims=(1, 2)), self.digits[index]
+
+
+def training_set() -> TrainingSet:
+    """What fine-tuning and distillation train on."""
+    return TrainingSet()
+
+
+def calibration() -> list[bytes]:
+    """The training part as PNGs, for the ranges of static quantisation."""
+    pixels, _, end = split()
+    return [_png(image) for image in pixels[:end]]
 
 
 def held_out() -> list[tuple[bytes, str]]:

@@ -122,6 +122,10 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         """Samples of equal keys can share a batch; by default those of equal shapes."""
         return batching.same_shape(sample)
 
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """By input, the axes besides the batch that differ from request to request."""
+        return {}
+
     # -- Loading ------------------------------------------------------------------------------
 
     def initialize(self, context: Any) -> None:

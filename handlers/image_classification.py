@@ -154,6 +154,13 @@ class ImageClassification(base.Handler[Config]):
             "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
         }
 
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """Height and width, unless every image is cropped or resized to the same."""
+        return {} if self._fixed_size() else {"image": (2, 3)}
+
+    def _fixed_size(self) -> tuple[int, int] | None:
+        return self._size() if self.config.crop or isinstance(self.config.resize, tuple) else None
+
     def _size(self) -> tuple[int, int] | None:
         size = self.config.crop or self.config.resize
         if isinstance(size, int):
@@ -174,8 +181,7 @@ class ImageClassification(base.Handler[Config]):
             if not (array.ndim == 2 or coloured) or not array.size:
                 raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
             return self._to_pixels(Image.fromarray(array))
-        channels, size = 1 if self.config.greyscale else 3, self._size()
-        fixed = size if self.config.crop or isinstance(self.config.resize, tuple) else None
+        channels, fixed = 1 if self.config.greyscale else 3, self._fixed_size()
         if (
             array.ndim != 3
             or array.shape[0] != channels

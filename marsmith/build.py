@@ -2,167 +2,150 @@
 
 from __future__ import annotations
 
-import dataclasses
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from handlers import runtimes, tasks
-from handlers.base import Handler
-from handlers.errors import LoadError
-from handlers.runtimes import Runtime
-from handlers.runtimes.eager import wrap
-from handlers.schema import json_schema
-from marsmith import converters
-from marsmith.converters import Artifact, Job
-from marsmith.errors import BuildError
-from marsmith.package import dump, inspect, package
+from marsmith import choice, report, timing
+from marsmith.bench import Bench, prepare
+from marsmith.candidates import wanted
+from marsmith.package import package
 from marsmith.recipe import Recipe
-from marsmith.verify import Ladder, Rung, gate
+from marsmith.timing import Timing
+from marsmith.trials import Trial, attempt
+from marsmith.verify import gate
 
-CPU = torch.device("cpu")
 CACHE = ".cache"
-VERSIONS = ("torch", "numpy", "pillow", "torchserve", "torch-model-archiver", "marsmith")
+TIMED_BATCHES = 4  # of each size, from all over the data
 
 Say = Callable[[str], None]
 
 
 def build(
-    recipe: Recipe, store: Path, say: Say = lambda line: None, *, retrain: bool = False
+    recipe: Recipe,
+    store: Path,
+    say: Say = lambda line: None,
+    *,
+    retrain: bool = False,
+    keep_all: bool = False,
+    served: bool = False,
 ) -> dict[str, Any]:
-    """Make a verified archive of a recipe.
+    """Make a verified archive of a recipe, of the best candidate that may be shipped.
 
     Args:
         recipe: what to build.
-        store: where `NAME.mar` and `NAME.report.json` go; made when it isn't there.
+        store: where `NAME.mar` and `NAME.report.json` and `.html` go; made when it isn't there.
         say: takes one line as each step begins.
         retrain: train anew, whatever was trained before.
+        keep_all: leave an archive of every admissible candidate in `NAME.candidates/`, verified.
+        served: serve the archive with TorchServe, too, and compare its answers.
 
     Returns:
         The report, as written.
 
     Raises:
-        BuildError: a step failed; the store is as it was before.
+        BuildError: a step failed; archives and reports in the store are as they were before.
     """
     seconds: dict[str, float] = {}
-    store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=store) as folder, settled():
-        work = Path(folder)
-        with timed("source", seconds):
-            say(f"make the model of {recipe.name}")
-            cache = store / CACHE
-            if retrain:
-                shutil.rmtree(cache, ignore_errors=True)
-            module = recipe.source.load(cache, say)
+    if retrain:
+        shutil.rmtree(store / CACHE, ignore_errors=True)
+    with workspace(store) as work, settled(recipe):
         with timed("original", seconds):
-            handler = configured(recipe)
-            ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
-            say(f"measure the original on {len(ladder.samples)} samples")
-            reference = wrap(module, CPU)
-            original, _ = ladder.measure("original", reference, reference)
-        with timed("converted", seconds):
-            say(f"convert to {recipe.runtime} {recipe.precision}, and compare")
-            artifact = convert(recipe, module, ladder, work)
-            candidate = load_artifact(recipe.runtime, artifact)
-            converted, answers = ladder.measure("converted", candidate, reference)
-            gate(converted, original, recipe.accept)
-        with timed("package", seconds):
-            say("package")
-            facts = describe(recipe, handler, [original, converted])
-            archive = package(recipe, artifact, facts, work)
+            bench = prepare(recipe, store / CACHE, say)
+            ladder, rungs = bench.ladder, list(bench.rungs)
+        with timed("candidates", seconds):
+            tried = []
+            for candidate in wanted(recipe):
+                say(f"convert to {candidate}, and compare")
+                tried.append(attempt(candidate, bench))
+            choice.expect_some(tried)
+        with timed("timing", seconds):
+            say("time the original and what may be shipped, side by side")
+            original = time_all(tried, bench)
+            best = choice.choose(tried, recipe, original)
         with timed("archived", seconds):
-            say("load the archive in a fresh interpreter, and compare again")
-            archived = ladder.archived(archive, answers)
-            gate(archived, original, recipe.accept)
-        report = facts | {
-            "archive": {k: v for k, v in inspect(archive).items() if k in ("sha256", "bytes")},
-            "ladder": [dataclasses.asdict(rung) for rung in (original, converted, archived)],
-            "seconds": seconds,
-            "python": platform.python_version(),
-        }
-        (work / "report.json").write_bytes(dump(report))
-        archive.replace(store / f"{recipe.name}.mar")
-        (work / "report.json").replace(store / f"{recipe.name}.report.json")
-    return report
+            say(f"package {best.candidate}, load it in a fresh interpreter and compare again")
+            archive = package_one(best, bench, work)
+            rungs += [best.measured, ladder.archived(archive, best.answers)]
+            gate(rungs[-1], bench.original, recipe.accept)
+        if keep_all:
+            with timed("all archives", seconds):
+                for trial in tried:
+                    if trial is not best and trial.timing:
+                        say(f"package {trial.candidate}, load it and compare again")
+                        other = package_one(trial, bench, work)
+                        trial.archived = ladder.archived(other, trial.answers)
+        if served:
+            with timed("served", seconds):
+                say("serve the archive with TorchServe, and compare again")
+                rungs.append(ladder.served(archive, best.answers))
+                gate(rungs[-1], bench.original, recipe.accept)
+        full = report.full(bench, tried, best, rungs, original, archive, seconds)
+        report.write(full, work)
+        publish(recipe, best, tried if keep_all else [], work, store)
+        bench.cache.drop_unused()
+    return full
 
 
-def configured(recipe: Recipe) -> Handler[Any]:
-    """The task's handler as it will be served, but without a model.
-
-    Raises:
-        BuildError: the handler's settings or files are wrong.
-    """
-    handler: Handler[Any] = tasks.find(recipe.task)()
-    with tempfile.TemporaryDirectory() as folder:
-        for file in recipe.files:
-            (Path(folder) / file.name).write_bytes(file.read_bytes())
-        try:
-            handler.configure(recipe.handler_section, Path(folder))
-        except LoadError as error:
-            raise BuildError(f"the handler refuses its settings: {error}") from error
-    return handler
-
-
-def load_artifact(runtime: str, artifact: Artifact) -> Runtime:
-    """Load what a converter wrote, as a worker will."""
-    try:
-        return runtimes.load(runtime, artifact.model, CPU, artifact.options)
-    except LoadError as error:
-        raise BuildError(f"the converted model can't be loaded: {error}") from error
-
-
-def convert(recipe: Recipe, module: torch.nn.Module, ladder: Ladder, work: Path) -> Artifact:
-    """Convert a module for the recipe's runtime."""
-    out = work / "artifact"
-    out.mkdir()
-    batch = ladder.first_batch()
-    job = Job(
-        module,
-        recipe.precision,
-        batch,
-        varying={},
-        outputs=tuple(wrap(module, CPU)(batch)),
-        calibration=(),
-        source=recipe.source,
-        settings=recipe.conversion,
+def time_all(tried: list[Trial], bench: Bench) -> Timing:
+    """Time the admissible and the original in turns; gives the original's."""
+    found = timing.compare(
+        {"original": bench.reference} | {str(t.candidate): t.runtime for t in tried if t.runtime},
+        {
+            size: bench.ladder.batches(size, TIMED_BATCHES)
+            for size in sorted({1, bench.recipe.serving.batch_size})
+        },
     )
-    artifact: Artifact = converters.find(recipe.runtime).convert(job, out)
-    return artifact
+    for trial in tried:
+        trial.timing = found.get(str(trial.candidate))
+    return found["original"]
 
 
-def describe(recipe: Recipe, handler: Handler[Any], rungs: list[Rung]) -> dict[str, Any]:
-    """What travels in the archive: nothing of the moment, and no measured error of this CPU."""
-    return {
-        "name": recipe.name,
-        "version": recipe.version,
-        "task": recipe.task,
-        "runtime": recipe.runtime,
-        "precision": recipe.precision,
-        "metric": recipe.evaluation.metric if recipe.evaluation else None,
-        "accept": recipe.accept.model_dump(),
-        "measured": {rung.name: rung.metric for rung in rungs},
-        "input": handler.describe_input(),
-        "options": json_schema(handler.Options, handler.config.defaults),
-        "output": handler.Answer.schema(),
-        "versions": {name: version(name) for name in VERSIONS},
-    }
+def package_one(trial: Trial, bench: Bench, work: Path) -> Path:
+    """The archive of one candidate, in a folder named for it."""
+    facts = report.facts(bench, trial)
+    folder = work / trial.candidate.file_name
+    return package(bench.recipe, trial.candidate, trial.converted, facts, folder)
+
+
+def publish(recipe: Recipe, best: Trial, kept: list[Trial], work: Path, store: Path) -> None:
+    """Move what is finished into place; from here on nothing can fail but the disk."""
+    if kept:
+        others = store / f"{recipe.name}.candidates"
+        shutil.rmtree(others, ignore_errors=True)
+        others.mkdir()
+        for trial in kept:
+            if trial.timing:
+                name = trial.candidate.file_name
+                shutil.copyfile(work / name / f"{recipe.name}.mar", others / f"{name}.mar")
+    (work / best.candidate.file_name / f"{recipe.name}.mar").replace(store / f"{recipe.name}.mar")
+    for suffix in ("json", "html"):
+        (work / f"report.{suffix}").replace(store / f"{recipe.name}.report.{suffix}")
 
 
 @contextmanager
-def settled() -> Iterator[None]:
-    """Deterministic algorithms for the block, so that equal inputs train equal weights."""
+def workspace(store: Path) -> Iterator[Path]:
+    """A hidden folder of the store for all that is unfinished."""
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=store) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def settled(recipe: Recipe) -> Iterator[None]:
+    """A worker's threads, and deterministic algorithms: equal inputs train equal weights."""
+    threads = recipe.handler.get("threads", 0)
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with timing.threads(threads, recipe.serving.min_workers):
+            yield
     finally:
         torch.use_deterministic_algorithms(before)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from marsmith import terminal
 from marsmith.errors import MarsmithError
+from marsmith.terminal import err, out, progress
 
 app = typer.Typer(
     help="A trained PyTorch model in, a verified archive that TorchServe serves out.",
@@ -23,9 +22,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
-
 MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
@@ -34,53 +30,54 @@ Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 STORE = Path("model_store")
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Say what is being done: a live line on a terminal, plain lines in a pipe."""
-    if not err.is_terminal:
-        yield lambda line: err.print(line, markup=False)
-        return
-    with err.status("") as status:
-        last: list[str] = []
-
-        def say(line: str) -> None:
-            if last:
-                err.print(f"[green]✓[/] {last.pop()}")
-            last.append(line)
-            status.update(line)
-
-        yield say
-        if last:
-            err.print(f"[green]✓[/] {last.pop()}")
-
-
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
     model_store: Store = STORE,
+    candidate: Annotated[
+        str | None, typer.Option(help="Only this one, such as onnx:int8, whatever the recipe says.")
+    ] = None,
     retrain: Annotated[bool, typer.Option(help="Train anew, whatever was trained before.")] = False,
+    keep_all: Annotated[bool, typer.Option(help="Leave archives of all candidates, too.")] = False,
+    served: Annotated[bool, typer.Option(help="Verify it in a running TorchServe, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a verified archive of a recipe."""
     from marsmith.build import build as run
-    from marsmith.recipe import load
+    from marsmith.candidates import only
+    from marsmith.recipe_file import load
+
+    read = load(recipe)
+    if candidate:
+        read = only(read, candidate)
+    with progress() as say:
+        report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
+    if as_json:
+        out.print_json(data=report)
+    else:
+        terminal.show_report(report, model_store)
+
+
+@app.command()
+def convert(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
+    to: Annotated[str, typer.Option(help="A format, such as onnx or tflite:int8; see below.")],
+    to_folder: Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a recipe's model as another system reads it, compared with PyTorch.
+
+    Formats: eager, onnx, openvino, pt2, tf_savedmodel, tflite, torchscript.
+    """
+    from marsmith.convert import convert as run
+    from marsmith.recipe_file import load
 
     with progress() as say:
-        report = run(load(recipe), model_store, say, retrain=retrain)
+        report = run(load(recipe), to, to_folder, say)
     if as_json:
-        return out.print_json(data=report)
-    table = Table("form", report["metric"] or "metric", "largest error", "least cosine")
-    for rung in report["ladder"]:
-        metric = "-" if rung["metric"] is None else f"{rung['metric']:.4f}"
-        cosine = "-" if rung["min_cosine"] is None else f"{rung['min_cosine']:.6f}"
-        error = f"{rung['max_abs_error']:.2g}"
-        table.add_row(rung["name"], metric, error, cosine)
-    out.print(table)
-    archive = model_store / f"{report['name']}.mar"
-    out.print(
-        f"{archive}  {report['archive']['bytes']:,} bytes  sha256 {report['archive']['sha256']}"
-    )
-    return None
+        out.print_json(data=report)
+    else:
+        terminal.show_conversion(report)
 
 
 @app.command()
@@ -149,8 +146,8 @@ def serve(
         if as_json:
             out.print_json(data=found)
             return
-        show_status(found)
-        show_curl(found)
+        terminal.show_status(found)
+        terminal.show_curl(found)
         out.print(f"stop: marsmith stop --port {info.port}")
 
     if foreground:
@@ -168,7 +165,7 @@ def status(port: Port = None, as_json: AsJson = False) -> None:
     if as_json:
         out.print_json(data=found)
     else:
-        show_status(found)
+        terminal.show_status(found)
 
 
 @app.command()
@@ -207,7 +204,7 @@ def scale(
     info = server.running(port)
     with progress() as say:
         server.scale(info, model, min_workers, max_workers, on_progress=say)
-    show_status(server.status(info))
+    terminal.show_status(server.status(info))
 
 
 @app.command()
@@ -248,27 +245,6 @@ def read_option(text: str) -> tuple[str, Any]:
     if not equals:
         raise MarsmithError(f"the option {text!r} must be name=value")
     return name, value
-
-
-def show_status(found: dict[str, Any]) -> None:
-    """Print a server's status for people."""
-    for key in ("inference_address", "management_address", "metrics_address", "key_file"):
-        out.print(f"{key.replace('_', ' ')}: {found[key]}", markup=False)
-    table = Table("model", "version", "batch", "workers")
-    for model in found["models"]:
-        workers = ", ".join(f"{w['status']} (pid {w['pid']})" for w in model["workers"])
-        table.add_row(model["name"], model["version"], str(model["batch_size"]), workers)
-    out.print(table)
-
-
-def show_curl(found: dict[str, Any]) -> None:
-    """Print a request that can be pasted into a shell."""
-    key = json.loads(Path(found["key_file"]).read_text("utf-8"))["inference"]["key"]
-    for model in found["models"][:1]:
-        url = f"{found['inference_address']}/predictions/{model['name']}"
-        out.print(
-            f"try: curl --max-time 60 -H 'Authorization: Bearer {key}' {url} -T INPUT", markup=False
-        )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 import handlers
+from marsmith.candidates import Candidate
 from marsmith.converters import Artifact
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.recipe import Recipe, Serving
@@ -28,14 +29,17 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
 ARCHIVER_TIMEOUT_S = 600
 
 
-def package(recipe: Recipe, artifact: Artifact, facts: dict[str, Any], work: Path) -> Path:
+def package(
+    recipe: Recipe, candidate: Candidate, artifact: Artifact, facts: dict[str, Any], work: Path
+) -> Path:
     """Write a self-contained archive.
 
     Args:
         recipe: name, version, task settings and serving settings.
+        candidate: the form that the model has.
         artifact: the converted model.
         facts: what was verified; travels as MAR-INF/marsmith.json.
-        work: an empty folder, for the archive and what it is made of.
+        work: a folder that isn't there yet, for the archive and what it is made of.
 
     Returns:
         `work/NAME.mar`: equal inputs give equal bytes.
@@ -44,6 +48,7 @@ def package(recipe: Recipe, artifact: Artifact, facts: dict[str, Any], work: Pat
         BuildError: two files of one name, or torch-model-archiver failed.
     """
     stage = work / "stage"
+    stage.mkdir(parents=True)
     package_folder = Path(handlers.__file__).parent
     shutil.copytree(package_folder, stage / "handlers", ignore=_only_code)
     for file in (*artifact.files, *recipe.files):
@@ -52,7 +57,7 @@ def package(recipe: Recipe, artifact: Artifact, facts: dict[str, Any], work: Pat
         shutil.copyfile(file, stage / file.name)
     entry, config = work / ENTRY, work / CONFIG
     shutil.copyfile(package_folder / ENTRY, entry)
-    config.write_text(model_config(recipe, artifact.options), "utf-8")
+    config.write_text(model_config(recipe, candidate, artifact.options), "utf-8")
     raw = _run_archiver(recipe, artifact.model, entry, config, stage, work)
     archive = work / f"{recipe.name}.mar"
     _canonicalise(raw, facts, archive)
@@ -69,7 +74,7 @@ def _only_code(folder: str, names: list[str]) -> list[str]:
     ]
 
 
-def model_config(recipe: Recipe, runtime_options: dict[str, Any]) -> str:
+def model_config(recipe: Recipe, candidate: Candidate, runtime_options: dict[str, Any]) -> str:
     """The archive's `model-config.yaml`: TorchServe's settings, then the handler's own.
 
     TorchServe ignores a setting of the wrong type without a word, and without timeouts here
@@ -87,7 +92,8 @@ def model_config(recipe: Recipe, runtime_options: dict[str, Any]) -> str:
     }
     if serving.device:
         settings["deviceType"] = serving.device
-    section = dict(recipe.handler_section)
+    form = {"runtime": candidate.runtime, "precision": candidate.precision}
+    section = {**recipe.handler_section, **form}
     if runtime_options:
         section["runtime_options"] = runtime_options
     return yaml.safe_dump({**settings, "handler": section}, sort_keys=False)

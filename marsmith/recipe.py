@@ -1,23 +1,15 @@
-"""Recipe: what a YAML file in `archiver_configs/` may say. Typed, frozen, unknown keys refused."""
+"""Recipe: what a YAML file in `archiver_configs/` may say. Typed, frozen, unknown keys refused.
+
+`recipe_file.load` reads one.
+"""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from handlers import runtimes, tasks
-from handlers.errors import LoadError
-from handlers.schema import SchemaError, unknown
-from marsmith import sources
-from marsmith.errors import RecipeError
-from marsmith.references import here_on_path
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 Reference = str
 """A "module:function"."""
@@ -49,20 +41,28 @@ class Training(Section):
     """How passes train: fine-tuning after pruning, distillation, quantisation-aware training."""
 
     data: Reference
-    """Returns a map-style Dataset; an item is (inputs, target), inputs one tensor or a tuple."""
+    """Returns a map-style Dataset; an item is (inputs, target), inputs one tensor or a tuple.
+    What an item takes from torch's random numbers differs by epoch, and is always the same."""
     loss: Reference = "torch.nn.functional:cross_entropy"
     """Takes the model's outputs and the targets of a batch, gives a scalar."""
     epochs: int = Field(5, ge=1)
     batch_size: int = Field(64, ge=1)
-    """Of all processes together."""
+    """Of all processes together; what is left of an epoch after its full batches is left out."""
     learning_rate: float = Field(1e-3, gt=0)
     """The highest, of AdamW on a cosine schedule."""
     weight_decay: float = Field(1e-2, ge=0)
     seed: int = 0
+    workers: int = Field(0, ge=0)
+    """Processes that read data ahead, for each one that trains."""
 
 
 class Pass(Section):
     """A change made to the module before conversion; a subclass in each file of passes/."""
+
+    epochs: int | None = Field(None, ge=0)
+    """Of training after the change; 0 for none. By default the `training:` section's."""
+    learning_rate: float | None = Field(None, gt=0)
+    """By default the `training:` section's."""
 
     def apply(self, module: Any, work: Any) -> Any:
         """Change a module.
@@ -85,9 +85,10 @@ class Evaluation(Section):
     """Held-out data, and what a good answer is."""
 
     data: Reference
-    """Returns a list of (request body: bytes, expected answer) pairs."""
-    metric: str = "accuracy"
-    """A function of `marsmith.metrics`, or a "module:function" (answers, expected) -> float."""
+    """Returns (request body: bytes, expected answer) pairs, or bodies alone."""
+    metric: str | None = None
+    """A function of `marsmith.metrics`, or a "module:function" (answers, expected) -> float.
+    Without one, nothing but the outputs is compared."""
 
 
 class Calibration(Section):
@@ -155,8 +156,16 @@ class Recipe(Section):
     """A module of `handlers`, or "module:Class" of one's own."""
     source: Source
     runtime: str = "torchscript"
-    """A module of `handlers.runtimes`."""
+    """A module of `handlers.runtimes`; or "auto": the best of the candidates."""
     precision: Precision = "fp32"
+    candidates: tuple[str, ...] = ()
+    """With "auto": each "runtime" or "runtime:precision"; all of them is "all"."""
+    objective: Literal["latency", "throughput", "size"] = "throughput"
+    """What the best candidate has the best of: the time of one request, requests per second at
+    `serving.batch_size`, or bytes."""
+    passes: tuple[Pass, ...] = ()
+    """Changes made to the module before conversion, in this order."""
+    training: Training | None = None
     handler: dict[str, Any] = {}
     """The task's settings; see its `Config`."""
     files: tuple[Path, ...] = ()
@@ -177,8 +186,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _measurable(self) -> Recipe:
-        if self.accept.metric_at_least is not None and self.evaluation is None:
-            raise ValueError("accept.metric_at_least needs an 'evaluation' to measure")
+        if self.accept.metric_at_least is not None and not (
+            self.evaluation and self.evaluation.metric
+        ):
+            raise ValueError("accept.metric_at_least needs an 'evaluation' with a metric")
+        if self.runtime != "auto" and self.candidates:
+            raise ValueError("'candidates' are for 'runtime: auto'")
+        if self.runtime == "auto" and self.precision != "fp32":
+            raise ValueError("with 'runtime: auto', 'candidates' say which precisions to try")
         return self
 
     @field_validator("name")
@@ -188,84 +203,14 @@ class Recipe(Section):
             raise ValueError("TorchServe takes requests for models named token... for its own API")
         return name
 
+    _path: Path | None = PrivateAttr(None)
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from; where there is none, the one it could be in."""
+        return self._path or Path("archiver_configs", f"{self.name}.yaml")
+
     @property
     def handler_section(self) -> dict[str, Any]:
-        """The `handler:` section of the archive's `model-config.yaml`."""
-        known = {"task": self.task, "runtime": self.runtime, "precision": self.precision}
-        return {**known, **self.handler}
-
-
-def load(path: Path) -> Recipe:
-    """Read a recipe.
-
-    Raises:
-        RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
-            names the key, and the nearest that is.
-    """
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path} must be a mapping of settings")
-    try:
-        recipe = Recipe.model_validate(
-            {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
-        )
-        here_on_path()
-        tasks.find(recipe.task).settings(recipe.handler_section)
-    except ValidationError as error:
-        raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
-    except (LoadError, SchemaError) as error:
-        raise RecipeError(f"{path.name}: {error}") from None
-    known = runtimes.known()
-    if recipe.runtime not in known:
-        raise RecipeError(f"{path.name}: {unknown(recipe.runtime, known, 'the runtimes')}")
-    return recipe
-
-
-def _source(data: Any, path: Path) -> Source:
-    known = sorted(module.name for module in pkgutil.iter_modules(sources.__path__))
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
-    named = [key for key in data if key in known]
-    if len(named) != 1:
-        guess = [m for key in data for m in difflib.get_close_matches(str(key), known, n=1)]
-        hint = f"did you mean {guess[0]!r}?" if guess else ""
-        raise RecipeError(
-            f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
-        )
-    kind: type[Source] = importlib.import_module(f"marsmith.sources.{named[0]}").Source
-    if isinstance(data.get("checkpoint"), str):
-        data = {**data, "checkpoint": path.parent / data["checkpoint"]}
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        lines = (_explain(each, path, "source", kind) for each in error.errors())
-        raise RecipeError("\n".join(lines)) from None
-
-
-def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
-    names = data.get("files", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise RecipeError(f"{path.name}: 'files' must be a list of paths")
-    files = tuple(path.parent / name for name in names)
-    for file in files:
-        if not file.is_file():
-            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file")
-    return files
-
-
-def _explain(error: Any, path: Path, prefix: str = "", model: type[Section] = Recipe) -> str:
-    where = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
-    if error["type"] == "extra_forbidden":
-        *parents, key = error["loc"]
-        for parent in parents:
-            annotation = model.model_fields[str(parent)].annotation
-            kinds = [annotation, *get_args(annotation)]
-            model = next(each for each in kinds if isinstance(each, type))
-        section = ".".join(filter(None, [prefix, *map(str, parents)])) or path.name
-        return f"{path.name}: {unknown(str(key), list(model.model_fields), section)}"
-    return f"{path.name}: {where}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        """The `handler:` section of the archive's `model-config.yaml`, but for the runtime."""
+        return {"task": self.task, **self.handler}

@@ -1,8 +1,9 @@
-"""What a recipe names by "module:function"."""
+"""What a recipe names: "module:function", and files, relative to it or "package:path"."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,3 +43,35 @@ def resolve(reference: str) -> Callable[..., Any]:
     if not callable(function):
         raise RecipeError(f"{reference!r} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def source_file(reference: str) -> Path:
+    """The file that a "module:function" is in; for keys of what depends on its code."""
+    resolve(reference)
+    return Path(sys.modules[reference.partition(":")[0]].__file__ or "")
+
+
+def locate(name: str, folder: Path) -> Path:
+    """The file or folder that a recipe names.
+
+    Args:
+        name: a path, relative to the recipe; or "package:path", inside an installed package.
+        folder: the recipe's.
+
+    Raises:
+        RecipeError: there is no such package.
+    """
+    package, colon, inside = name.partition(":")
+    if not colon or not package.replace(".", "_").isidentifier() or len(package) == 1:
+        return folder / name  # one letter is a drive
+    here_on_path()
+    try:
+        found = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise RecipeError(
+            f"{name!r} names the package {package!r}, which is not installed",
+            f"pip install {package.partition('.')[0].replace('_', '-')}",
+        )
+    return Path(found.submodule_search_locations[0]) / inside

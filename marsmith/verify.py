@@ -1,9 +1,14 @@
-"""The ladder: original -> converted -> archived. Each rung is compared with the original."""
+"""The ladder: original -> after passes -> each candidate -> archived -> served.
+
+Candidates are compared with the model that they were converted from, on the same inputs; what
+is packaged or served, with the answers of the candidate that it is made from.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,7 @@ from handlers.base import Handler
 from handlers.batching import Sample
 from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
-from marsmith import metrics
+from marsmith import metrics, server
 from marsmith.errors import BuildError, GateError
 from marsmith.harness import Harness
 from marsmith.recipe import Accept, Evaluation
@@ -22,6 +27,8 @@ from marsmith.references import resolve
 from marsmith.wire import Request, Response
 
 ANSWER_TIMEOUT_S = 300
+PASSES = "passes"
+VARYING_SAMPLES = 64  # enough to see which axes vary
 ANSWER_TOLERANCE = 1e-4  # a request's place in its batch shows in the last bits
 
 
@@ -42,24 +49,46 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How one output differs from the original's.
+
+    Attributes:
+        max_abs_error: the largest difference of any number.
+        max_rel_error: that, as a share of the largest magnitude of the original's output.
+        min_cosine: the smallest cosine similarity of a sample's output, in [-1, 1].
+    """
+
+    max_abs_error: float = 0.0
+    max_rel_error: float = 0.0
+    min_cosine: float = 1.0
+
+    def worst(self, other: Difference) -> Difference:
+        """Each figure of the one that is worse."""
+        return Difference(
+            max(self.max_abs_error, other.max_abs_error),
+            max(self.max_rel_error, other.max_rel_error),
+            min(self.min_cosine, other.min_cosine),
+        )
+
+
+@dataclass(frozen=True)
 class Rung:
     """What was measured of the model in one form.
 
     Attributes:
-        name: "original", "converted" or "archived".
-        metric: the recipe's metric; None without evaluation data.
-        max_abs_error: the largest difference from the original's outputs (converted) or from
-            the converted model's answers (archived); 0 for the original.
-        min_cosine: the smallest similarity of a sample's outputs to the original's; None for
-            the archived, whose outputs nobody sees.
+        name: "original", "passes", a candidate such as "onnx:int8", "archived" or "served".
+        metric: the recipe's metric; None without one.
+        difference: the worst of all outputs; of the answers, where nobody sees outputs: then
+            only `max_abs_error` was measured, against the candidate's.
+        outputs: the difference of each output; empty where nobody sees them.
         batch_sizes: the batch sizes that were compared.
         samples: how many samples were.
     """
 
     name: str
     metric: float | None
-    max_abs_error: float
-    min_cosine: float | None
+    difference: Difference
+    outputs: Mapping[str, Difference]
     batch_sizes: tuple[int, ...]
     samples: int
 
@@ -80,46 +109,53 @@ class Ladder:
         self, handler: Handler[Any], evaluation: Evaluation | None, batch_size: int
     ) -> None:
         self.handler = handler
-        self.metric = metrics.find(evaluation.metric) if evaluation else None
+        named = evaluation.metric if evaluation else None
+        self.metric = metrics.find(named) if named else None
         self.data = load_data(handler, evaluation)
-        self.samples = [self._decode(index) for index in range(len(self.data.bodies))]
-        self.batch_sizes = tuple(sorted({1, batch_size}))
+        self.samples = decode(handler, self.data.bodies, "evaluation")
+        self.batch_sizes = tuple(sorted({1, min(3, batch_size), batch_size}))
+        self.reference: list[Tensors] = []
 
-    def _decode(self, index: int) -> Sample:
-        try:
-            return self.handler.decode(self.data.bodies[index], self.handler.default_options)
-        except HandlerError as error:
-            raise BuildError(f"evaluation item {index} can't be decoded: {error}") from error
+    def measure(
+        self, name: str, runtime: Runtime, *, refer: bool = False
+    ) -> tuple[Rung, list[Any]]:
+        """Compare a runtime's outputs with the reference's, at every batch size.
 
-    def first_batch(self) -> Tensors:
-        """One sample as a batch of inputs, for converters that need to see one."""
-        return self.handler.collate(self.samples[:1])
-
-    def measure(self, name: str, runtime: Runtime, original: Runtime) -> tuple[Rung, list[Any]]:
-        """Compare a runtime's outputs with the original's, at every batch size.
+        Args:
+            name: the rung's.
+            runtime: what is measured.
+            refer: make it the reference, which all that come later are compared with.
 
         Returns:
             The rung, and its answers as JSON data.
-        """
-        error, cosine = 0.0, 1.0
-        answers: list[Any] = [None] * len(self.samples)
-        for size in self.batch_sizes:
-            for members in self._batches(size):
-                batch = [self.samples[index] for index in members]
-                try:
-                    inputs = self.handler.collate(batch)
-                    outputs = runtime(inputs)
-                    error_here, cosine_here = compare(outputs, original(inputs))
-                    given = self.handler.answer(outputs, batch)
-                except (HandlerError, RuntimeError) as problem:
-                    raise BuildError(f"the {name} model fails on the data: {problem}") from problem
-                error, cosine = max(error, error_here), min(cosine, cosine_here)
-                for index, answer in zip(members, given, strict=True):
-                    answers[index] = answer.to_json()
-        rung = Rung(name, self._score(answers), error, cosine, self.batch_sizes, len(self.samples))
-        return rung, answers
 
-    def archived(self, archive: Path, converted: list[Any]) -> Rung:
+        Raises:
+            BuildError: it fails on the data, or its outputs have other names or shapes.
+        """
+        if refer:
+            self.reference = []
+        worst: dict[str, Difference] = {}
+        answers: list[Any] = [None] * len(self.samples)
+        for turn, members in enumerate(self._all_batches()):
+            batch = [self.samples[index] for index in members]
+            try:
+                outputs = runtime(self.handler.collate(batch))
+                if refer:
+                    self.reference.append(outputs)
+                here = compare(outputs, self.reference[turn])
+                given = self.handler.answer(outputs, batch)
+            except (HandlerError, RuntimeError, ValueError) as problem:
+                raise BuildError(f"the {name} model fails on the data: {problem}") from problem
+            worst = {k: d.worst(worst.get(k, Difference())) for k, d in here.items()}
+            for index, answer in zip(members, given, strict=True):
+                answers[index] = answer.to_json()
+        overall = Difference()
+        for each in worst.values():
+            overall = overall.worst(each)
+        score, sizes = self._score(answers), self.batch_sizes
+        return Rung(name, score, overall, worst, sizes, len(self.samples)), answers
+
+    def archived(self, archive: Path, expected: list[Any]) -> Rung:
         """Load the finished archive in a fresh interpreter and compare its answers.
 
         Raises:
@@ -127,35 +163,110 @@ class Ladder:
             BuildError: it refuses what it should answer.
             GateError: it answers something else.
         """
+        with Harness(archive, env={"PYTHONPATH": ""}, timeout_s=ANSWER_TIMEOUT_S) as harness:
+
+            def ask(bodies: Sequence[bytes]) -> list[Any]:
+                requests = [Request.raw(body, self.data.media_type) for body in bodies]
+                return [_answer(response) for response in harness.predict(requests)]
+
+            return self._answered("archived", ask, expected)
+
+    def served(self, archive: Path, expected: list[Any]) -> Rung:
+        """Serve the finished archive with TorchServe and compare its answers to real requests.
+
+        Raises:
+            ServerError: TorchServe doesn't start, or the model in it.
+            GateError: it answers something else.
+        """
+        info = server.serve([archive], port=0, timeout_s=ANSWER_TIMEOUT_S)
+        try:
+            with (
+                server.client(info, timeout_s=ANSWER_TIMEOUT_S) as client,
+                ThreadPoolExecutor(max(self.batch_sizes)) as pool,
+            ):
+
+                def ask(body: bytes) -> Any:
+                    return client.predict(archive.stem, body, content_type=self.data.media_type)
+
+                return self._answered("served", lambda bodies: pool.map(ask, bodies), expected)
+        finally:
+            server.stop(info)
+
+    def _answered(
+        self, name: str, ask: Callable[[Sequence[bytes]], Iterable[Any]], expected: list[Any]
+    ) -> Rung:
         error = 0.0
         answers: list[Any] = []
-        with Harness(archive, env={"PYTHONPATH": ""}, timeout_s=ANSWER_TIMEOUT_S) as harness:
-            for size in self.batch_sizes:
-                answers = []
-                for start in range(0, len(self.data.bodies), size):
-                    bodies = self.data.bodies[start : start + size]
-                    requests = [Request.raw(body, self.data.media_type) for body in bodies]
-                    answers += [_answer(response) for response in harness.predict(requests)]
-                error = max(error, difference(answers, converted))
+        for size in self.batch_sizes:
+            answers = []
+            for start in range(0, len(self.data.bodies), size):
+                answers += ask(self.data.bodies[start : start + size])
+            error = max(error, difference(answers, expected))
         if error > ANSWER_TOLERANCE:
             raise GateError(
-                f"the archive's answers differ by {error:.3g} from the converted model's; "
+                f"the {name} model's answers differ by {error:.3g} from those before packaging; "
                 f"{ANSWER_TOLERANCE} is allowed",
                 "a task whose answers depend on more than the request can't be verified",
             )
-        return Rung("archived", self._score(answers), error, None, self.batch_sizes, len(answers))
+        score = self._score(answers)
+        return Rung(name, score, Difference(error), {}, self.batch_sizes, len(answers))
 
-    def _batches(self, size: int) -> list[list[int]]:
-        """The samples' numbers, in batches of one shape and at most `size`."""
-        groups: dict[Any, list[int]] = {}
-        for index, sample in enumerate(self.samples):
-            groups.setdefault(self.handler.group_key(sample), []).append(index)
-        return [g[i : i + size] for g in groups.values() for i in range(0, len(g), size)]
+    # -- Batches of the same data, for who converts and who times -----------------------------
+
+    def batch(self, size: int) -> Tensors:
+        """Real inputs: one batch of exactly `size`, of the data's first shape."""
+        return self.batches(size)[0]
+
+    def batches(self, size: int, count: int = 1) -> list[Tensors]:
+        """Real inputs: `count` batches of exactly `size` from all over the data."""
+        groups = _groups(self.handler, self.samples)
+        chosen = []
+        for turn in range(count):
+            members = groups[turn % len(groups)]
+            start = turn // len(groups) * size
+            picked = [members[(start + place) % len(members)] for place in range(size)]
+            chosen.append(self.handler.collate([self.samples[index] for index in picked]))
+        return chosen
+
+    def collated(self, samples: Sequence[Sample], size: int) -> list[Tensors]:
+        """Other samples than its own, in batches of at most `size`."""
+        return [
+            self.handler.collate([samples[index] for index in group[start : start + size]])
+            for group in _groups(self.handler, samples)
+            for start in range(0, len(group), size)
+        ]
+
+    def varying(self) -> dict[str, tuple[int, ...]]:
+        """By input, the axes besides the batch that differ: by the task's word, or in the data."""
+        found = {name: set(axes) for name, axes in self.handler.varying_axes().items()}
+        first = self.batch(1)
+        for sample in self.samples[:VARYING_SAMPLES]:
+            for name, tensor in self.handler.collate([sample]).items():
+                here = zip(tensor.shape, first[name].shape, strict=True)
+                found.setdefault(name, set()).update(
+                    axis for axis, (one, other) in enumerate(here) if one != other
+                )
+        return {name: tuple(sorted(axes)) for name, axes in found.items() if axes}
+
+    def _all_batches(self) -> Iterator[list[int]]:
+        """The samples' numbers in batches of one group, for every batch size."""
+        for size in self.batch_sizes:
+            for members in _groups(self.handler, self.samples):
+                for start in range(0, len(members), size):
+                    yield members[start : start + size]
 
     def _score(self, answers: list[Any]) -> float | None:
         if self.metric is None or self.data.expected is None:
             return None
         return float(self.metric(answers, self.data.expected))
+
+
+def _groups(handler: Handler[Any], samples: Sequence[Sample]) -> list[list[int]]:
+    """The samples' numbers, by what can share a batch."""
+    groups: dict[Any, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(handler.group_key(sample), []).append(index)
+    return list(groups.values())
 
 
 def _answer(response: Response) -> Any:
@@ -168,40 +279,73 @@ def load_data(handler: Handler[Any], evaluation: Evaluation | None) -> Data:
     """The recipe's evaluation data, or the handler's example when it has none.
 
     Raises:
-        BuildError: the data function didn't return (body, expected) pairs.
+        BuildError: the data function returned something else than bodies, or (body, expected)
+            pairs; or a metric has nothing to compare with.
     """
     if evaluation is None:
         media_type, body = handler.example()
         return Data([body], media_type, None)
-    pairs = list(resolve(evaluation.data)())
-    if not pairs or not all(
-        isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], bytes) for p in pairs
-    ):
-        raise BuildError(f"{evaluation.data} must return (request body: bytes, expected) pairs")
-    return Data([body for body, _ in pairs], "", [expected for _, expected in pairs])
+    items = list(resolve(evaluation.data)())
+    bodies = bodies_of(items, evaluation.data)
+    if evaluation.metric is None:
+        return Data(bodies, "", None)
+    if isinstance(items[0], bytes):
+        raise BuildError(
+            f"the metric {evaluation.metric!r} needs expected answers: {evaluation.data} must "
+            "return (request body: bytes, expected) pairs"
+        )
+    return Data(bodies, "", [expected for _, expected in items])
 
 
-def compare(outputs: Tensors, reference: Tensors) -> tuple[float, float]:
-    """The largest absolute difference of any output, and the smallest cosine of any sample.
+def bodies_of(items: Sequence[Any], name: str) -> list[bytes]:
+    """The request bodies of evaluation or calibration data.
+
+    Raises:
+        BuildError: there are none, or the items are neither bodies nor pairs that begin with one.
+    """
+    pairs = all(isinstance(e, tuple) and len(e) == 2 and isinstance(e[0], bytes) for e in items)
+    if not items or not (pairs or all(isinstance(each, bytes) for each in items)):
+        raise BuildError(
+            f"{name} must return (request body: bytes, expected) pairs, or bodies alone"
+        )
+    return [each[0] for each in items] if pairs else list(items)
+
+
+def decode(handler: Handler[Any], bodies: Sequence[bytes], what: str) -> list[Sample]:
+    """Request bodies to samples, as the handler will when it serves.
+
+    Raises:
+        BuildError: one of them can't be decoded; the message has its number.
+    """
+    samples = []
+    for index, body in enumerate(bodies):
+        try:
+            samples.append(handler.decode(body, handler.default_options))
+        except HandlerError as error:
+            raise BuildError(f"{what} item {index} can't be decoded: {error}") from error
+    return samples
+
+
+def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:
+    """Each output's difference from the reference's.
 
     Raises:
         BuildError: the outputs differ in name or shape.
     """
-    if [t.shape for t in outputs.values()] != [t.shape for t in reference.values()]:
-        shapes, expected = (
-            {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            for tensors in (outputs, reference)
-        )
-        raise BuildError(f"the outputs are {shapes}, the original's {expected}")
-    error, cosine = 0.0, 1.0
-    for output, wanted in zip(outputs.values(), reference.values(), strict=True):
-        mine, its = (t.double().reshape(len(t), -1) for t in (output, wanted))
-        # A NaN is as wrong as can be; `max` and `min` would lose it.
-        error = max(error, float((mine - its).abs().nan_to_num(nan=math.inf).max()))
-        angles = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
-        angles[(mine == its).all(dim=1)] = 1.0  # of zeros, too
-        cosine = min(cosine, float(angles.min()))
-    return error, cosine
+    mine, its = ({k: tuple(t.shape) for k, t in each.items()} for each in (outputs, reference))
+    if mine != its:
+        raise BuildError(f"the outputs are {mine}, the original's {its}")
+    return {name: _compare(outputs[name], wanted) for name, wanted in reference.items()}
+
+
+def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
+    mine, its = (t.double().reshape(len(t), -1) for t in (output, wanted))
+    # A NaN is as wrong as can be; `max` and `min` would lose it.
+    error = float((mine - its).abs().nan_to_num(nan=math.inf).max())
+    magnitude = float(its.abs().nan_to_num(nan=0.0).max())
+    cosines = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
+    cosines[(mine == its).all(dim=1)] = 1.0  # of zeros, too
+    return Difference(error, error / magnitude if magnitude else error, float(cosines.min()))
 
 
 def difference(answers: Any, expected: Any) -> float:
@@ -223,6 +367,8 @@ def difference(answers: Any, expected: Any) -> float:
 def gate(rung: Rung, original: Rung, accept: Accept) -> None:
     """Refuse a rung that misses a bound.
 
+    What a pass has changed is meant to differ: where there is a metric, nothing else of it counts.
+
     Raises:
         GateError: which number missed which bound, all of them.
     """
@@ -233,10 +379,12 @@ def gate(rung: Rung, original: Rung, accept: Accept) -> None:
         drop = original.metric - rung.metric
         if not drop <= accept.metric_max_drop:
             missed.append(f"metric drop {drop:.4f} > metric_max_drop {accept.metric_max_drop}")
-    if accept.max_abs_error is not None and not rung.max_abs_error <= accept.max_abs_error:
-        missed.append(f"error {rung.max_abs_error:.3g} > max_abs_error {accept.max_abs_error}")
-    if rung.min_cosine is not None and not rung.min_cosine >= accept.min_cosine:
-        missed.append(f"cosine {rung.min_cosine:.4f} < min_cosine {accept.min_cosine}")
+    if rung.outputs and (rung.name != PASSES or rung.metric is None):
+        error, cosine = rung.difference.max_abs_error, rung.difference.min_cosine
+        if accept.max_abs_error is not None and not error <= accept.max_abs_error:
+            missed.append(f"error {error:.3g} > max_abs_error {accept.max_abs_error}")
+        if not cosine >= accept.min_cosine:
+            missed.append(f"cosine {cosine:.4f} < min_cosine {accept.min_cosine}")
     if missed:
         raise GateError(
             f"the {rung.name} model was refused: {'; '.join(missed)}",

@@ -12,7 +12,7 @@ import pytest
 # Before torch is imported: tests keep both cores busy. See docs/architecture.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from marsmith import recipe, server
+from marsmith import recipe, recipe_file, server
 from marsmith.build import build
 from marsmith.server.run_folder import ServerInfo
 
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def digits_recipe() -> recipe.Recipe:
     """The recipe that ships."""
-    return recipe.load(ROOT / "archiver_configs" / "digits.yaml")
+    return recipe_file.load(ROOT / "archiver_configs" / "digits.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import yaml
 
 from examples.digits import held_out
 from handlers import tasks
-from marsmith import recipe
+from marsmith import recipe_file
 from marsmith.harness import Harness
 from marsmith.server.run_folder import ServerInfo
 from marsmith.wire import Request
@@ -54,7 +54,7 @@ def bash(script: str, folder: Path, environment: dict[str, str] | None = None) -
 def test_the_recipe_is_one(tmp_path: Path) -> None:
     (tmp_path / "my_model.yaml").write_text(block("yaml", "name: my_model"))
     (tmp_path / "labels.json").write_text('["cat", "dog"]')
-    loaded = recipe.load(tmp_path / "my_model.yaml")
+    loaded = recipe_file.load(tmp_path / "my_model.yaml")
     assert loaded.serving.batch_size == 8
 
 

@@ -14,9 +14,18 @@ import torch
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def load(
-    path: Path, device: torch.device, *, factory: str, arguments: dict[str, Any] | None = None
+    path: Path,
+    device: torch.device,
+    *,
+    factory: str,
+    arguments: dict[str, Any] | None = None,
+    dtype: str | None = None,
+    channels_last: bool = False,
+    compile: bool = False,  # noqa: A002 - what torch calls it, too
 ) -> Runtime:
     """Make the module and load its weights.
 
@@ -25,9 +34,13 @@ def load(
         device: where the module runs.
         factory: "file:function" that makes the module; `file.py` lies beside the weights.
         arguments: what the function is called with, by name.
+        dtype: what the module computes in, one of DTYPES; float32 by default.
+        channels_last: lay images out as convolutions are fastest with.
+        compile: `torch.compile` it, which the first batches of each shape wait for.
 
     Raises:
-        LoadError: safetensors is missing, the factory can't be found, the weights don't fit.
+        LoadError: safetensors is missing, the factory can't be found, the weights don't fit; or
+            there is nothing here to compile with.
     """
     try:
         from safetensors import SafetensorError
@@ -39,14 +52,51 @@ def load(
         make = getattr(_import(path.with_name(f"{name}.py")), function)
     except Exception as error:  # the module may raise anything
         raise LoadError(f"no model factory {factory!r} in this archive: {error}") from error
-    module: torch.nn.Module = make(**(arguments or {}))
+    cast = dtype_of(dtype)
+    module: torch.nn.Module = make(**(arguments or {})).to(cast)
     try:
         load_model(module, path)
     except SafetensorError as error:
         raise LoadError(f"{path.name} is not a safetensors file: {error}") from error
     except RuntimeError as error:
         raise LoadError(f"{path.name} doesn't fit {factory}: {error}") from error
-    return wrap(module.to(device).eval(), device)
+    module = module.to(device).eval()
+    if channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return wrap(_compiled(module, device) if compile else module, device, cast)
+
+
+def dtype_of(name: str | None) -> torch.dtype | None:
+    """The floating type of that name; None, which is float32, for None.
+
+    Raises:
+        LoadError: there is no such type.
+    """
+    if name is None:
+        return None
+    if name not in DTYPES:
+        raise LoadError(f"there is no dtype {name!r}; there are: {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _compiled(module: torch.nn.Module, device: torch.device) -> Callable[..., Any]:
+    # torch.compile looks for its compiler when the first batch comes: too late to say so.
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            raise LoadError("torch.compile needs triton on a GPU", hint="pip install triton")
+    else:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler:
+            raise LoadError(
+                "torch.compile needs a C++ compiler, and here is neither $CXX nor g++",
+                hint="apt-get install g++, or build without conversion.compile",
+            ) from None
+    compiled: Callable[..., Any] = torch.compile(module, dynamic=True)
+    return compiled
 
 
 def _import(file: Path) -> ModuleType:

@@ -8,22 +8,45 @@ import torch
 
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import dtype_of, wrap
 
 
-def load(path: Path, device: torch.device) -> Runtime:
+def load(
+    path: Path,
+    device: torch.device,
+    *,
+    dtype: str | None = None,
+    engine: str | None = None,
+    optimize: bool = False,
+) -> Runtime:
     """Load a TorchScript file.
 
     Args:
         path: what `torch.jit.save` wrote.
         device: where the module runs.
+        dtype: what the module computes in, one of eager's DTYPES; float32 by default.
+        engine: what runs the operators of a quantised module, for the whole process.
+        optimize: prepare the weights for this CPU; of a frozen module.
 
     Raises:
-        LoadError: not a TorchScript file, or one that this version of torch can't read.
+        LoadError: not a TorchScript file, one that this version of torch can't read, or one
+            whose quantised operators don't run on this machine.
     """
+    cast = dtype_of(dtype)
+    if engine is not None:
+        supported = torch.backends.quantized.supported_engines
+        if engine not in supported or device.type != "cpu":
+            raise LoadError(
+                f"{path.name} is quantised for {engine!r}, which torch doesn't have on "
+                f"{device.type} here; it has: {', '.join(supported)}"
+            )
+        torch.backends.quantized.engine = engine
     try:
         module = torch.jit.load(str(path), map_location=device)
+        # Here and not before it is saved: weights in a CPU's own layout can't be.
+        if optimize and device.type == "cpu":
+            module = torch.jit.optimize_for_inference(module)
     except (RuntimeError, ValueError) as error:
         raise LoadError(f"{path.name} can't be loaded as TorchScript: {error}") from error
     # A frozen module has no `training` attribute to change; `eval` on it would fail.
-    return wrap(module.eval() if hasattr(module, "training") else module, device)
+    return wrap(module.eval() if hasattr(module, "training") else module, device, cast)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import importlib
 import inspect
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save_model
 
+from handlers.runtimes.eager import DTYPES, wrap
 from marsmith.converters import Artifact, Job
-from marsmith.errors import BuildError
+from marsmith.converters.torchscript import reason
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.references import resolve
 from marsmith.sources import factory as factory_source
 
-PRECISIONS = ("fp32",)
-DEFAULTS = ("fp32",)
+PRECISIONS = ("fp32", "bf16", "fp16")  # quantised modules are served as TorchScript
+DEFAULTS = ("fp32", "bf16")
+
+OTHERS = "'runtime: torchscript' or 'onnx' may take it"
 
 
 def convert(job: Job, out: Path) -> Artifact:
@@ -24,18 +31,70 @@ def convert(job: Job, out: Path) -> Artifact:
         out: an existing folder.
 
     Raises:
-        BuildError: the source has no factory, or its module is not a file.
+        BuildError: the factory's module is not a file.
+        UnsupportedError: the source has no factory, what the factory makes no longer fits the
+            weights, or eager doesn't run this precision.
     """
+    if job.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"eager runs no {job.precision}; it runs {', '.join(PRECISIONS)}",
+            "'runtime: torchscript' runs quantised modules",
+        )
     if not isinstance(job.source, factory_source.Source):
-        raise BuildError("eager needs a source with a factory, whose code goes into the archive")
+        raise UnsupportedError(
+            "eager needs a source with a factory, whose code goes into the archive", OTHERS
+        )
     factory, _, function = job.source.factory.partition(":")
     source = inspect.getsourcefile(importlib.import_module(factory))
     if source is None:
         raise BuildError(f"the module {factory!r} is not a Python file")
+    module = _made_anew(job, job.source).to(DTYPES.get(job.precision))
     # The model file gets a name of its own: the factory's package isn't in the archive.
     code = out / f"model_{factory.rpartition('.')[2]}.py"
     code.write_bytes(Path(source).read_bytes())
     weights = out / "model.safetensors"
-    save_model(job.module, str(weights))
-    options = {"factory": f"{code.stem}:{function}", "arguments": job.source.arguments}
+    save_model(module, str(weights))
+    options: dict[str, Any] = {"factory": f"{code.stem}:{function}"}
+    options["arguments"] = job.source.arguments
+    if job.precision in DTYPES:
+        options["dtype"] = job.precision
+    try:
+        _run(module, job)
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"the model doesn't run in {job.precision}: {reason(error)}", OTHERS
+        ) from error
+    if _takes_channels_last(module, job):
+        options["channels_last"] = True
+    if job.settings.compile:
+        options["compile"] = True
     return Artifact(weights, (code,), options)
+
+
+def _made_anew(job: Job, source: factory_source.Source) -> torch.nn.Module:
+    """What a worker will make: the factory's module, with the job's weights."""
+    module: torch.nn.Module = resolve(source.factory)(**source.arguments)
+    try:
+        module.load_state_dict(job.module.state_dict())
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"{source.factory} makes a module that the weights no longer fit, because a pass "
+            "changed its shape",
+            OTHERS,
+        ) from error
+    return module.eval()
+
+
+def _takes_channels_last(module: torch.nn.Module, job: Job) -> bool:
+    """Whether a module has convolutions, and runs with its images laid out channels last."""
+    if not any(weight.dim() == 4 for weight in module.parameters()):
+        return False
+    try:
+        _run(module.to(memory_format=torch.channels_last), job)  # type: ignore[call-overload]
+    except RuntimeError:  # such as a view() of what must be contiguous
+        return False
+    return True
+
+
+def _run(module: torch.nn.Module, job: Job) -> None:
+    wrap(module.to(job.device), job.device, DTYPES.get(job.precision))(job.batch)

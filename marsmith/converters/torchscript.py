@@ -1,44 +1,176 @@
-"""A scripted, frozen module in one `.pt` file, canonical to the byte."""
+"""A scripted or traced, frozen module in one `.pt` file, canonical to the byte."""
 
 from __future__ import annotations
 
+import copy
 import re
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
+from handlers.runtimes import Tensors
+from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
-from marsmith.errors import BuildError
+from marsmith.errors import UnsupportedError
+from marsmith.sources.onnx import refuse_onnx
 
-PRECISIONS = ("fp32",)
-DEFAULTS = ("fp32",)
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
+DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
 
+ENGINE = "x86"  # of the quantised operators: oneDNN's or FBGEMM's, whichever is faster
+DYNAMIC = {nn.Linear, nn.LSTM, nn.GRU}
 MANGLED = re.compile(rb"___torch_mangle_(\d+)")
 
 
 def convert(job: Job, out: Path) -> Artifact:
-    """Script and freeze a module.
+    """Lower a module's precision, script or trace it, and freeze it.
 
     Args:
         job: the module and what is known of it.
         out: an existing folder.
 
     Raises:
-        BuildError: TorchScript can't express the module; the message has its reason.
+        UnsupportedError: TorchScript can't express the module, or torch not in this precision;
+            the message has its reason.
     """
-    try:
-        scripted = torch.jit.freeze(torch.jit.script(job.module))
-        with torch.inference_mode():
-            scripted(*job.batch.values())
-    except (RuntimeError, OSError, TypeError, AttributeError, ValueError) as error:
-        raise BuildError(
-            f"TorchScript can't express this model: {error}", "'runtime: eager' takes any module"
-        ) from error
+    refuse_onnx(job, "TorchScript")
+    options: dict[str, Any] = {}
+    if job.precision in DTYPES:
+        options["dtype"] = job.precision
+    elif job.precision != "fp32":
+        options["engine"] = ENGINE
+    elif job.device.type == "cpu" and _has_convolutions(job.module):
+        options["optimize"] = True
     written, canonical = out / "model.raw.pt", out / "model.pt"
-    torch.jit.save(scripted, str(written))
+    with warnings.catch_warnings():
+        # Of each step torch says that it is deprecated, and of a trace that its control flow is
+        # frozen, which the recipe has agreed to; what is wrong, it raises.
+        warnings.simplefilter("ignore")
+        torch.jit.save(_frozen(_lowered(job), job), str(written))
     _canonicalise(written, canonical)
     written.unlink()
-    return Artifact(canonical)
+    return Artifact(canonical, options=options)
+
+
+def _has_convolutions(module: nn.Module) -> bool:
+    return any(weight.dim() >= 4 for weight in module.parameters())
+
+
+def _lowered(job: Job) -> nn.Module:
+    """The module in the job's precision; the job's own stays as it is."""
+    lower = {"int8": _static, "int8_dynamic": _dynamic}.get(job.precision)
+    if lower is None:
+        dtype = DTYPES.get(job.precision)
+        return copy.deepcopy(job.module).to(dtype) if dtype else job.module
+    if isinstance(job.module, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"a TorchScript file can't be quantised to {job.precision}",
+            "it can stay fp32, or become bf16 or fp16; quantise the module that it was made of",
+        )
+    if job.device.type != "cpu":
+        raise UnsupportedError(
+            f"torch runs {job.precision} on CPUs only", "on a GPU, bf16 and fp16 are fast"
+        )
+    if ENGINE not in torch.backends.quantized.supported_engines:
+        raise UnsupportedError(
+            f"this torch has no quantised operators for {ENGINE}", "build on an x86 machine"
+        )
+    torch.backends.quantized.engine = ENGINE
+    return lower(job)
+
+
+def _static(job: Job) -> nn.Module:
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    if not job.calibration:
+        raise UnsupportedError(
+            "static int8 takes the ranges of activations from data, and there is none",
+            "name some under 'calibration:' in the recipe, or use int8_dynamic",
+        )
+    try:
+        example = tuple(job.batch.values())
+        mapping = get_default_qconfig_mapping(ENGINE)
+        prepared = prepare_fx(copy.deepcopy(job.module), mapping, example)
+        with torch.inference_mode():
+            for batch in job.calibration:
+                prepared(*batch.values())
+        quantised: torch.fx.GraphModule = convert_fx(prepared)
+        for node in quantised.graph.nodes:
+            node.type = None  # annotations, by names that TorchScript doesn't know
+        quantised.recompile()
+    except Exception as error:  # symbolic tracing runs the model's own code
+        raise UnsupportedError(
+            f"torch.fx can't quantise this model: {reason(error)}",
+            "int8_dynamic needs no torch.fx; 'runtime: onnx' and 'openvino' have an int8 too",
+        ) from error
+    return quantised
+
+
+def _dynamic(job: Job) -> nn.Module:
+    from torch.ao.quantization import quantize_dynamic
+
+    if not any(type(each) in DYNAMIC for each in job.module.modules()):
+        raise UnsupportedError(
+            "torch's dynamic int8 is for Linear, LSTM and GRU, and this model has none",
+            "static int8 quantises convolutions",
+        )
+    quantised: nn.Module = quantize_dynamic(job.module, DYNAMIC, dtype=torch.qint8)
+    return quantised
+
+
+def _frozen(module: nn.Module, job: Job) -> torch.jit.ScriptModule:
+    dtype = DTYPES.get(job.precision)
+    batch = {
+        name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+        for name, tensor in job.batch.items()
+    }
+    try:
+        scripted = torch.jit.script(module)
+    except Exception as error:  # the compiler raises what it meets
+        if not job.settings.trace:
+            raise UnsupportedError(
+                f"TorchScript can't express this model: {reason(error)}",
+                "'conversion: {trace: true}' may do; 'runtime: eager' takes any module",
+            ) from error
+        scripted = _traced(module, batch)
+    try:
+        frozen = torch.jit.freeze(scripted) if hasattr(scripted, "training") else scripted
+        with torch.inference_mode():
+            frozen(*batch.values())
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"TorchScript can't run this model in {job.precision}: {reason(error)}",
+            "'runtime: eager' takes any module",
+        ) from error
+    return frozen
+
+
+def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
+    # Checked with another size, so that a batch size that became a constant is noticed.
+    sizes = [tuple(_first(tensor, rows) for tensor in batch.values()) for rows in (2, 3)]
+    try:
+        with torch.inference_mode():
+            return torch.jit.trace(module, sizes[0], strict=False, check_inputs=sizes[1:])
+    except Exception as error:  # it runs the model's own code
+        raise UnsupportedError(
+            f"TorchScript can't trace this model: {reason(error)}",
+            "'runtime: eager' takes any module",
+        ) from error
+
+
+def _first(tensor: torch.Tensor, rows: int) -> torch.Tensor:
+    times = -(-rows // len(tensor))
+    return torch.cat([tensor] * times)[:rows]
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _canonicalise(written: Path, out: Path) -> None:

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from handlers.runtimes import Tensors
-from marsmith.recipe import Training
+from marsmith.cache import key_of, module_key
+from marsmith.recipe import Recipe, Source, Training
+from marsmith.references import source_file
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,47 @@ class Work:
     training: Training | None
     kept: Path
     say: Callable[[str], None]
+
+
+def apply(
+    recipe: Recipe,
+    module: torch.nn.Module,
+    batch: Tensors,
+    cache: Path,
+    say: Callable[[str], None],
+) -> tuple[torch.nn.Module, Source, list[dict[str, Any]]]:
+    """Change the module as the recipe's passes say.
+
+    Returns:
+        The changed module, where its code comes from, and what each pass reports.
+    """
+    source, passed = recipe.source, []
+    training = recipe.training
+    data = source_file(training.data) if training else None
+    for each in recipe.passes:
+        name = type(each).__module__.rpartition(".")[2]
+        say(name.replace("_", " "))
+        code = sorted(Path(__file__).parent.glob("*.py"))
+        key = key_of(module_key(module), name, repr(each), repr(training), data, code)
+        kept = cache / f"{name}-{key}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        module, facts = each.apply(module, Work(batch, training, kept, say))
+        source = each.source(source)
+        passed.append({"pass": name, **facts})
+    return module.eval(), source, passed
+
+
+def size(module: torch.nn.Module, batch: Tensors) -> dict[str, int]:
+    """How large a module is.
+
+    Returns:
+        `parameters`, and `macs`: the multiplications with an addition for one sample, of
+        convolutions, matrix products and attention.
+    """
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(*batch.values())
+    samples = len(next(iter(batch.values())))
+    return {
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "macs": counter.get_total_flops() // 2 // samples,
+    }

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
+from marsmith import distributed
 from marsmith.errors import BuildError
 from marsmith.recipe import Source as Section
 from marsmith.references import resolve
@@ -53,7 +54,9 @@ class Source(Section):
             say(f"load {self.checkpoint.name}")
             fit(module, self.checkpoint)
         elif self.train is not None:
-            self._train_once(module, cache, say)
+            if distributed.rank() == 0:
+                self._train_once(module, cache, say)
+            distributed.copy(module)
         return module.eval()
 
     def _train_once(self, module: torch.nn.Module, cache: Path, say: Callable[[str], None]) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from marsmith.candidates import Candidate
 from marsmith.converters import Artifact
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.package import inspect, model_config, package
 from marsmith.recipe import Recipe
+
+TORCHSCRIPT = Candidate("torchscript", "fp32")
 
 
 def test_entries_are_canonical(digits_archive: Path) -> None:
@@ -54,7 +57,7 @@ def test_inspect_says_what_is_in_it(digits_archive: Path) -> None:
     found = inspect(digits_archive)
     assert found["manifest"]["model"]["modelName"] == "digits"
     assert found["config"]["handler"]["task"] == "image_classification"
-    assert found["facts"]["measured"]["converted"] >= 0.98
+    assert found["facts"]["measured"]["torchscript:fp32"] >= 0.98
     assert found["damaged"] == []
     assert found["facts"]["input"]["tensor"]["shape"] == [1, 8, 8]
     assert found["files"]["model.pt"]["bytes"] > 10_000
@@ -79,14 +82,13 @@ def test_two_files_of_one_name_are_refused(digits_recipe: Recipe, tmp_path: Path
     files = (tmp_path / "a" / "labels.json", tmp_path / "b" / "labels.json")
     model = tmp_path / "model.pt"
     model.write_bytes(b"")
+    recipe = digits_recipe.model_copy(update={"files": files})
     with pytest.raises(BuildError, match=r"labels\.json"):
-        package(
-            digits_recipe.model_copy(update={"files": files}), Artifact(model), {}, tmp_path / "w"
-        )
+        package(recipe, TORCHSCRIPT, Artifact(model), {}, tmp_path / "w")
 
 
 def test_the_configuration_always_has_timeouts(digits_recipe: Recipe) -> None:
-    config = yaml.safe_load(model_config(digits_recipe, {"a": 1}))
+    config = yaml.safe_load(model_config(digits_recipe, TORCHSCRIPT, {"a": 1}))
     assert config["responseTimeout"] == 60
     assert config["startupTimeout"] == 120
     assert config["maxBatchDelay"] == 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from handlers.payload import Answer
 from handlers.runtimes import Tensors
 from marsmith.errors import BuildError, GateError
 from marsmith.recipe import Accept, Evaluation
-from marsmith.verify import Ladder, Rung, compare, difference, gate
+from marsmith.verify import PASSES, Difference, Ladder, Rung, compare, difference, gate
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 VALUES = st.recursive(
@@ -24,8 +24,11 @@ VALUES = st.recursive(
 
 
 def rung(**changes: object) -> Rung:
-    known = {"metric": 0.99, "max_abs_error": 1e-6, "min_cosine": 1.0}
-    return Rung("converted", batch_sizes=(1,), samples=1, **{**known, **changes})  # type: ignore[arg-type]
+    known = {"name": "onnx:int8", "metric": 0.99, "max_abs_error": 1e-6, "min_cosine": 1.0}
+    known = {**known, **changes}
+    difference = Difference(known["max_abs_error"], 0.0, known["min_cosine"])  # type: ignore[arg-type]
+    outputs = {"output": difference}
+    return Rung(known["name"], known["metric"], difference, outputs, (1,), 1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -57,22 +60,37 @@ def test_a_rung_within_its_bounds_passes() -> None:
 
 
 def test_outputs_are_compared_sample_by_sample() -> None:
-    reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    turned = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert compare({"a": reference}, {"a": reference}) == (0.0, 1.0)
-    assert compare({"a": turned}, {"b": reference}) == (1.0, 0.0)
+    reference = torch.tensor([[4.0, 0.0], [0.0, 1.0]])
+    turned = torch.tensor([[4.0, 0.0], [1.0, 0.0]])
+    assert compare({"a": reference}, {"a": reference}) == {"a": Difference()}
+    assert compare({"a": turned}, {"a": reference}) == {"a": Difference(1.0, 0.25, 0.0)}
+
+
+def test_every_output_has_its_own_difference() -> None:
+    ones, twos = torch.ones(2, 3), 2 * torch.ones(2, 3)
+    found = compare({"a": ones, "b": twos}, {"a": ones, "b": ones})
+    assert found == {"a": Difference(), "b": Difference(1.0, 1.0, pytest.approx(1.0))}
 
 
 def test_a_nan_is_as_wrong_as_can_be() -> None:
-    error, cosine = compare({"a": torch.tensor([[math.nan]])}, {"a": torch.tensor([[1.0]])})
-    assert (error, cosine) == (math.inf, -1.0)
+    found = compare({"a": torch.tensor([[math.nan]])}, {"a": torch.tensor([[1.0]])})["a"]
+    assert (found.max_abs_error, found.min_cosine) == (math.inf, -1.0)
     with pytest.raises(GateError):
-        gate(rung(min_cosine=cosine), rung(), Accept())
+        gate(rung(min_cosine=found.min_cosine), rung(), Accept())
 
 
-def test_outputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(BuildError, match=r"\(1, 2\)"):
-        compare({"a": torch.zeros(1, 2)}, {"a": torch.zeros(1, 3)})
+@pytest.mark.parametrize("outputs", [{"a": torch.zeros(1, 2)}, {"b": torch.zeros(1, 3)}, {}])
+def test_outputs_of_another_name_or_shape_are_refused(outputs: Tensors) -> None:
+    with pytest.raises(BuildError, match=r"'a': \(1, 3\)"):
+        compare(outputs, {"a": torch.zeros(1, 3)})
+
+
+def test_passes_are_judged_by_the_metric_where_there_is_one() -> None:
+    gate(rung(name=PASSES, min_cosine=0.5), rung(), Accept())
+    with pytest.raises(GateError, match="metric drop"):
+        gate(rung(name=PASSES, metric=0.5), rung(), Accept())
+    with pytest.raises(GateError, match="cosine"):
+        gate(rung(name=PASSES, metric=None, min_cosine=0.5), rung(metric=None), Accept())
 
 
 @given(VALUES)
@@ -98,8 +116,8 @@ def test_a_metric_that_is_no_number_passes_no_gate() -> None:
 
 
 def test_equal_outputs_of_zeros_are_alike() -> None:
-    assert compare({"a": torch.zeros(2, 3)}, {"a": torch.zeros(2, 3)}) == (0.0, 1.0)
-    assert compare({"a": torch.ones(2)}, {"a": torch.ones(2)}) == (0.0, 1.0)
+    assert compare({"a": torch.zeros(2, 3)}, {"a": torch.zeros(2, 3)}) == {"a": Difference()}
+    assert compare({"a": torch.ones(2)}, {"a": torch.ones(2)}) == {"a": Difference()}
 
 
 class ByShape:
@@ -109,6 +127,9 @@ class ByShape:
 
     def decode(self, body: bytes, _: object) -> Sample:
         return Sample({"x": torch.full((len(body),), float(body[0]))})
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        return {}
 
     def group_key(self, sample: Sample) -> object:
         return sample.tensors["x"].shape
@@ -137,7 +158,11 @@ def share(answers: Sequence[dict[str, int]], expected: Sequence[int]) -> float:
 def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
     ladder = Ladder(ByShape(), evaluation, batch_size)  # type: ignore[arg-type]
-    measured, answers = ladder.measure("original", lambda x: x, lambda x: x)
+    measured, answers = ladder.measure("original", lambda x: x, refer=True)
+    assert ladder.measure("onnx:fp32", lambda x: x) == (
+        replace(measured, name="onnx:fp32"),
+        answers,
+    )
     assert measured.metric == 1.0
     assert [answer["value"] for answer in answers] == list(range(1, 8))
 
@@ -149,4 +174,24 @@ def test_a_model_that_fails_on_the_data_is_a_build_error() -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
     ladder = Ladder(ByShape(), evaluation, 1)  # type: ignore[arg-type]
     with pytest.raises(BuildError, match="original model fails on the data: expected 3 channels"):
-        ladder.measure("original", fails, fails)
+        ladder.measure("original", fails, refer=True)
+
+
+def test_axes_that_differ_in_the_data_vary() -> None:
+    evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
+    ladder = Ladder(ByShape(), evaluation, 4)  # type: ignore[arg-type]
+    assert ladder.varying() == {"x": (1,)}
+    assert ladder.batch(4)["x"].shape == (4, 2)
+    assert [batch["x"].shape for batch in ladder.batches(2, 3)] == [(2, 2), (2, 1), (2, 2)]
+
+
+def bodies() -> list[bytes]:
+    return [body for body, _ in mixed()]
+
+
+def test_bodies_alone_are_compared_without_a_metric() -> None:
+    ladder = Ladder(ByShape(), Evaluation(data=f"{__name__}:bodies"), 2)  # type: ignore[arg-type]
+    assert ladder.measure("original", lambda x: x, refer=True)[0].metric is None
+    scored = Evaluation(data=f"{__name__}:bodies", metric=f"{__name__}:share")
+    with pytest.raises(BuildError, match="needs expected answers"):
+        Ladder(ByShape(), scored, 2)  # type: ignore[arg-type]

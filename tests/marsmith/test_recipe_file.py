@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from marsmith import recipe
+from marsmith import recipe_file
 from marsmith.errors import RecipeError
 from tests.conftest import ROOT
 
@@ -25,11 +25,11 @@ def write(folder: Path, **changes: object) -> Path:
 
 def test_what_ships_can_be_read() -> None:
     for path in (ROOT / "archiver_configs").glob("*.yaml"):
-        assert recipe.load(path).name == path.stem
+        assert recipe_file.load(path).name == path.stem
 
 
 def test_a_recipe_is_frozen(tmp_path: Path) -> None:
-    loaded = recipe.load(write(tmp_path))
+    loaded = recipe_file.load(write(tmp_path))
     with pytest.raises(ValidationError, match="frozen"):
         loaded.name = "other"  # type: ignore[misc]
 
@@ -62,13 +62,25 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ({"source": {"factory": "a:b", "checkpoint": None, "train": 5}}, ["source.train"]),
         ({"source": {"factory": "a:b", "checkpoint": 5}}, ["source.checkpoint"]),
         ({"precision": "int4"}, ["precision", "fp32"]),
+        ({"runtime": "auto", "precision": "int8"}, ["'candidates' say which precisions"]),
+        ({"runtime": "auto", "candidates": ["onx"]}, ["did you mean 'onnx'", "all"]),
+        ({"runtime": "auto", "candidates": ["eager:int4"]}, ["'int4'", "int8_dynamic"]),
+        ({"candidates": ["eager"]}, ["are for 'runtime: auto'"]),
+        ({"objective": "speed"}, ["objective", "latency"]),
+        ({"passes": {"distill": {}}}, ["'passes' must be a list"]),
+        ({"passes": ["prune"]}, ["'prune'", "prune_structured"]),
+        ({"passes": [{"prune_structured": {"ration": 1}}]}, ["did you mean 'ratio'"]),
+        ({"training": {"data": "a:b", "epochs": 0}}, ["training.epochs"]),
+        ({"calibration": {"dat": "a:b"}}, ["did you mean 'data'"]),
+        ({"conversion": {"tarce": True}}, ["did you mean 'trace'"]),
+        ({"files": ["no_such_package:x"]}, ["'no_such_package'", "pip install"]),
     ],
 )
 def test_what_is_not_allowed_is_named(
     tmp_path: Path, changes: dict[str, object], words: list[str]
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        recipe.load(write(tmp_path, **changes))
+        recipe_file.load(write(tmp_path, **changes))
     said = f"{caught.value.message} {caught.value.hint}"
     assert [word for word in words if word not in said] == []
 
@@ -81,17 +93,29 @@ def test_what_is_no_recipe_is_said(tmp_path: Path, text: str, word: str) -> None
     path = tmp_path / "broken.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(RecipeError, match=word):
-        recipe.load(path)
+        recipe_file.load(path)
 
 
 def test_a_missing_recipe_is_said(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="can't be read"):
-        recipe.load(tmp_path / "none.yaml")
+        recipe_file.load(tmp_path / "none.yaml")
 
 
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text("[]")
     source = {"factory": "examples.digits:model", "checkpoint": "weights.safetensors"}
-    loaded = recipe.load(write(tmp_path, source=source, files=["labels.json"]))
+    loaded = recipe_file.load(write(tmp_path, source=source, files=["labels.json"]))
     assert loaded.files == (tmp_path / "labels.json",)
     assert loaded.source.checkpoint == tmp_path / "weights.safetensors"  # type: ignore[attr-defined]
+
+
+def test_a_path_may_be_inside_an_installed_package(tmp_path: Path) -> None:
+    loaded = recipe_file.load(write(tmp_path, files=["torch:py.typed"]))
+    assert loaded.files[0].parent.name == "torch"
+
+
+def test_passes_keep_their_order(tmp_path: Path) -> None:
+    passes = [{"prune_unstructured": {"amount": 0.3}}, {"prune_structured": {"ratio": 0.5}}]
+    loaded = recipe_file.load(write(tmp_path, passes=passes))
+    names = [type(each).__module__.rpartition(".")[2] for each in loaded.passes]
+    assert names == ["prune_unstructured", "prune_structured"]

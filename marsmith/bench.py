@@ -1,0 +1,164 @@
+"""The bench: the model before conversion, measured; what all candidates of a build start from."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import handlers
+from handlers import tasks
+from handlers.base import Handler
+from handlers.errors import LoadError
+from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes.eager import wrap
+from marsmith import passes
+from marsmith.cache import Cache, key_of, module_key
+from marsmith.converters import Job
+from marsmith.errors import BuildError
+from marsmith.recipe import Recipe
+from marsmith.references import resolve, source_file
+from marsmith.verify import PASSES, Ladder, Rung, bodies_of, decode, gate
+
+CALIBRATION_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all candidates share.
+
+    Attributes:
+        recipe: what is built.
+        handler: configured as it will be served; without a model.
+        ladder: refers to the module that is converted.
+        job: for every converter; its precision is each candidate's.
+        reference: the original model, before any passes.
+        rungs: of the original, and of the passes when there are any.
+        passed: what each pass reports.
+        made_from: a key of the module and of all else that a conversion depends on.
+        measured_on: a key of the data, the task and its settings.
+        cache: finished conversions, and what was measured of them.
+        logs: a folder for what engines write.
+    """
+
+    recipe: Recipe
+    handler: Handler[Any]
+    ladder: Ladder
+    job: Job
+    reference: Runtime
+    rungs: list[Rung]
+    passed: list[dict[str, Any]]
+    made_from: str
+    measured_on: str
+    cache: Cache
+    logs: Path
+
+    @property
+    def original(self) -> Rung:
+        """The rung that the metric may not fall far below."""
+        return self.rungs[0]
+
+
+def prepare(recipe: Recipe, kept: Path, say: Callable[[str], None]) -> Bench:
+    """Make the model, measure it, and change it as the recipe's passes say.
+
+    Args:
+        recipe: what is built.
+        kept: a folder for what is costly to make.
+        say: takes one line as each step begins.
+
+    Raises:
+        BuildError: the source, the data or a pass failed.
+        GateError: what the passes made misses a bound.
+    """
+    device = chosen_device(recipe)
+    handler = configured(recipe)
+    ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
+    say(f"make the model of {recipe.name}")
+    module: torch.nn.Module = recipe.source.load(kept, say)
+    say(f"measure the original on {len(ladder.samples)} samples")
+    reference = wrap(copy.deepcopy(module).to(device), device)
+    rungs = [ladder.measure("original", reference, refer=True)[0]]
+    batch, varying, ranges = ladder.batch(2), ladder.varying(), calibration(recipe, ladder)
+    module, source, passed = passes.apply(recipe, module, batch, kept, say)
+    if recipe.passes:
+        changed = wrap(copy.deepcopy(module).to(device), device)
+        rungs.append(ladder.measure(PASSES, changed)[0])
+        gate(rungs[-1], rungs[0], recipe.accept)
+        ladder.measure(PASSES, changed, refer=True)
+    job = Job(
+        module, "", batch, varying, tuple(ladder.reference[0]), ranges, source,
+        recipe.conversion, device,
+    )  # fmt: skip
+    return Bench(
+        recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
+        measured_on(recipe, ladder), Cache(kept / "candidates"), kept / "logs" / recipe.name,
+    )  # fmt: skip
+
+
+def chosen_device(recipe: Recipe) -> torch.device:
+    """Where the model is verified and timed: on a GPU only when the recipe says so.
+
+    Raises:
+        BuildError: the recipe says so, and there is none.
+    """
+    if recipe.serving.device != "gpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BuildError(
+            "the recipe says 'serving.device: gpu', and this torch sees none",
+            "build where there is a GPU; without the setting, the archive runs on either",
+        )
+    return torch.device("cuda", 0)
+
+
+def configured(recipe: Recipe) -> Handler[Any]:
+    """The task's handler as it will be served, but without a model.
+
+    Raises:
+        BuildError: the handler's settings or files are wrong.
+    """
+    handler: Handler[Any] = tasks.find(recipe.task)()
+    with tempfile.TemporaryDirectory() as folder:
+        for file in recipe.files:
+            (Path(folder) / file.name).write_bytes(file.read_bytes())
+        try:
+            handler.configure(recipe.handler_section, Path(folder))
+        except LoadError as error:
+            raise BuildError(f"the handler refuses its settings: {error}") from error
+    return handler
+
+
+def calibration(recipe: Recipe, ladder: Ladder) -> list[Tensors]:
+    """Batches to take the ranges of activations from; none when the recipe names no data."""
+    if recipe.calibration is None:
+        return []
+    named = recipe.calibration.data
+    bodies = bodies_of(list(resolve(named)()), named)[: recipe.calibration.samples]
+    return ladder.collated(decode(ladder.handler, bodies, "calibration"), CALIBRATION_BATCH)
+
+
+def made_from(job: Job) -> str:
+    """A key of all that a conversion depends on, but for the candidate and its engine."""
+    files = [value for value in dict(job.source).values() if isinstance(value, Path)]
+    return key_of(
+        module_key(job.module), repr(job.source), files, job.batch, dict(job.varying),
+        job.outputs, list(job.calibration), repr(job.settings), str(job.device),
+        torch.backends.cpu.get_cpu_capability(),
+    )  # fmt: skip
+
+
+def measured_on(recipe: Recipe, ladder: Ladder) -> str:
+    """A key of the data, the metric and the task."""
+    metric = recipe.evaluation.metric if recipe.evaluation else None
+    judged = source_file(metric) if metric and ":" in metric else None
+    code = sorted(Path(handlers.__file__).parent.glob("*.py"))
+    return key_of(
+        list(ladder.data.bodies), ladder.data.expected, metric, judged, code,
+        recipe.handler_section, recipe.files, ladder.batch_sizes, torch.get_num_threads(),
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Candidates: the forms, runtime × precision, in which a model may be shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from handlers import runtimes
+from handlers.schema import unknown
+from marsmith import converters
+from marsmith.errors import RecipeError
+from marsmith.recipe import Precision, Recipe
+
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """A runtime and a precision; "onnx:int8" in words."""
+
+    runtime: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.runtime}:{self.precision}"
+
+    @property
+    def file_name(self) -> str:
+        """Fit for a file's name."""
+        return f"{self.runtime}-{self.precision}"
+
+
+def wanted(recipe: Recipe) -> list[Candidate]:
+    """The candidates that a recipe asks for, in a fixed order.
+
+    Raises:
+        RecipeError: it names a runtime or a precision that there is not.
+    """
+    if recipe.runtime != "auto":
+        return [Candidate(recipe.runtime, recipe.precision)]
+    if not recipe.candidates:
+        return [
+            Candidate(name, precision)
+            for name in runtimes.known()
+            for precision in converters.find(name).DEFAULTS
+        ]
+    found = [each for name in recipe.candidates for each in parse(name)]
+    return list(dict.fromkeys(found))
+
+
+def parse(name: str) -> list[Candidate]:
+    """The candidates of "runtime:precision"; of "runtime", or "all", in every precision.
+
+    Raises:
+        RecipeError: there is no such runtime or precision.
+    """
+    runtime, colon, precision = name.partition(":")
+    known = runtimes.known()
+    if runtime != "all" and runtime not in known:
+        raise RecipeError(unknown(runtime, ["all", *known], "'candidates'"))
+    if colon and precision not in PRECISIONS:
+        raise RecipeError(unknown(precision, list(PRECISIONS), f"the candidate {name!r}"))
+    return [
+        Candidate(each, one)
+        for each in (known if runtime == "all" else [runtime])
+        for one in ([precision] if colon else converters.find(each).PRECISIONS)
+    ]
+
+
+def only(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with one candidate, whatever it says.
+
+    Raises:
+        RecipeError: `name` is not one "runtime:precision".
+    """
+    found = parse(name if ":" in name else f"{name}:fp32")
+    if len(found) != 1:
+        raise RecipeError(f"{name!r} must be one candidate, such as onnx:int8")
+    runtime, precision = found[0].runtime, found[0].precision
+    return recipe.model_copy(update={"runtime": runtime, "precision": precision, "candidates": ()})

@@ -1,0 +1,92 @@
+"""convert(recipe) -> a folder: the model as another system reads it, compared with PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from handlers import runtimes
+from marsmith import converters, trials
+from marsmith.bench import Bench, prepare
+from marsmith.build import settled
+from marsmith.converters import Artifact
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.package import dump
+from marsmith.recipe import Recipe
+from marsmith.verify import Rung, gate
+
+
+def convert(
+    recipe: Recipe, to: str, out: Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Write a recipe's model in one form, without an archive.
+
+    Args:
+        recipe: what to convert; its passes are applied.
+        to: a converter, or "converter:precision"; fp32 unless it says.
+        out: an empty folder, or a new one.
+        say: takes one line as each step begins.
+
+    Returns:
+        What was measured, and the files by size; `conversion.json` has it, too.
+
+    Raises:
+        BuildError: `out` has something in it, or the conversion failed; nothing is left then.
+        GateError: it misses a bound of the recipe.
+    """
+    name, _, precision = to.partition(":")
+    converter = converters.find(name)
+    precision = precision or "fp32"
+    if precision not in converter.PRECISIONS:
+        raise UnsupportedError(
+            f"{name} has no precision {precision!r}; it has {', '.join(converter.PRECISIONS)}"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BuildError(f"{out} is not an empty folder", "name a new one, or empty it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder, settled(recipe):
+        work = Path(folder)
+        bench = prepare(recipe, work / "kept", say)
+        say(f"convert to {name} {precision}")
+        made = work / "made"
+        made.mkdir()
+        with trials.captured(work / "log"):
+            artifact = converter.convert(replace(bench.job, precision=precision), made)
+        say("compare with PyTorch")
+        rung = _compare(name, artifact, bench)
+        gate(rung, bench.original, recipe.accept)
+        report = _report(name, precision, artifact, rung, made)
+        (made / "conversion.json").write_bytes(dump(report))
+        shutil.rmtree(out, ignore_errors=True)
+        made.rename(out)
+    return report
+
+
+def _compare(name: str, artifact: Artifact, bench: Bench) -> Rung:
+    if name in runtimes.known():
+        runtime = trials.load(name, artifact, bench.job)
+    else:
+        runtime = converters.find(name).load(artifact, bench.job)
+    return bench.ladder.measure(name, runtime)[0]
+
+
+def _report(
+    name: str, precision: str, artifact: Artifact, rung: Rung, made: Path
+) -> dict[str, Any]:
+    files = (artifact.model, *artifact.files)
+    return {
+        "format": name,
+        "precision": precision,
+        "files": {str(file.relative_to(made)): file.stat().st_size for file in sorted(files)},
+        "options": artifact.options,
+        "metric": rung.metric,
+        "difference": dataclasses.asdict(rung.difference),
+        "outputs": {key: dataclasses.asdict(each) for key, each in rung.outputs.items()},
+        "samples": rung.samples,
+        "versions": trials.versions(name),
+    }

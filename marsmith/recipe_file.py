@@ -1,0 +1,133 @@
+"""Read a recipe from a YAML file; what is wrong in it is said by its key."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from handlers import runtimes, tasks
+from handlers.errors import LoadError
+from handlers.schema import SchemaError, unknown
+from marsmith import passes, sources
+from marsmith.candidates import wanted
+from marsmith.errors import RecipeError
+from marsmith.recipe import Pass, Recipe, Section, Source
+from marsmith.references import here_on_path, locate
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
+            names the key, and the nearest that is.
+    """
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} must be a mapping of settings")
+    data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
+    if "passes" in data:
+        data["passes"] = _passes(data["passes"], path)
+    if isinstance(data.get("candidates"), list):
+        data["candidates"] = tuple(data["candidates"])
+    try:
+        recipe = Recipe.model_validate(data)
+        here_on_path()
+        tasks.find(recipe.task).settings(recipe.handler_section)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
+    except (LoadError, SchemaError) as error:
+        raise RecipeError(f"{path.name}: {error}") from None
+    if recipe.runtime not in (known := ["auto", *runtimes.known()]):
+        raise RecipeError(f"{path.name}: {unknown(recipe.runtime, known, 'the runtimes')}")
+    wanted(recipe)
+    recipe._path = path
+    return recipe
+
+
+def _source(data: Any, path: Path) -> Source:
+    known = _names(sources)
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
+    named = [key for key in data if key in known]
+    if len(named) != 1:
+        guess = [m for key in data for m in difflib.get_close_matches(str(key), known, n=1)]
+        hint = f"did you mean {guess[0]!r}?" if guess else ""
+        raise RecipeError(
+            f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
+        )
+    kind: type[Source] = importlib.import_module(f"marsmith.sources.{named[0]}").Source
+    source: Source = _section(kind, data, path, "source")
+    return source
+
+
+def _passes(data: Any, path: Path) -> tuple[Pass, ...]:
+    known = _names(passes)
+    if not isinstance(data, list) or not all(isinstance(e, (dict, str)) for e in data):
+        raise RecipeError(f"{path.name}: 'passes' must be a list of some of {', '.join(known)}")
+    made = []
+    for index, each in enumerate(data):
+        name, settings = (each, {}) if isinstance(each, str) else next(iter(each.items()))
+        if name not in known or (isinstance(each, dict) and len(each) != 1):
+            raise RecipeError(f"{path.name}: {unknown(str(name), known, 'passes')}")
+        kind: type[Pass] = importlib.import_module(f"marsmith.passes.{name}").Pass
+        made.append(_section(kind, settings or {}, path, f"passes.{index}.{name}"))
+    return tuple(made)
+
+
+def _names(package: ModuleType) -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def _section(kind: type[Any], data: dict[str, Any], path: Path, where: str) -> Any:
+    """A section whose class the recipe chose; its paths are found."""
+    paths = {name for name, field in kind.model_fields.items() if _is_path(field.annotation)}
+    found = {
+        key: locate(value, path.parent) if key in paths and isinstance(value, str) else value
+        for key, value in data.items()
+    }
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        lines = (_explain(each, path, where, kind) for each in error.errors())
+        raise RecipeError("\n".join(lines)) from None
+
+
+def _is_path(annotation: Any) -> bool:
+    return Path in (annotation, *get_args(annotation))
+
+
+def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
+    names = data.get("files", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(f"{path.name}: 'files' must be a list of paths")
+    files = tuple(locate(name, path.parent) for name in names)
+    for file in files:
+        if not file.is_file():
+            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file")
+    return files
+
+
+def _explain(error: Any, path: Path, prefix: str = "", model: type[Section] = Recipe) -> str:
+    where = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
+    if error["type"] == "extra_forbidden":
+        *parents, key = error["loc"]
+        for parent in parents:
+            annotation = model.model_fields[str(parent)].annotation
+            kinds = [annotation, *get_args(annotation)]
+            model = next(each for each in kinds if isinstance(each, type))
+        section = ".".join(filter(None, [prefix, *map(str, parents)])) or path.name
+        return f"{path.name}: {unknown(str(key), list(model.model_fields), section)}"
+    return f"{path.name}: {where}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,123 @@
+"""What people see of the `marsmith` command: progress and tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+COLOURS = {"shipped": "bold green", "admissible": "green", "refused": "yellow", "failed": "red"}
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Say what is being done: a live line on a terminal, plain lines in a pipe."""
+    if not err.is_terminal:
+        yield lambda line: err.print(line, markup=False)
+        return
+    # On a descriptor of its own: what engines write to stderr meanwhile goes to their logs.
+    own = Console(file=os.fdopen(os.dup(2), "w"), force_terminal=True, highlight=False)
+    with own.file, own.status("") as status:
+        last: list[str] = []
+
+        def say(line: str) -> None:
+            if last:
+                own.print(f"[green]✓[/] {escape(last.pop())}")
+            last.append(line)
+            status.update(escape(line))
+
+        yield say
+        if last:
+            own.print(f"[green]✓[/] {escape(last.pop())}")
+
+
+def show_report(report: dict[str, Any], store: Path) -> None:
+    """Print a build's candidates, its ladder, and what was written."""
+    out.print(candidates_table(report))
+    for row in report["candidates"]:
+        if row["status"] != "admissible":
+            out.print(f"{row['candidate']} {row['status']}: {row['verdict']}", markup=False)
+    ladder = Table("form", report["metric"] or "metric", "largest error", "least cosine")
+    for rung in report["ladder"]:
+        worst = rung["difference"]
+        cosine = f"{worst['min_cosine']:.6f}" if rung["outputs"] else "-"
+        ladder.add_row(
+            rung["name"], number(rung["metric"]), f"{worst['max_abs_error']:.2g}", cosine
+        )
+    out.print(ladder)
+    archive, name = report["archive"], report["name"]
+    out.print(f"{store / name}.mar  {archive['bytes']:,} bytes  sha256 {archive['sha256']}")
+    out.print(f"{store / name}.report.html")
+
+
+def candidates_table(report: dict[str, Any]) -> Table:
+    """Every candidate, what was measured of it, and its verdict."""
+    size = report["original"]["batch_size"]
+    table = Table(
+        "candidate", "verdict", "MB", report["metric"] or "metric", "cosine", "ms at 1",
+        f"per s at {size}",
+    )  # fmt: skip
+    original = report["original"]
+    table.add_row(
+        "original", "", "", number(report["ladder"][0]["metric"]), "",
+        f"{original['p50_ms']:.2f}", f"{original['samples_per_s']:,.0f}",
+    )  # fmt: skip
+    for row in report["candidates"]:
+        timing, worst = row["timing"] or {}, row["difference"] or {}
+        table.add_row(
+            row["candidate"],
+            f"[{COLOURS.get(row['status'], 'dim')}]{row['status']}[/]",
+            number(row["bytes"] and row["bytes"] / 1e6, 2),
+            number(row["metric"]),
+            number(worst.get("min_cosine")),
+            number(timing.get("p50_ms"), 2),
+            f"{timing['samples_per_s']:,.0f}" if timing else "-",
+        )
+    return table
+
+
+def show_conversion(report: dict[str, Any]) -> None:
+    """Print what a conversion wrote, and how it compares with PyTorch."""
+    table = Table("output", "largest error", "relative", "least cosine")
+    for name, worst in report["outputs"].items():
+        error, relative = worst["max_abs_error"], worst["max_rel_error"]
+        table.add_row(name, f"{error:.2g}", f"{relative:.2g}", f"{worst['min_cosine']:.6f}")
+    out.print(table)
+    for file, size in report["files"].items():
+        out.print(f"{file}  {size:,} bytes", markup=False)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def show_status(found: dict[str, Any]) -> None:
+    """Print a server's status for people."""
+    for key in ("inference_address", "management_address", "metrics_address", "key_file"):
+        out.print(f"{key.replace('_', ' ')}: {found[key]}", markup=False)
+    table = Table("model", "version", "batch", "workers")
+    for model in found["models"]:
+        workers = ", ".join(f"{w['status']} (pid {w['pid']})" for w in model["workers"])
+        table.add_row(model["name"], model["version"], str(model["batch_size"]), workers)
+    out.print(table)
+
+
+def show_curl(found: dict[str, Any]) -> None:
+    """Print a request that can be pasted into a shell."""
+    key = json.loads(Path(found["key_file"]).read_text("utf-8"))["inference"]["key"]
+    for model in found["models"][:1]:
+        url = f"{found['inference_address']}/predictions/{model['name']}"
+        out.print(
+            f"try: curl --max-time 60 -H 'Authorization: Bearer {key}' {url} -T INPUT", markup=False
+        )

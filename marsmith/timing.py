@@ -1,0 +1,97 @@
+"""How fast runtimes are, side by side: warmed up, the same inputs, in turns, medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from handlers import device
+from handlers.runtimes import Runtime, Tensors
+
+ROUNDS = 5
+TURN_SECONDS = 0.2  # of one runtime at one batch size, in one round
+CALLS = (2, 200)  # in a turn, at least and at most
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast a model alone is, on this machine, in this build.
+
+    Attributes:
+        p50_ms: the median time of a batch of one.
+        samples_per_s: how many samples a second batches of `batch_size` give, at their median.
+        batch_size: of `samples_per_s`.
+        threads: what each call may use.
+    """
+
+    p50_ms: float
+    samples_per_s: float
+    batch_size: int
+    threads: int
+
+
+def compare(
+    contenders: Mapping[str, Runtime], inputs: Mapping[int, Sequence[Tensors]]
+) -> dict[str, Timing]:
+    """Time runtimes in turns, so that a busy moment of the machine hits all of them.
+
+    Args:
+        contenders: by name.
+        inputs: for batch size 1 and one more, some batches, gone through in order.
+
+    Returns:
+        By the same names.
+    """
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for turn in range(ROUNDS):
+        for name, runtime in contenders.items():
+            for size, batches in inputs.items():
+                calls = _turn(runtime, batches, warm_up=2 if turn == 0 else 1)
+                seconds.setdefault((name, size), []).extend(calls)
+    largest = max(inputs)
+    return {
+        name: Timing(
+            p50_ms=round(statistics.median(seconds[name, 1]) * 1e3, 4),
+            samples_per_s=round(largest / statistics.median(seconds[name, largest]), 2),
+            batch_size=largest,
+            threads=torch.get_num_threads(),
+        )
+        for name in contenders
+    }
+
+
+def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: int) -> list[float]:
+    for _ in range(warm_up):
+        for batch in batches:  # an engine may prepare itself for each new shape
+            runtime(batch)
+    seconds: list[float] = []
+    began = time.perf_counter()
+    while len(seconds) < CALLS[0] or (
+        len(seconds) < CALLS[1] and time.perf_counter() - began < TURN_SECONDS
+    ):
+        start = time.perf_counter()
+        runtime(batches[len(seconds) % len(batches)])
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@contextmanager
+def threads(configured: int, workers: int) -> Iterator[int]:
+    """As many threads for the block as each worker will have.
+
+    Args:
+        configured: the recipe's `handler.threads`; 0 shares the cores out.
+        workers: how many workers start.
+    """
+    before = torch.get_num_threads()
+    count = configured or max(1, device.cores() // workers)
+    torch.set_num_threads(count)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(before)

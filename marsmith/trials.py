@@ -1,0 +1,219 @@
+"""Trials: each candidate converted, loaded, and compared with what it was converted from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from handlers import runtimes
+from handlers.errors import LoadError
+from handlers.runtimes import Runtime
+from marsmith import converters, verify
+from marsmith.bench import Bench
+from marsmith.cache import key_of
+from marsmith.candidates import Candidate
+from marsmith.converters import Artifact, Job
+from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
+from marsmith.timing import Timing
+from marsmith.verify import Difference, Rung
+
+SKIPPED, FAILED, REFUSED, ADMISSIBLE, SHIPPED = (
+    "skipped", "failed", "refused", "admissible", "shipped",
+)  # fmt: skip
+
+
+@dataclass
+class Trial:
+    """What became of a candidate.
+
+    Attributes:
+        candidate: runtime and precision.
+        status: "skipped" (not possible here), "failed" (the conversion broke), "refused" (a
+            bound was missed), "admissible" or "shipped".
+        verdict: why, in one line.
+        error: what stopped it; None for the admissible.
+        log: what the engine wrote meanwhile.
+        artifact: the converted model, when there is one.
+        rung: what was measured of it, when it ran.
+        answers: its answers to the evaluation data, as JSON data.
+        runtime: the loaded model, of the admissible.
+        timing: how fast it is, of the admissible.
+    archived: what was measured of its own archive, where that was kept.
+    """
+
+    candidate: Candidate
+    log: Path
+    status: str = ADMISSIBLE
+    verdict: str = ""
+    error: MarsmithError | None = None
+    artifact: Artifact | None = None
+    rung: Rung | None = None
+    answers: list[Any] = field(default_factory=list)
+    runtime: Runtime | None = None
+    timing: Timing | None = None
+    archived: Rung | None = None
+
+    @property
+    def measured(self) -> Rung:
+        """What was measured of it.
+
+        Raises:
+            BuildError: nothing was.
+        """
+        if self.rung is None:
+            raise BuildError(f"{self.candidate} was {self.status}: {self.verdict}")
+        return self.rung
+
+    @property
+    def converted(self) -> Artifact:
+        """The converted model.
+
+        Raises:
+            BuildError: there is none.
+        """
+        if self.artifact is None:
+            raise BuildError(f"{self.candidate} was {self.status}: {self.verdict}")
+        return self.artifact
+
+
+def attempt(candidate: Candidate, bench: Bench) -> Trial:
+    """Convert a candidate, unless that was done before, load it and compare it.
+
+    Never raises for what the candidate does: the trial says it.
+    """
+    trial = Trial(candidate, bench.logs / f"{candidate.file_name}.log")
+    try:
+        with captured(trial.log):
+            _attempt(trial, bench)
+    except UnsupportedError as error:
+        trial.status, trial.error = SKIPPED, error
+    except GateError as error:
+        trial.status, trial.error = REFUSED, error
+    except MarsmithError as error:
+        trial.status, trial.error = FAILED, error
+    if trial.error:
+        trial.verdict = _one_line(trial.error.message)
+        trial.runtime = None
+    return trial
+
+
+def _attempt(trial: Trial, bench: Bench) -> None:
+    candidate, cache = trial.candidate, bench.cache
+    converter = converters.find(candidate.runtime)
+    key = key_of(bench.made_from, candidate, versions(candidate.runtime), _code())
+    folder = cache.find(key)
+    if folder is None:
+        if candidate.precision not in converter.PRECISIONS:
+            allowed = ", ".join(converter.PRECISIONS)
+            raise UnsupportedError(f"{candidate.runtime} has no {candidate.precision}: {allowed}")
+        with cache.keep(key) as unfinished:
+            out = unfinished / "artifact"
+            out.mkdir()
+            job = replace(bench.job, precision=candidate.precision)
+            try:
+                _write(converter.convert(job, out), unfinished)
+            except MarsmithError:
+                raise
+            except Exception as error:  # an engine may raise anything, and others may do
+                traceback.print_exc()
+                reason = f"{type(error).__name__}: {_one_line(str(error))}"
+                raise BuildError(f"the conversion broke: {reason}") from error
+        folder = cache.folder / key
+    trial.artifact = _read(folder)
+    trial.runtime = load(candidate.runtime, trial.artifact, bench.job)
+    trial.rung, trial.answers = _measured(trial.runtime, candidate, bench, folder)
+    verify.gate(trial.rung, bench.original, bench.recipe.accept)
+
+
+def load(name: str, artifact: Artifact, job: Job) -> Runtime:
+    """Load what a converter wrote, as a worker will.
+
+    Raises:
+        BuildError: it can't be loaded; `UnsupportedError` when an engine is missing.
+    """
+    try:
+        return runtimes.load(name, artifact.model, job.device, artifact.options)
+    except LoadError as error:
+        kind = UnsupportedError if isinstance(error.__cause__, ImportError) else BuildError
+        raise kind(f"the converted model can't be loaded: {error}", error.hint) from error
+
+
+def _measured(
+    runtime: Runtime, candidate: Candidate, bench: Bench, folder: Path
+) -> tuple[Rung, list[Any]]:
+    """What was measured of this artifact on this data before, or is now."""
+    kept = folder / f"rung-{bench.measured_on}.json"
+    if kept.is_file():
+        data = json.loads(kept.read_text("utf-8"))
+        rung = data["rung"]
+        outputs = {name: Difference(**each) for name, each in rung.pop("outputs").items()}
+        sizes = tuple(rung.pop("batch_sizes"))
+        overall = Difference(**rung.pop("difference"))
+        return Rung(**rung, difference=overall, outputs=outputs, batch_sizes=sizes), data["answers"]
+    rung, answers = bench.ladder.measure(str(candidate), runtime)
+    unfinished = kept.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps({"rung": dataclasses.asdict(rung), "answers": answers}))
+    unfinished.replace(kept)
+    return rung, answers
+
+
+def _code() -> list[Path]:
+    """Our own code that conversions depend on."""
+    packages = (*converters.__path__, *runtimes.__path__)
+    return [path for package in packages for path in sorted(Path(package).glob("*.py"))]
+
+
+def versions(runtime: str) -> dict[str, str]:
+    """The versions of the packages that a runtime's converter names; those installed."""
+    found = {}
+    for name in ("torch", "numpy", *getattr(converters.find(runtime), "PACKAGES", ())):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _write(artifact: Artifact, folder: Path) -> None:
+    relative = [str(file.relative_to(folder)) for file in (artifact.model, *artifact.files)]
+    data = {"files": relative, "options": artifact.options}
+    (folder / "artifact.json").write_text(json.dumps(data), "utf-8")
+
+
+def _read(folder: Path) -> Artifact:
+    data = json.loads((folder / "artifact.json").read_text("utf-8"))
+    model, *files = (folder / name for name in data["files"])
+    return Artifact(model, tuple(files), data["options"])
+
+
+@contextlib.contextmanager
+def captured(log: Path) -> Iterator[None]:
+    """Send what Python and the engines' own code write meanwhile to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("w", encoding="utf-8", errors="replace") as file:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+        finally:
+            file.flush()
+            for number, saved in enumerate(kept, start=1):
+                os.dup2(saved, number)
+                os.close(saved)
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[0] if lines else "no reason was given"
+    return line if len(line) <= 200 else f"{line[:199]}…"
