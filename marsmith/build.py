@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from marsmith import choice, report, timing
+from marsmith import choice, distributed, report, timing
 from marsmith.bench import Bench, prepare
 from marsmith.candidates import wanted
 from marsmith.package import package
@@ -47,7 +47,7 @@ def build(
         served: serve the archive with TorchServe, too, and compare its answers.
 
     Returns:
-        The report, as written.
+        The report, as written; nothing in all processes but the first, which only help to train.
 
     Raises:
         BuildError: a step failed; archives and reports in the store are as they were before.
@@ -56,8 +56,10 @@ def build(
     if retrain:
         shutil.rmtree(store / CACHE, ignore_errors=True)
     with workspace(store) as work, settled(recipe):
-        with timed("original", seconds):
+        with timed("original", seconds), distributed.group():
             bench = prepare(recipe, store / CACHE, say)
+            if distributed.rank() > 0:
+                return {}
             ladder, rungs = bench.ladder, list(bench.rungs)
         with timed("candidates", seconds):
             tried = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -67,14 +68,19 @@ def parse(name: str) -> list[Candidate]:
     ]
 
 
-def only(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with one candidate, whatever it says.
+def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with these candidates, whatever it says.
+
+    Args:
+        recipe: what is built.
+        names: each "runtime:precision", "runtime" or "all".
 
     Raises:
-        RecipeError: `name` is not one "runtime:precision".
+        RecipeError: there is no such runtime or precision.
     """
-    found = parse(name if ":" in name else f"{name}:fp32")
-    if len(found) != 1:
-        raise RecipeError(f"{name!r} must be one candidate, such as onnx:int8")
-    runtime, precision = found[0].runtime, found[0].precision
-    return recipe.model_copy(update={"runtime": runtime, "precision": precision, "candidates": ()})
+    found = [each for name in names for each in parse(name)]
+    if len(found) == 1:
+        one = {"runtime": found[0].runtime, "precision": found[0].precision, "candidates": ()}
+        return recipe.model_copy(update=one)
+    auto = {"runtime": "auto", "precision": "fp32", "candidates": tuple(names)}
+    return recipe.model_copy(update=auto)

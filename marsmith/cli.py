@@ -35,14 +35,20 @@ def build(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
     model_store: Store = STORE,
     candidate: Annotated[
-        str | None, typer.Option(help="Only this one, such as onnx:int8, whatever the recipe says.")
+        list[str] | None,
+        typer.Option(help="Try this one, such as onnx:int8, instead of the recipe's; or all."),
     ] = None,
     retrain: Annotated[bool, typer.Option(help="Train anew, whatever was trained before.")] = False,
     keep_all: Annotated[bool, typer.Option(help="Leave archives of all candidates, too.")] = False,
     served: Annotated[bool, typer.Option(help="Verify it in a running TorchServe, too.")] = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that passes train on.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Make a verified archive of a recipe."""
+    if nproc > 1:
+        from marsmith.distributed import launch
+
+        raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
     from marsmith.build import build as run
     from marsmith.candidates import only
     from marsmith.recipe_file import load
@@ -52,9 +58,9 @@ def build(
         read = only(read, candidate)
     with progress() as say:
         report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
-    if as_json:
+    if as_json and report:
         out.print_json(data=report)
-    else:
+    elif report:
         terminal.show_report(report, model_store)
 
 
@@ -233,6 +239,16 @@ def read_input(path: Path) -> bytes:
 def media_type(path: Path) -> str:
     """The media type that an input's file name stands for; none means raw bytes."""
     return MEDIA_TYPES.get(path.suffix.lower(), "")
+
+
+def without(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments but for an option and its value."""
+    left = list(arguments)
+    for place, argument in enumerate(left):
+        if argument.partition("=")[0] == option:
+            del left[place : place + (1 if "=" in argument else 2)]
+            break
+    return left
 
 
 def read_option(text: str) -> tuple[str, Any]:

@@ -15,6 +15,7 @@ from handlers.schema import json_schema
 from marsmith.bench import Bench
 from marsmith.package import dump, inspect
 from marsmith.recipe import Recipe
+from marsmith.report_page import render
 from marsmith.timing import Timing
 from marsmith.trials import Trial, versions
 from marsmith.verify import Rung
@@ -109,4 +110,4 @@ def _cpu() -> str:
 def write(report: dict[str, Any], folder: Path) -> None:
     """Write `report.json` and `report.html` into a folder."""
     (folder / "report.json").write_bytes(dump(report))
-    (folder / "report.html").write_text("", "utf-8")
+    (folder / "report.html").write_text(render(report), "utf-8")

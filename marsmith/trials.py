@@ -101,7 +101,8 @@ def attempt(candidate: Candidate, bench: Bench) -> Trial:
     except MarsmithError as error:
         trial.status, trial.error = FAILED, error
     if trial.error:
-        trial.verdict = _one_line(trial.error.message)
+        said = trial.error.message.removeprefix(f"the {candidate} model was refused: ")
+        trial.verdict = _one_line(said)
         trial.runtime = None
     return trial
 

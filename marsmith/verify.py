@@ -388,5 +388,5 @@ def gate(rung: Rung, original: Rung, accept: Accept) -> None:
     if missed:
         raise GateError(
             f"the {rung.name} model was refused: {'; '.join(missed)}",
-            "nothing was written; mend the model, or the bounds in 'accept'",
+            "mend the model, or the bounds in 'accept'",
         )

@@ -58,6 +58,15 @@ def test_the_recipe_is_one(tmp_path: Path) -> None:
     assert loaded.serving.batch_size == 8
 
 
+@pytest.mark.parametrize("part", ["runtime: auto", "prune_structured", "source: {torchscript"])
+def test_the_parts_of_recipes_are_allowed(tmp_path: Path, part: str) -> None:
+    whole = yaml.safe_load(block("yaml", "name: my_model"))
+    (tmp_path / "labels.json").write_text('["cat", "dog"]')
+    whole.update(yaml.safe_load(block("yaml", part)))
+    (tmp_path / "my_model.yaml").write_text(yaml.safe_dump(whole))
+    assert recipe_file.load(tmp_path / "my_model.yaml").name == "my_model"
+
+
 def test_an_archive_packed_by_hand_answers(digits_archive: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "handlers", tmp_path / "handlers")
     with zipfile.ZipFile(digits_archive) as archive:

@@ -1,0 +1,71 @@
+"""Figures as a reader of the report wants them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+DIGITS = 4  # of metrics and cosines; equal in these is equal
+NOTHING = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A measured figure, to some significant digits; whole numbers whole."""
+    if value is None or math.isnan(value):
+        return NOTHING if value is None else "not a number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if isinstance(value, int) or value == 0 or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return _plain(f"{value:#.{digits}g}").rstrip(".")
+
+
+def fixed(value: float | None) -> str:
+    """A metric or a cosine."""
+    return number(value) if value is None or not math.isfinite(value) else f"{value:.{DIGITS}f}"
+
+
+def times(value: float | None) -> str:
+    """A ratio."""
+    return number(value) if value is None or value >= 10 else f"{value:.2f}"
+
+
+def megabytes(value: float | None) -> str:
+    """A size in bytes, as its megabytes."""
+    if value is None:
+        return NOTHING
+    return number(value / 1e6) if value >= 1e6 else f"{value / 1e6:.3f}"
+
+
+def told(value: Any) -> str:
+    """Any value, as it is."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(told, value))
+    if isinstance(value, float):
+        return _plain(f"{value:,.6g}") if math.isfinite(value) else number(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def facts(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of nested data; what stands under `before` and `after`, side by side."""
+    before, after = given.get("before"), given.get("after")
+    paired = isinstance(before, Mapping) and isinstance(after, Mapping)
+    for name, value in given.items():
+        if paired and name == "before":
+            for each in {**before, **after}:
+                yield f"{prefix}{each}", f"{told(before.get(each))} → {told(after.get(each))}"
+        elif isinstance(value, Mapping) and not (paired and name == "after"):
+            yield from facts(value, f"{prefix}{name} ")
+        elif not paired or name != "after":
+            yield f"{prefix}{name}", told(value)
+
+
+def _plain(text: str) -> str:
+    """1.5e-07 as 1.5e-7."""
+    return re.sub(r"e([+-])0*", r"e\1", text).replace("e+", "e")

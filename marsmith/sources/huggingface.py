@@ -1,0 +1,243 @@
+"""A Hugging Face folder: config.json and safetensors, read from the disk and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import field_validator
+
+from handlers.schema import unknown
+from marsmith.converters import need
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.recipe import Source as Section
+
+WEIGHTS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+SAVE_ANEW = "save it anew with save_pretrained(FOLDER), where you trust it"
+LAYERS = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers, that Embedding does
+POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls"}
+
+
+class Source(Section):
+    """`huggingface` is the folder; `head` is what its model is for."""
+
+    huggingface: Path
+    """With config.json and model.safetensors."""
+    head: str
+    """One of HEADS."""
+
+    @field_validator("head")
+    @classmethod
+    def _known(cls, head: str) -> str:
+        if head not in HEADS:
+            raise ValueError(unknown(head, list(HEADS), "'head'"))
+        return head
+
+    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+        """Read the model; nothing is downloaded, and no code of the folder's runs.
+
+        Args:
+            cache: not used.
+            say: takes one line about what is being done.
+
+        Raises:
+            BuildError: a file is missing, damaged, a pickle, or doesn't fit the others.
+            UnsupportedError: transformers is not installed, or doesn't know such a model.
+        """
+        need("huggingface", "transformers")
+        folder = self.huggingface
+        check(folder)
+        head = HEADS[self.head]
+        say(f"load {folder.name} for {self.head}")
+        model, found = _read(folder, head.auto)
+        if head.auto == "AutoModel" and hasattr(model, "pooler"):
+            # Of no use here, and many folders have no weights for it.
+            model.register_module("pooler", None)
+        _see_that_it_fits(model, found, f"{folder.name} for {self.head}")
+        return head.wrap(model, folder).eval()
+
+
+def _see_that_it_fits(model: torch.nn.Module, found: dict[str, Any], what: str) -> None:
+    # What has no weights would be random, and answer all the same.
+    known = model.state_dict()
+    for name, stored, wanted in sorted(found["mismatched_keys"]):
+        if name in known:
+            raise BuildError(f"{what}: {name} is {tuple(stored)}, config.json says {tuple(wanted)}")
+    missing = sorted(name for name in found["missing_keys"] if name in known)
+    if missing:
+        raise BuildError(f"{what}: there are no weights for {missing[0]} ({len(missing)} such)")
+
+
+class Embedding(torch.nn.Module):
+    """An encoder whose states become one vector of length 1 for each text.
+
+    Args:
+        model: an encoder of transformers.
+        pooling: "mean" of the states of what isn't masked, or "cls", the first.
+    """
+
+    def __init__(self, model: torch.nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.model, self.pooling = model, pooling
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Tokens and their mask, (N, T) int64, to (N, D) float32."""
+        states = self.model(input_ids=input_ids, attention_mask=attention_mask)[0].float()
+        if self.pooling == "cls":
+            vectors = states[:, 0]
+        else:
+            weights = attention_mask.unsqueeze(-1).float()
+            vectors = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def embedding(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """Embedding, pooled as sentence-transformers' files in the folder say; else by the mean.
+
+    Raises:
+        UnsupportedError: they say something that Embedding doesn't do.
+    """
+    modules = _json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    layers = {str(layer["type"]).rpartition(".")[2]: layer.get("path", "") for layer in modules}
+    for layer in layers:
+        if layer not in LAYERS:
+            raise UnsupportedError(f"{folder.name} has a layer {layer}; only {LAYERS} are known")
+    pooling = folder / layers.get("Pooling", "1_Pooling") / "config.json"
+    said = _json(pooling) if pooling.is_file() else {"pooling_mode": "mean"}
+    modes = said.get("pooling_mode") or [
+        key.removeprefix("pooling_mode_") for key, on in said.items() if on is True
+    ]
+    modes = [modes] if isinstance(modes, str) else modes
+    modes = [mode for mode in modes if mode != "include_prompt"]
+    if len(modes) != 1 or modes[0] not in POOLING:
+        raise UnsupportedError(
+            f"{folder.name} pools by {' and '.join(modes)}; only mean and cls are known"
+        )
+    return Embedding(model, POOLING[modes[0]])
+
+
+class Head(NamedTuple):
+    """How a folder becomes a module that is called with tensors by position.
+
+    Attributes:
+        auto: the class of transformers that reads it.
+        wrap: makes the module of what was read and its folder.
+    """
+
+    auto: str
+    wrap: Callable[[torch.nn.Module, Path], torch.nn.Module]
+
+
+HEADS = {"embedding": Head("AutoModel", embedding)}
+
+
+def check(folder: Path) -> None:
+    """See that a folder holds one whole model in safetensors, before transformers reads it.
+
+    Raises:
+        BuildError: what is missing, or that the weights are a pickle.
+        UnsupportedError: it is quantised already, or an adapter to another model.
+    """
+    if not folder.is_dir():
+        raise BuildError(f"there is no folder {folder}", "nothing is downloaded: bring the model")
+    if not (folder / "config.json").is_file():
+        raise BuildError(f"{folder} has no config.json: it is not a Hugging Face model")
+    config = _json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise BuildError(f"{folder / 'config.json'} must be an object")
+    if config.get("quantization_config"):
+        raise UnsupportedError(
+            f"{folder.name} is quantised already", "bring the original: 'precision' quantises it"
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise UnsupportedError(
+            f"{folder.name} has an adapter to another model", "merge the two, and save the result"
+        )
+    weights = _weights(folder)
+    if config.get("transformers_weights") or any(Path(w).suffix != ".safetensors" for w in weights):
+        raise BuildError(f"the weights in {folder} are not all safetensors", SAVE_ANEW)
+    missing = sorted(name for name in weights if not (folder / name).is_file())
+    if missing:
+        raise BuildError(f"{folder} has no {missing[0]}", "were its large files fetched?")
+
+
+def _weights(folder: Path) -> set[str]:
+    """The names of the files that the weights are in."""
+    index = folder / f"{WEIGHTS}.index.json"
+    if not (folder / WEIGHTS).is_file() and index.is_file():
+        try:
+            return set(_json(index)["weight_map"].values())
+        except (TypeError, KeyError, AttributeError):
+            raise BuildError(f"{index} has no 'weight_map' of files") from None
+    if not (folder / WEIGHTS).is_file() and (folder / PICKLE).is_file():
+        raise BuildError(
+            f"the weights in {folder} are a pickle, which can run code when it is read", SAVE_ANEW
+        )
+    return {WEIGHTS}
+
+
+def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The model, and what transformers tells of the weights it has found."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
+    with _quiet():
+        try:
+            kind: Any = getattr(importlib.import_module("transformers"), auto)
+            model, found = kind.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # it tells which; they are refused
+                attn_implementation="sdpa",  # can be traced and exported, as "eager" can
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except ImportError as error:
+            raise UnsupportedError(f"{folder.name} needs more: {_in_a_line(error)}") from error
+        except Exception as error:  # what is wrong in the files decides which
+            if "trust_remote_code" in str(error):
+                raise UnsupportedError(
+                    f"{folder.name} brings code of its own, which is not run"
+                ) from None
+            raise BuildError(f"{folder.name} can't be loaded: {_in_a_line(error)}") from error
+    return model, found
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:300]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, reports and warnings for the block."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reports: Any = importlib.import_module("transformers.utils.logging")
+            bars = reports.is_progress_bar_enabled()
+            reports.disable_progress_bar()
+            try:
+                yield
+            finally:
+                if bars:
+                    reports.enable_progress_bar()
+    finally:
+        logging.disable(disabled)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{path} can't be read: {error}") from error

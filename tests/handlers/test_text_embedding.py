@@ -1,0 +1,158 @@
+"""Texts in, vectors out: everything but a real model's meaning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from handlers import batching, payload, tasks
+from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.runtimes.eager import wrap
+from handlers.text import Options
+from handlers.text_embedding import Embedding, TextEmbedding
+from tests.small_tokenizer import WORDS, write_tokenizer
+
+WIDTH = 16
+TEXTS = ["", "one", "two three", "one " * 20, "six five four", "two " * 70, "one"]
+
+
+class Encoder(nn.Module):
+    """Attention over what isn't masked: tokens and mask, (N, T), to states, (N, T, 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(len(WORDS), WIDTH)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(input_ids)
+        states: torch.Tensor = self.attention(x, x, x, key_padding_mask=attention_mask == 0)[0]
+        return x + states
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("archive")
+    write_tokenizer(made / "tokenizer.json")
+    return made
+
+
+def configured(folder: Path, **section: Any) -> TextEmbedding:
+    handler: TextEmbedding = tasks.find("text_embedding")()
+    handler.configure({"task": "text_embedding", **section}, folder)
+    handler.runtime = wrap(Encoder().eval(), torch.device("cpu"))
+    return handler
+
+
+def embed(handler: TextEmbedding, texts: list[str], limit: int = 8) -> list[Embedding]:
+    def predict(group: Any) -> Any:
+        return handler.postprocess(handler.inference(handler.collate(group)), group)
+
+    samples = [handler.decode(each, Options()) for each in texts]
+    answers = batching.run(samples, predict, key=handler.group_key, limit=limit)
+    assert all(isinstance(answer, Embedding) for answer in answers), answers
+    return answers  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_in_company_each_text_is_answered_as_alone(folder: Path, pooling: str) -> None:
+    handler = configured(folder, pooling=pooling, max_tokens=64)
+    alone = [embed(handler, [each])[0] for each in TEXTS]
+
+    @given(st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, max_size=12))
+    def check(chosen: list[int]) -> None:
+        for index, answer in zip(chosen, embed(handler, [TEXTS[i] for i in chosen]), strict=True):
+            assert answer.embedding == pytest.approx(alone[index].embedding, abs=1e-5)
+            assert answer.tokens == alone[index].tokens
+
+    check()
+    assert [answer.tokens for answer in alone] == [2, 3, 4, 22, 5, 64, 3]
+    assert [answer.truncated for answer in alone] == [False] * 5 + [True, False]
+
+
+def test_vectors_have_length_one_unless_told_otherwise(folder: Path) -> None:
+    for answer in embed(configured(folder), TEXTS):
+        assert torch.tensor(answer.embedding).norm() == pytest.approx(1, abs=1e-5)
+    (raw,) = embed(configured(folder, normalise=False), ["one"])
+    assert torch.tensor(raw.embedding).norm() != pytest.approx(1, abs=1e-2)
+
+
+def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
+    states = torch.tensor([[[1.0, 3], [3, 5], [9, 9]], [[9.0, 7], [9, 7], [9, 7]]])
+    for pooling, wanted in (("mean", [[2, 4], [9, 7]]), ("cls", [[1, 3], [9, 7]])):
+        handler = configured(folder, pooling=pooling, normalise=False)
+        samples = [batching.Sample({"input_ids": torch.zeros(n)}, meta=False) for n in (2, 3)]
+        answers = handler.answer({"states": states}, samples)
+        assert [each.to_json()["embedding"] for each in answers] == wanted
+
+
+def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
+    handler = configured(folder)
+    (answer,) = handler.answer({"x": torch.tensor([[3.0, 4]])}, [handler.decode("one", Options())])
+    assert answer.to_json() == {"embedding": [0.6, 0.8], "tokens": 3, "truncated": False}
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 2, 3, 4)])
+def test_a_model_that_is_no_embedder_is_told(folder: Path, shape: tuple[int, ...]) -> None:
+    handler = configured(folder)
+    with pytest.raises(ModelError, match=r"answers \(N, D\) or \(N, T, D\)"):
+        handler.answer({"x": torch.zeros(shape)}, [handler.decode("one", Options())])
+
+
+def test_answers_in_every_protocol(folder: Path) -> None:
+    answers = embed(configured(folder), ["one", "two three"])
+
+    def written(protocol: Any) -> Any:
+        request = payload.Request(protocol, ["one", "two three"])
+        return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
+
+    first = written("raw")
+    assert (len(first["embedding"]), first["tokens"], first["truncated"]) == (WIDTH, 3, False)
+    assert written("v1")["predictions"][0] == first
+    vectors, tokens, truncated = written("v2")["outputs"]
+    assert (vectors["shape"], vectors["datatype"]) == ([2, WIDTH], "FP32")
+    assert vectors["data"][:WIDTH] == first["embedding"]
+    assert (tokens["data"], truncated["datatype"]) == ([3, 4], "BOOL")
+    assert Embedding.schema()["properties"]["embedding"]["type"] == "array"
+
+
+def test_the_example_and_what_it_takes(folder: Path) -> None:
+    handler = configured(folder, max_tokens=32)
+    media_type, body = handler.example()
+    assert media_type == "text/plain"
+    assert handler.decode(body, Options()).tensors["input_ids"].shape[0] > 10
+    assert json.loads(json.dumps(handler.describe_input()))["max_tokens"] == 32
+    batch = handler.collate([handler.decode(body, Options())])
+    assert handler.varying_axes() == dict.fromkeys(batch, (1,))
+
+
+def test_too_much_text_is_refused_before_any_is_tokenised(folder: Path) -> None:
+    handler = configured(folder, max_characters=10)
+    handler.screen(["12345", b"12345"])
+    with pytest.raises(BadRequest, match="at most 10"):
+        handler.screen(["12345", b"123456"])
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"tokenizer": "vocab.txt"}, "no tokenizer vocab.txt"),
+        ({"pooling": "max"}, "must be one of 'mean', 'cls'"),
+        ({"max_tokens": 0}, "must be at least 1"),
+        ({"normalize": True}, "did you mean 'normalise'"),
+        ({"defaults": {"truncate": 1}}, "must be true or false"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    folder: Path, section: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(LoadError, match=words):
+        configured(folder, **section)

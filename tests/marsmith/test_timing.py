@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import time
+
+import torch
+
+from handlers.runtimes import Tensors
+from marsmith import timing
+
+INPUTS = {1: [{"x": torch.zeros(1)}], 4: [{"x": torch.zeros(4)}]}
+
+
+def test_the_slower_is_said_to_be_slower() -> None:
+    def slow(inputs: Tensors) -> Tensors:
+        time.sleep(0.02)
+        return inputs
+
+    found = timing.compare({"slow": slow, "fast": lambda inputs: inputs}, INPUTS)
+    assert found["slow"].p50_ms >= 20 > found["fast"].p50_ms
+    assert found["slow"].samples_per_s <= 200 < found["fast"].samples_per_s
+    assert {each.batch_size for each in found.values()} == {4}
+
+
+def test_contenders_take_turns_and_are_warmed_up() -> None:
+    calls: list[str] = []
+
+    def named(name: str) -> timing.Runtime:
+        def run(inputs: Tensors) -> Tensors:
+            calls.append(name)
+            time.sleep(0.1)  # two timed calls fill a turn
+            return inputs
+
+        return run
+
+    timing.compare({"a": named("a"), "b": named("b")}, {1: INPUTS[1]})
+    first, later = ["a"] * 4 + ["b"] * 4, ["a"] * 3 + ["b"] * 3
+    assert calls == first + later * (timing.ROUNDS - 1)
+
+
+def test_threads_are_a_workers_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with timing.threads(3, workers=1) as count:
+        assert count == torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+    with timing.threads(0, workers=10_000) as count:
+        assert count == 1
