@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -64,8 +64,8 @@ def candidates_table(report: dict[str, Any]) -> Table:
     """Every candidate, what was measured of it, and its verdict."""
     size = report["original"]["batch_size"]
     table = Table(
-        "candidate", "verdict", "MB", report["metric"] or "metric", "cosine", "ms at 1",
-        f"per s at {size}",
+        Column("candidate", no_wrap=True), Column("verdict", no_wrap=True), "MB",
+        report["metric"] or "metric", "cosine", "ms at 1", f"per s at {size}",
     )  # fmt: skip
     original = report["original"]
     table.add_row(

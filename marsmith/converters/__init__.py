@@ -78,7 +78,8 @@ Convert = Callable[[Job, Path], Artifact]
 
 def known() -> list[str]:
     """The converters there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def find(name: str) -> ModuleType:

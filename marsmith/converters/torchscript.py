@@ -16,6 +16,7 @@ from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
 from marsmith.errors import UnsupportedError
 from marsmith.sources.onnx import refuse_onnx
+from marsmith.sources.pt2 import refuse_exported
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
@@ -37,6 +38,7 @@ def convert(job: Job, out: Path) -> Artifact:
             the message has its reason.
     """
     refuse_onnx(job, "TorchScript")
+    refuse_exported(job, "TorchScript")  # torch.jit.trace doesn't know its operators' overloads
     options: dict[str, Any] = {}
     if job.precision in DTYPES:
         options["dtype"] = job.precision
@@ -62,10 +64,16 @@ def _has_convolutions(module: nn.Module) -> bool:
 def _lowered(job: Job) -> nn.Module:
     """The module in the job's precision; the job's own stays as it is."""
     lower = {"int8": _static, "int8_dynamic": _dynamic}.get(job.precision)
+    scripted = isinstance(job.module, torch.jit.ScriptModule)
     if lower is None:
         dtype = DTYPES.get(job.precision)
+        if dtype and scripted and not any(True for _ in job.module.parameters()):
+            raise UnsupportedError(
+                f"frozen TorchScript can't become {job.precision}: its weights are constants",
+                "save it without torch.jit.freeze; it is frozen here anyway",
+            )
         return copy.deepcopy(job.module).to(dtype) if dtype else job.module
-    if isinstance(job.module, torch.jit.ScriptModule):
+    if scripted:
         raise UnsupportedError(
             f"a TorchScript file can't be quantised to {job.precision}",
             "it can stay fp32, or become bf16 or fp16; quantise the module that it was made of",
@@ -128,6 +136,7 @@ def _frozen(module: nn.Module, job: Job) -> torch.jit.ScriptModule:
         name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         for name, tensor in job.batch.items()
     }
+    scripted: torch.jit.ScriptModule
     try:
         scripted = torch.jit.script(module)
     except Exception as error:  # the compiler raises what it meets
@@ -154,12 +163,15 @@ def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
     sizes = [tuple(_first(tensor, rows) for tensor in batch.values()) for rows in (2, 3)]
     try:
         with torch.inference_mode():
-            return torch.jit.trace(module, sizes[0], strict=False, check_inputs=sizes[1:])
+            traced: torch.jit.ScriptModule = torch.jit.trace(
+                module, sizes[0], strict=False, check_inputs=sizes[1:]
+            )
     except Exception as error:  # it runs the model's own code
         raise UnsupportedError(
             f"TorchScript can't trace this model: {reason(error)}",
             "'runtime: eager' takes any module",
         ) from error
+    return traced
 
 
 def _first(tensor: torch.Tensor, rows: int) -> torch.Tensor:
@@ -169,8 +181,9 @@ def _first(tensor: torch.Tensor, rows: int) -> torch.Tensor:
 
 def reason(error: BaseException) -> str:
     """An error in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # TorchScript's interpreter begins with where it happened, and ends with what.
+    return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]
 
 
 def _canonicalise(written: Path, out: Path) -> None:

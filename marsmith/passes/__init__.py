@@ -69,7 +69,8 @@ def size(module: torch.nn.Module, batch: Tensors) -> dict[str, int]:
         `parameters`, and `macs`: the multiplications with an addition for one sample, of
         convolutions, matrix products and attention.
     """
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # With gradients: without, attention takes one fused operator, which isn't counted.
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         module(*batch.values())
     samples = len(next(iter(batch.values())))
     return {

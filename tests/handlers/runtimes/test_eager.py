@@ -62,6 +62,17 @@ def test_weights_that_do_not_fit_are_refused(weights: Path) -> None:
         load(weights, CPU, factory="eager_code:make")
 
 
+def test_it_computes_in_the_dtype_that_is_asked_for(weights: Path) -> None:
+    runtime = load(weights, CPU, factory="eager_code:make", dtype="bf16")
+    expected = load(weights, CPU, factory="eager_code:make")({"x": torch.ones(4, 3)})["output"]
+    output = runtime({"x": torch.ones(4, 3)})["output"]
+    assert output.dtype == torch.float32
+    assert not torch.equal(output, expected)
+    torch.testing.assert_close(output, expected, atol=0.02, rtol=0)
+    with pytest.raises(LoadError, match="there is no dtype 'int4'; there are: bf16, fp16"):
+        load(weights, CPU, factory="eager_code:make", dtype="int4")
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\xff" * 64, b"\x08\x00\x00\x00\x00\x00\x00\x00{}"],

@@ -39,3 +39,11 @@ def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(LoadError, match=r"model\.pt can't be loaded as TorchScript"):
         load(tmp_path / "model.pt", CPU)
+
+
+def test_a_file_for_another_engine_is_refused(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(3, 2)), str(tmp_path / "model.pt"))
+    with pytest.raises(LoadError, match="is quantised for 'abacus', which torch doesn't have"):
+        load(tmp_path / "model.pt", CPU, engine="abacus")
+    with pytest.raises(LoadError, match="which torch doesn't have on cuda here"):
+        load(tmp_path / "model.pt", torch.device("cuda"), engine="x86")

@@ -1,0 +1,70 @@
+"""A model in OpenVINO's own form, an `.xml` file and a `.bin` beside it, on the CPU."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from handlers.errors import LoadError
+from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes.onnx import matched
+
+logger = logging.getLogger(__name__)
+
+
+def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime:
+    """Compile the model for this CPU, with as many threads as torch has now.
+
+    Inputs are matched by name when the model's names are among those given, else by position.
+
+    Args:
+        path: the `.xml`; the weights lie beside it under the same name.
+        device: OpenVINO's CPU is used whatever it is.
+        precision: what layers that aren't quantised compute in: "f32", or "bf16" where the CPU
+            has instructions for it. Left to itself, OpenVINO would choose by the CPU.
+
+    Raises:
+        LoadError: OpenVINO is missing, or can't load the file.
+
+    See:
+        https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/high-level-performance-hints.html
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise LoadError("openvino needs openvino", hint="pip install openvino") from error
+    if device.type != "cpu":
+        logger.warning("OpenVINO doesn't use %s: running on the CPU", device)
+    settings: dict[str, object] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": precision,
+        # Pinned, the threads of several workers would share the first cores.
+        # See: https://www.intel.com/content/www/us/en/support/articles/000058227.html
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        model = openvino.Core().compile_model(str(path), "CPU", settings)
+    except RuntimeError as error:
+        raise LoadError(f"{path.name} can't be loaded by OpenVINO: {_reason(error)}") from error
+    names = [port.get_any_name() for port in model.inputs]
+    outputs = [port.get_any_name() for port in model.outputs]
+    request = model.create_infer_request()
+
+    def run(inputs: Tensors) -> Tensors:
+        given = matched(names, inputs)
+        arrays = {name: tensor.numpy(force=True) for name, tensor in given.items()}
+        # It reads inputs where they are, and copies outputs, which the next call overwrites.
+        results = request.infer(arrays, share_inputs=True, share_outputs=False)
+        return {name: torch.from_numpy(results[index]) for index, name in enumerate(outputs)}
+
+    return run
+
+
+def _reason(error: Exception) -> str:
+    # Above it stand the places in OpenVINO's source that it passed through.
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

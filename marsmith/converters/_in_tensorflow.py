@@ -1,0 +1,305 @@
+"""A script: ONNX -> Keras -> a SavedModel or a TFLite file; or a SavedModel, run.
+
+It has a process of its own and imports nothing of ours: TensorFlow and torch in one process
+start slowly and bring two OpenMPs. `_onnx2tf.py` starts it, in the folder that it works in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+
+TOLERANCE = 1e-4  # as a share of the largest magnitude, at least of 1
+Arrays = dict[str, np.ndarray[Any, Any]]
+Job = dict[str, Any]
+
+
+class Impossible(Exception):  # noqa: N818 - a reason, not a fault
+    """What onnx2tf or TensorFlow can't do, and the operators that are to blame."""
+
+    def __init__(self, reason: str, *operators: str) -> None:
+        super().__init__(reason)
+        self.operators = operators
+
+
+def convert() -> Job:
+    """Do `job.json`: write `saved_model` or `model.tflite`.
+
+    Its `graphs` are the same model for any number of rows and for one; the first that can be
+    converted, in whatever way, and then gives the expected outputs, is taken.
+
+    Returns:
+        How many rows the model takes; None for any.
+
+    Raises:
+        Impossible: none can.
+    """
+    import onnx
+
+    job = json.loads(Path("job.json").read_text("utf-8"))
+    inputs, expected = dict(np.load("inputs.npz")), dict(np.load("expected.npz"))
+    reasons: list[Impossible] = []
+    for file, rows in job["graphs"]:
+        graph = onnx.load(file)
+        _see_operators(graph)
+        for way in _ways(inputs):
+            # Else it pads before a max pooling with -3e38, which no int8 can hold; 0 is as good
+            # after a ReLU.
+            way["output_integer_quantized_tflite"] = job["precision"] == "int8"
+            try:
+                model = _keras(onnx.load(file), inputs, expected, rows, way)
+                if job["form"] == "tflite":
+                    _write_tflite(model, job["precision"], inputs, rows)
+                else:
+                    _write_saved_model(model, inputs, expected, rows)
+            except (Exception, SystemExit) as error:  # onnx2tf raises anything, and exits
+                traceback.print_exc()
+                reasons.append(_reason(error))
+                if reasons[-1].operators:
+                    break
+            else:
+                return {"rows": rows}
+    raise next((reason for reason in reasons if reason.operators), reasons[-1])
+
+
+def _see_operators(graph: Any) -> None:
+    import onnx2tf.ops
+
+    known = {module.name for module in pkgutil.iter_modules(onnx2tf.ops.__path__)}
+    unknown = sorted({node.op_type for node in graph.graph.node} - known)
+    if unknown:
+        raise Impossible("onnx2tf doesn't know them", *unknown)
+
+
+def _ways(inputs: Arrays) -> Iterator[dict[str, Any]]:
+    """Settings of onnx2tf, the likeliest first: it guesses layouts, and may guess wrong."""
+    images = [name for name, value in inputs.items() if value.ndim in (4, 5)]
+    rest = [name for name in inputs if name not in images]
+    for lenient in (False, True):
+        if images:
+            yield {
+                "keep_ncw_or_nchw_or_ncdhw_input_names": images,
+                "keep_shape_absolutely_input_names": rest,
+                "disable_strict_mode": lenient,
+            }
+        yield {
+            "keep_shape_absolutely_input_names": list(inputs),
+            "disable_strict_mode": lenient,
+        }
+
+
+def _keras(
+    graph: Any, inputs: Arrays, expected: Arrays, rows: int | None, way: dict[str, Any]
+) -> Any:
+    """A `tf.Module` whose `call` takes and returns named tensors, seen to be right."""
+    import onnx2tf
+    import tensorflow as tf
+
+    # Where a model takes images, it would fetch photographs from the network.
+    inside: Any = importlib.import_module("onnx2tf.onnx2tf")
+    inside.download_test_image_data = _photographs
+    for each in ("conv1d_transpose", "conv2d_transpose", "conv3d_transpose"):
+        setattr(tf.nn, each, _for_any_rows(getattr(tf.nn, each)))
+    real = [(name, f"{name}.npy") for name in inputs]
+    for name, file in real:
+        np.save(file, inputs[name][:1])
+    keras = onnx2tf.convert(
+        onnx_graph=graph,
+        output_folder_path="onnx2tf",
+        custom_input_op_name_np_data_path=real,
+        not_use_onnxsim=True,
+        not_use_opname_auto_generate=True,
+        output_signaturedefs=True,
+        disable_model_save=True,
+        verbosity="error",
+        **way,
+    )
+
+    def outputs_of(feed: dict[str, Any]) -> list[Any]:
+        outputs = keras([feed[name] for name in inputs])
+        return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+    count = rows or 2
+    first = outputs_of(_tensors(inputs, count))
+    orders = [
+        _order(output.numpy(), value[:count], name)
+        for output, (name, value) in zip(first, expected.items(), strict=True)
+    ]
+
+    def call(**feed: Any) -> dict[str, Any]:
+        return {
+            name: tf.cast(tf.transpose(output, order), value.dtype)
+            for output, order, (name, value) in zip(
+                outputs_of(feed), orders, expected.items(), strict=True
+            )
+        }
+
+    for count in [rows] if rows else [1, 3]:
+        for name, output in call(**_tensors(inputs, count)).items():
+            _order(output.numpy(), expected[name][:count], name)
+    module = tf.Module()
+    module.call, module.kept = call, keras.variables
+    return module
+
+
+def _photographs() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).random((20, 128, 128, 3), np.float32)
+
+
+def _for_any_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A transposed convolution that onnx2tf may ask for a batch whose size is a name."""
+    import tensorflow as tf
+
+    def transposed(input: Any, filters: Any, output_shape: Any, **options: Any) -> Any:  # noqa: A002
+        rows = output_shape[0] if isinstance(output_shape[0], int) else tf.shape(input)[0]
+        return function(input, filters, [rows, *output_shape[1:]], **options)
+
+    return transposed
+
+
+def _tensors(inputs: Arrays, count: int) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {name: tf.constant(value[:count]) for name, value in inputs.items()}
+
+
+def _order(given: Any, expected: Any, name: str) -> list[int]:
+    """How the axes of an output must be ordered to give what is expected: onnx2tf moves them."""
+    best, found = np.inf, None
+    for rest in permutations(range(1, given.ndim)):
+        turned = given.transpose(0, *rest)
+        if turned.shape == expected.shape:
+            error = _difference(turned, expected)
+            if found is None or error < best:
+                best, found = error, [0, *rest]
+    if found is None:
+        raise Impossible(f"{name!r} has the shape {given.shape}, not {expected.shape}")
+    finite = expected[np.isfinite(expected)].astype(float)
+    if best > TOLERANCE * max(1, np.abs(finite).max(initial=0)):
+        raise Impossible(f"{name!r} is off by {best:.2g}")
+    return found
+
+
+def _difference(given: Any, expected: Any) -> float:
+    """The largest; none between equal infinities, nor where neither is a number."""
+    given, expected = given.astype(float), expected.astype(float)
+    same = (given == expected) | (np.isnan(given) & np.isnan(expected))
+    difference = np.abs(np.subtract(given, expected, out=np.zeros_like(given), where=~same))
+    return float(np.nan_to_num(difference, nan=np.inf).max(initial=0))
+
+
+def _concrete(call: Callable[..., Any], inputs: Arrays, rows: int | None) -> Any:
+    import tensorflow as tf
+
+    function = tf.function(call, autograph=False)
+    specs = {
+        name: tf.TensorSpec((rows, *value.shape[1:]), value.dtype, name)
+        for name, value in inputs.items()
+    }
+    return function, function.get_concrete_function(**specs)
+
+
+def _write_saved_model(module: Any, inputs: Arrays, expected: Arrays, rows: int | None) -> None:
+    import tensorflow as tf
+
+    call = module.call
+    if rows is not None:  # the graph takes one row; TensorFlow takes them one by one
+        kinds = {name: tf.TensorSpec(v.shape[1:], v.dtype) for name, v in expected.items()}
+
+        def one(row: dict[str, Any]) -> dict[str, Any]:
+            outputs = module.call(**{name: value[None] for name, value in row.items()})
+            return {name: value[0] for name, value in outputs.items()}
+
+        def call(**feed: Any) -> Any:
+            return tf.map_fn(one, feed, fn_output_signature=kinds)
+
+    saved = tf.Module()
+    saved.kept = module.kept
+    saved.call, signature = _concrete(call, inputs, None)
+    tf.saved_model.save(saved, "saved_model", signatures=signature)
+
+
+def _write_tflite(module: Any, precision: str, inputs: Arrays, rows: int | None) -> None:
+    import tensorflow as tf
+
+    kept = tf.Module()
+    kept.kept = module.kept
+    kept.call, signature = _concrete(module.call, inputs, rows)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature], kept)
+    if precision != "fp32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        ops = tf.lite.OpsSet
+        converter.target_spec.supported_ops = [ops.TFLITE_BUILTINS_INT8, ops.TFLITE_BUILTINS]
+        converter.representative_dataset = _calibration
+    Path("model.tflite").write_bytes(converter.convert())
+
+
+def _calibration() -> Iterator[Arrays]:
+    rows = dict(np.load("calibration.npz"))
+    for index in range(len(next(iter(rows.values())))):
+        yield {name: value[index : index + 1] for name, value in rows.items()}
+
+
+def _reason(error: BaseException) -> Impossible:
+    if isinstance(error, Impossible):
+        return error
+    text = str(error)
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
+    if missing:
+        return Impossible("TFLite has no such", *missing)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return Impossible(lines[-1] if lines[0].startswith("Exception encountered") else lines[0])
+
+
+def serve(saved_model: str) -> None:
+    """Run a SavedModel: for each line N, take `N.npz` and write `N.out.npz`.
+
+    A line comes back: empty, or what went wrong.
+    """
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what others print isn't an answer
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(saved_model).signatures["serving_default"]
+    for line in sys.stdin:
+        turn = line.strip()
+        try:
+            feed = {name: tf.constant(v) for name, v in np.load(f"{turn}.npz").items()}
+            outputs = {name: tensor.numpy() for name, tensor in signature(**feed).items()}
+            np.savez(f"{turn}.out.npz", **outputs)
+            answers.write("\n")
+        except Exception as error:  # whatever TensorFlow raises
+            traceback.print_exc()
+            answers.write(f"{_reason(error)}\n")
+
+
+def main() -> None:
+    """`convert`, which leaves its answer in `made.json`, or `serve SAVED_MODEL`."""
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+        return
+    try:
+        made = convert()
+    except Impossible as error:
+        made = {"reason": str(error), "operators": error.operators}
+    Path("made.json").write_text(json.dumps(made), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""PyTorch -> ONNX -> TensorFlow, for the converters that need it.
+
+See:
+    https://github.com/PINTO0309/onnx2tf
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from handlers.runtimes import Tensors
+from handlers.runtimes.eager import named
+from marsmith.converters import Job, need
+from marsmith.converters import onnx as onnx_converter
+from marsmith.converters._graphs import specialised
+from marsmith.errors import BuildError, UnsupportedError
+
+SCRIPT = Path(__file__).with_name("_in_tensorflow.py")
+TIMEOUT_S = 1800
+ROWS = 3
+OTHERS = "'runtime: onnx' takes it"
+
+# onnx2tf imports more than it declares.
+MODULES = ("onnx", "onnxscript", "onnxruntime", "onnx2tf", "tensorflow", "tf_keras",
+           "onnx_graphsurgeon", "sng4onnx")  # fmt: skip
+PACKAGES = ("onnx", "onnx2tf", "tensorflow-cpu", "tensorflow", "tf-keras")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model in TensorFlow's terms.
+
+    Attributes:
+        inputs: what its signature calls the inputs, in their order.
+        outputs: what its signature calls the outputs, in their order.
+        rows: how many it takes at once; None for any.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    rows: int | None
+
+
+def convert(job: Job, form: str, out: Path, rows: Sequence[int | None] = (None, 1)) -> Made:
+    """Write a model in a form of TensorFlow's, seen to give the module's outputs.
+
+    Args:
+        job: the module and what is known of it.
+        form: "saved_model" or "tflite".
+        out: an existing folder; the model is written as `out/saved_model` or `out/model.tflite`.
+        rows: what to try, in order: a model for any number of rows (None), or for so many.
+
+    Raises:
+        UnsupportedError: a package is missing, or the model can't be expressed.
+        BuildError: TensorFlow's process died, or took too long.
+    """
+    need("tflite", *MODULES)
+    _see_varying(job, form)
+    inputs = keys(job.batch)
+    outputs = keys(job.outputs, taken=inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        _write_job(job, form, work, inputs, outputs, rows)
+        try:
+            ended = subprocess.run(
+                [*command(), "convert"], cwd=work, env=environment(), timeout=TIMEOUT_S,
+                stdin=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(f"onnx2tf took more than {TIMEOUT_S} s", OTHERS) from error
+        made = _made(work, ended.returncode)
+        result = "saved_model" if form == "saved_model" else "model.tflite"
+        shutil.move(work / result, out / result)
+    return Made(inputs, outputs, made["rows"])
+
+
+def command() -> list[str]:
+    """How to start the script; not by its path, whose folder would be searched for `onnx`."""
+    run = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    return [sys.executable, "-c", run, str(SCRIPT)]
+
+
+def environment() -> dict[str, str]:
+    """That of the script: no network, and the same bytes each time."""
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    upper = {name.upper(): value for name, value in nowhere.items()}
+    return {**os.environ, **nowhere, **upper, "PYTHONHASHSEED": "0"}
+
+
+def keys(names: Iterable[str], taken: Sequence[str] = ()) -> list[str]:
+    """Names that TensorFlow allows for inputs and outputs: words, each another."""
+    found: list[str] = []
+    for name in (*taken, *names):
+        word = re.sub(r"\W", "_", name, flags=re.ASCII)
+        word = word if word[:1].isalpha() else f"x{word}"
+        while word in found:
+            word += "_"
+        found.append(word)
+    return found[len(taken) :]
+
+
+def _see_varying(job: Job, form: str) -> None:
+    varying = {name: axes for name, axes in job.varying.items() if axes}
+    if varying:
+        name, axes = next(iter(varying.items()))
+        raise UnsupportedError(
+            f"{form} has fixed shapes but for the batch; the size of {name!r} varies along its "
+            f"axis {axes[0]}",
+            "pad it to one size; 'runtime: onnx' takes any",
+        )
+
+
+def _write_job(
+    job: Job, form: str, work: Path, inputs: list[str], outputs: list[str],
+    rows: Sequence[int | None],
+) -> None:  # fmt: skip
+    import onnx
+
+    exported = work / "exported.onnx"
+    onnx_converter.export(job, exported)
+    model = onnx.load(str(exported))
+    exported.unlink()
+    _rename(model.graph, inputs, outputs)
+    batch = rows_of(job.batch, ROWS)
+    arrays, results = _arrays(batch, inputs), _arrays(expected(job, batch), outputs)
+    np.savez(work / "inputs.npz", **arrays)
+    np.savez(work / "expected.npz", **results)
+    if job.precision == "int8":
+        np.savez(work / "calibration.npz", **_calibration(job, inputs))
+    graphs = []
+    for count in rows:
+        file = f"rows_{count or 'any'}.onnx"
+        try:
+            onnx.save(specialised(model, arrays, count), str(work / file))
+        except Exception as error:  # ONNX Runtime's have no other base
+            raise BuildError(f"the exported ONNX model doesn't run: {error}", OTHERS) from error
+        graphs.append((file, count))
+    settings = {"form": form, "precision": job.precision, "graphs": graphs}
+    (work / "job.json").write_text(json.dumps(settings), "utf-8")
+
+
+def _arrays(tensors: Tensors, names: list[str]) -> dict[str, Any]:
+    arrays = (tensor.numpy() for tensor in tensors.values())
+    return dict(zip(names, arrays, strict=True))
+
+
+def _calibration(job: Job, inputs: list[str]) -> dict[str, Any]:
+    if not job.calibration:
+        raise UnsupportedError(
+            "static int8 takes the ranges of activations from data, and there is none",
+            "name some under 'calibration:' in the recipe, or use int8_dynamic",
+        )
+    columns = zip(*(batch.values() for batch in job.calibration), strict=True)
+    return {name: torch.cat(c).numpy() for name, c in zip(inputs, columns, strict=True)}
+
+
+def _rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:
+    """Give a graph's inputs and outputs their names in TensorFlow, wherever they occur."""
+    old = [value.name for value in (*graph.input, *graph.output)]
+    new = dict(zip(old, [*inputs, *outputs], strict=True))
+    inner = {name for node in graph.node for name in node.output} - set(old)
+    clash = inner.intersection(new.values())
+    new |= {name: f"{name}_inner" for name in clash}
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = new.get(value.name, value.name)
+    for node in graph.node:
+        for field in (node.input, node.output):
+            field[:] = [new.get(name, name) for name in field]
+
+
+def _made(work: Path, status: int) -> Any:
+    file = work / "made.json"
+    if not file.is_file():
+        raise BuildError(f"onnx2tf's process ended with status {status}", OTHERS)
+    made = json.loads(file.read_text("utf-8"))
+    if "reason" in made:
+        operators = ", ".join(made["operators"])
+        raise UnsupportedError(
+            f"no conversion for the operators {operators}: {made['reason']}"
+            if operators
+            else f"onnx2tf can't convert this model: {made['reason']}",
+            OTHERS,
+        )
+    return made
+
+
+def rows_of(batch: Tensors, count: int) -> Tensors:
+    """The first rows of a batch, repeated when it has fewer."""
+    chosen = torch.arange(count)
+    return {name: tensor[chosen % len(tensor)] for name, tensor in batch.items()}
+
+
+def expected(job: Job, batch: Tensors) -> Tensors:
+    """What the module itself makes of a batch."""
+    with torch.inference_mode():
+        return named(job.module(*batch.values()))

@@ -1,0 +1,125 @@
+"""ONNX files of lower precision, for ONNX Runtime.
+
+See:
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from handlers.runtimes import Tensors
+from handlers.runtimes.onnx import matched
+from marsmith.errors import UnsupportedError
+
+# What quantisation touches: products, where the time goes, and with ranges known in advance also
+# what can carry integers from one convolution to the next.
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+CARRIERS = ("Add", "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Relu")
+DYNAMIC = ("Gather", "Gemm", "LSTM", "MatMul")
+
+# 7 bits of each weight: without VNNI, x86 adds two products of 8 bits in 16, which overflows;
+# 255 × 64 × 2 doesn't. So what is verified on one CPU holds on others.
+WEIGHTS = {"per_channel": True, "reduce_range": True}
+
+
+def half(exported: Path, model: Path) -> None:
+    """Write a file with float16 inside; its inputs and outputs stay float32.
+
+    A CPU has few kernels for it: there ONNX Runtime casts to float32 and back.
+    """
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    converted = convert_float_to_float16(onnx.load(str(exported)), keep_io_types=True)
+    model.write_bytes(converted.SerializeToString(deterministic=True))
+
+
+def static(exported: Path, model: Path, calibration: Sequence[Tensors]) -> None:
+    """Write a file with quantised products, whose ranges come from calibration batches.
+
+    Raises:
+        UnsupportedError: there is nothing to quantise.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    prepared = _prepared(exported, PRODUCTS, "no convolution or linear layer", "fp32 runs it")
+    graph = onnx.load(str(prepared)).graph
+    quantization.quantize_static(
+        prepared,
+        model,
+        _Batches(graph, calibration),
+        op_types_to_quantize=list(PRODUCTS if has_attention(graph) else PRODUCTS + CARRIERS),
+        activation_type=quantization.QuantType.QUInt8,
+        extra_options={
+            # Products of activations lose too much in attention; and what leaves a linear layer
+            # is added to something, or is the answer.
+            "MatMulConstBOnly": True,
+            "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
+        },
+        **WEIGHTS,
+    )
+
+
+def dynamic(exported: Path, model: Path) -> None:
+    """Write a file with quantised linear layers and embeddings; ranges are taken as it runs.
+
+    Raises:
+        UnsupportedError: there are none.
+    """
+    from onnxruntime import quantization
+
+    prepared = _prepared(exported, DYNAMIC, "no linear layer", "int8 takes convolutions too")
+    # The quantiser makes MatMul of each Gemm.
+    kinds = [op for op in DYNAMIC if op != "Gemm"]
+    quantization.quantize_dynamic(prepared, model, op_types_to_quantize=kinds, **WEIGHTS)
+
+
+def has_attention(graph: Any) -> bool:
+    """Whether a graph multiplies activations with each other, beside a softmax."""
+    fixed = _fixed(graph) | {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    products = any(n.op_type == "MatMul" and n.input[1] not in fixed for n in graph.node)
+    return products and any(node.op_type == "Softmax" for node in graph.node)
+
+
+def _fixed(graph: Any) -> set[str]:
+    return {each.name for each in graph.initializer}
+
+
+class _Batches:
+    """Calibration batches, as the quantiser reads them."""
+
+    def __init__(self, graph: Any, batches: Sequence[Tensors]) -> None:
+        # Old files list their weights among their inputs.
+        names = [each.name for each in graph.input if each.name not in _fixed(graph)]
+        self._rest = (
+            {name: tensor.numpy() for name, tensor in matched(names, batch).items()}
+            for batch in batches
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """One batch after the other, then None."""
+        return next(self._rest, None)
+
+
+def _prepared(exported: Path, takes: tuple[str, ...], lacks: str, hint: str) -> Path:
+    """A graph folded and with all its shapes, as the quantiser wants it."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = exported.with_name("prepared.onnx")
+    # Exported graphs have their symbolic shapes; inferring them anew fails on some.
+    quant_pre_process(exported, prepared, skip_symbolic_shape=True)
+    model = onnx.load(str(prepared))
+    if not any(node.op_type in takes for node in model.graph.node):
+        raise UnsupportedError(f"this model has {lacks} to quantise", hint)
+    # The quantiser transposes weights, and then finds their shapes noted differently.
+    fixed = _fixed(model.graph)
+    noted = [each for each in model.graph.value_info if each.name not in fixed]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(noted)
+    onnx.save(model, str(prepared))
+    return prepared

@@ -1,0 +1,246 @@
+"""An ONNX file for ONNX Runtime, exported through `torch.export`, canonical to the byte."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers.runtimes.eager import named
+from marsmith.converters import Artifact, Job, _onnx_quantised, need
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.sources.onnx import OnnxModule
+
+# Not bf16: on x86, ONNX Runtime's CPU kernels know no such tensors.
+PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
+DEFAULTS = ("fp32", "int8", "int8_dynamic")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+OPSET = 18  # what torch's operators are written in; later ones are made by conversion
+LIMIT = 2**31 - 2**20  # a protobuf's 2 GiB, less room for the graph
+OTHERS = "'runtime: torchscript' or 'eager' may take it"
+
+
+def convert(job: Job, out: Path) -> Artifact:
+    """Export a module, or copy the ONNX file that it is, and lower its precision.
+
+    Args:
+        job: the module and what is known of it.
+        out: an existing folder.
+
+    Raises:
+        BuildError: the exporter or the quantiser failed.
+        UnsupportedError: ONNX can't express the module, or ONNX Runtime not this precision.
+    """
+    need("onnx", "onnx", "onnxscript", "onnxruntime")
+    if job.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"ONNX Runtime has no kernels for {job.precision} on x86",
+            f"it runs {', '.join(PRECISIONS)}",
+        )
+    if job.precision.startswith("int8") and job.device.type == "cuda":
+        # See: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+        raise UnsupportedError(
+            f"ONNX Runtime runs {job.precision} on a GPU through TensorRT only", "fp16 is for GPUs"
+        )
+    if job.precision == "int8":
+        need_calibration(job)
+    model = out / "model.onnx"
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        exported = Path(folder) / "exported.onnx"
+        export(job, exported)
+        try:
+            with quiet():
+                _lower(job, exported, model)
+        except BuildError:
+            raise
+        except Exception as error:  # the quantiser raises what it meets
+            raise BuildError(
+                f"ONNX Runtime's {job.precision} failed: {first_line(error)}"
+            ) from error
+    return Artifact(model)
+
+
+def need_calibration(job: Job) -> None:
+    """See that a job has data for static quantisation.
+
+    Raises:
+        UnsupportedError: it has none.
+    """
+    if not job.calibration:
+        raise UnsupportedError(
+            "int8 needs calibration data", "name some in the recipe's 'calibration:'"
+        )
+
+
+def export(job: Job, path: Path) -> None:
+    """Write a module as one fp32 ONNX file, whatever the job's precision.
+
+    Inputs and outputs have the job's names; the batch is dynamic, and so are its varying axes.
+
+    Args:
+        job: the module and what is known of it.
+        path: the file to write.
+
+    Raises:
+        BuildError: the exporter failed.
+        UnsupportedError: ONNX can't express the module; the message names the operator.
+    """
+    need("onnx", "onnx", "onnxscript")
+    if isinstance(job.module, OnnxModule):
+        _one_file(job.module.path, path)
+        return
+    same = job.batch.keys() & set(job.outputs)
+    if same:
+        raise UnsupportedError(
+            f"{', '.join(sorted(same))} names both an input and an output, which ONNX forbids",
+            "name the output otherwise in what the module returns",
+        )
+    weights = sum(tensor.nbytes for tensor in job.module.state_dict().values())
+    if weights > LIMIT:
+        raise UnsupportedError(
+            f"an ONNX file holds at most 2 GiB; this model's weights are {weights / 2**30:.1f} GiB",
+            OTHERS,
+        )
+    with quiet():
+        model = _program(job).model_proto
+    _strip(model.graph)
+    for function in model.functions:
+        _strip(function)
+    _name_axes(model.graph)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+class _ByPosition(torch.nn.Module):
+    """A module that takes and returns tensors by position, whatever its own signature."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(named(self.module(*inputs)).values())
+
+
+def _program(job: Job) -> Any:
+    batch = torch.export.Dim("batch")
+    axes = {name: (0, *job.varying.get(name, ())) for name in job.batch}
+    shapes = tuple(
+        {axis: torch.export.Dim.DYNAMIC if axis else batch for axis in axes[name]}
+        for name in job.batch
+    )
+    inputs = tuple(_grown(tensor, axes[name]) for name, tensor in job.batch.items())
+    try:
+        program = torch.export.export(_ByPosition(job.module), inputs, dynamic_shapes=(shapes,))
+    except Exception as error:  # torch.export raises what it meets
+        raise UnsupportedError(
+            f"torch.export can't express this model: {first_line(error)}", OTHERS
+        ) from error
+    try:
+        return torch.onnx.export(
+            program,
+            input_names=list(job.batch),
+            output_names=list(job.outputs),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise _blamed(error) from error
+
+
+def _grown(tensor: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
+    """A tensor that is at least 2 long in its dynamic axes: an export takes a 1 for a constant."""
+    times = [2 if axis in axes and size == 1 else 1 for axis, size in enumerate(tensor.shape)]
+    return tensor.repeat(times)
+
+
+def _blamed(error: BaseException | None) -> BuildError:
+    """The error of a failed export, which names the operator when one is to blame."""
+    reason = error
+    while error is not None:
+        found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
+        if found:
+            return UnsupportedError(f"ONNX has no operator for torch's {found[1]}", OTHERS)
+        reason, error = error, error.__cause__
+    return BuildError(f"the export to ONNX failed: {first_line(reason)}", OTHERS)
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of an engine's error; its type when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _strip(graph: Any) -> None:
+    """Drop what the exporter notes of each node: source files, lines, stack traces."""
+    for each in ("node", "input", "output", "value_info", "initializer"):
+        for item in getattr(graph, each, ()):
+            if not isinstance(item, str):  # a function's inputs are names
+                item.ClearField("metadata_props")
+                item.ClearField("doc_string")
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _strip(attribute.g)
+
+
+def _name_axes(graph: Any) -> None:
+    """Name dynamic axes after the inputs that have them, where the exporter numbers them."""
+    names: dict[str, str] = {}
+    for value in graph.input:
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            names.setdefault(size.dim_param, f"{value.name}_{axis}" if axis else "batch")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(r"\w+", lambda w: names.get(w[0], w[0]), size.dim_param)
+
+
+def _one_file(source: Path, path: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(source), load_external_data=False)
+    if not any(map(onnx.external_data_helper.uses_external_data, model.graph.initializer)):
+        shutil.copyfile(source, path)
+        return
+    model = onnx.load(str(source))
+    if model.ByteSize() > LIMIT:
+        raise UnsupportedError(
+            f"an ONNX file holds at most 2 GiB; {source.name} has {model.ByteSize() / 2**30:.1f}"
+        )
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _lower(job: Job, exported: Path, model: Path) -> None:
+    if job.precision == "fp32":
+        exported.replace(model)
+    elif job.precision == "fp16":
+        _onnx_quantised.half(exported, model)
+    elif job.precision == "int8":
+        _onnx_quantised.static(exported, model, job.calibration)
+    else:
+        _onnx_quantised.dynamic(exported, model)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what engines log and warn of while they convert; what matters, they raise."""
+    root, nothing = logging.getLogger(), logging.NullHandler()
+    root.addHandler(nothing)  # without any handler, logging.warning() adds one for good
+    before = root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        root.removeHandler(nothing)

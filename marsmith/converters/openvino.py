@@ -1,0 +1,133 @@
+"""OpenVINO's own form, an `.xml` file and its `.bin`, made of the ONNX export."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from handlers.runtimes.onnx import matched
+from marsmith.converters import Artifact, Job, need
+from marsmith.converters._onnx_quantised import has_attention
+from marsmith.converters.onnx import OTHERS, export, first_line, need_calibration, quiet
+from marsmith.errors import BuildError, UnsupportedError
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
+DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
+PACKAGES = ("onnx", "onnxscript", "openvino", "nncf")
+
+
+def convert(job: Job, out: Path) -> Artifact:
+    """Read a module's ONNX export with OpenVINO, and lower its precision.
+
+    fp16 and int8_dynamic keep weights in fewer bits; CPUs that have the instructions quantise
+    the activations of int8_dynamic, too, as they come. bf16 is the fp32 model, run otherwise.
+
+    Args:
+        job: the module and what is known of it.
+        out: an existing folder.
+
+    Raises:
+        BuildError: the export, OpenVINO or NNCF failed.
+        UnsupportedError: ONNX or OpenVINO can't express the module, or this CPU not compute in
+            this precision.
+    """
+    need("openvino", "onnx", "onnxscript", "openvino")
+    if job.device.type != "cpu":
+        raise UnsupportedError("openvino runs on the CPU only", "'runtime: onnx' runs on GPUs")
+    if job.precision == "int8":
+        need_calibration(job)
+    if job.precision.startswith("int8"):
+        need("openvino", "nncf")
+    import openvino
+
+    core = openvino.Core()
+    if job.precision == "bf16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise UnsupportedError(
+            "this CPU has no bf16 instructions, so OpenVINO would run, and measure, fp32",
+            "build it on a machine that has: AVX512-BF16 or AMX",
+        )
+    model = out / "model.xml"
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        exported = Path(folder) / "exported.onnx"
+        export(job, exported)
+        read = _read(core, exported)
+        lowered = _lowered(read, job, exported)
+        openvino.save_model(lowered, model, compress_to_fp16=job.precision == "fp16")
+        del read, lowered  # they hold the exported file open
+    model.write_bytes(_renumbered(model.read_bytes()))
+    options = {"precision": "bf16" if job.precision == "bf16" else "f32"}
+    return Artifact(model, (model.with_suffix(".bin"),), options)
+
+
+def _renumbered(xml: bytes) -> bytes:
+    """The same model; its nameless layers are numbered by their places in it.
+
+    OpenVINO numbers them on from those of all models that the process has had.
+    """
+    return re.sub(rb'(<layer id="(\d+)" name="[A-Z]\w*_)\d+(?=\w*")', rb"\1\2", xml)
+
+
+def _read(core: Any, exported: Path) -> Any:
+    try:
+        return core.read_model(exported)
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"OpenVINO can't express this model: {first_line(error)}", OTHERS
+        ) from error
+
+
+def _lowered(model: Any, job: Job, exported: Path) -> Any:
+    if not job.precision.startswith("int8"):
+        return model
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # which progress bars go to
+        nncf = _import_nncf()
+        try:
+            if job.precision == "int8_dynamic":
+                return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+            return _quantised(nncf, model, job, exported)
+        except Exception as error:  # NNCF raises what it meets
+            raise BuildError(f"NNCF's {job.precision} failed: {first_line(error)}") from error
+
+
+def _quantised(nncf: Any, model: Any, job: Job, exported: Path) -> Any:
+    import onnx
+
+    names = [port.get_any_name() for port in model.inputs]
+    data = nncf.Dataset(
+        list(job.calibration),
+        lambda batch: {name: value.numpy() for name, value in matched(names, batch).items()},
+    )
+    graph = onnx.load(str(exported), load_external_data=False).graph
+    # 7 bits of each weight: as in _onnx_quantised, what is verified on one CPU holds on others.
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    return nncf.quantize(
+        model,
+        data,
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(job.calibration),
+        # Spares the scores of attention, whose masked places are minus infinity.
+        model_type=nncf.ModelType.TRANSFORMER if has_attention(graph) else None,
+        advanced_parameters=advanced,
+    )
+
+
+def _import_nncf() -> Any:
+    """NNCF, without its telemetry: it looks for this variable once, as it is imported."""
+    before = os.environ.get("NNCF_CI")
+    os.environ["NNCF_CI"] = "1"
+    try:
+        import nncf
+
+        return nncf
+    finally:
+        if before is None:
+            del os.environ["NNCF_CI"]
+        else:
+            os.environ["NNCF_CI"] = before

@@ -1,0 +1,178 @@
+"""A module compiled ahead of time, by torch.export and AOTInductor, into one `.pt2` package."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers.runtimes.eager import DTYPES, named
+from marsmith.converters import Artifact, Job
+from marsmith.converters.torchscript import reason
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.sources.onnx import refuse_onnx
+from marsmith.sources.torchscript import refuse_torchscript
+
+# Not int8: of torchao's PT2E quantisation AOTInductor either keeps nothing but its roundings, in
+# float32, or packs the weights into what comes back from the package as other numbers.
+PRECISIONS = ("fp32", "bf16", "fp16")
+DEFAULTS = ("fp32", "bf16")
+
+# The instructions that code beside the kernels may use: those of any CPU that can run the kernels.
+MARCH = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
+BUILD_ID = re.compile(rb"(\x04\0{3}\x14\0{3}\x03\0{3}GNU\0).{20}", re.DOTALL)
+OTHERS = "'runtime: torchscript' or 'eager' may take it"
+
+
+def convert(job: Job, out: Path) -> Artifact:
+    """Export a module and compile it for this kind of CPU, or for the job's GPU.
+
+    Args:
+        job: the module and what is known of it.
+        out: an existing folder.
+
+    Raises:
+        BuildError: the compilation failed.
+        UnsupportedError: torch.export can't express the module, or there is no C++ compiler.
+    """
+    refuse_onnx(job, "pt2")
+    refuse_torchscript(job, "pt2")
+    if job.precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"AOTInductor runs no {job.precision}; it runs {', '.join(PRECISIONS)}",
+            "'runtime: torchscript', 'onnx' and 'openvino' do",
+        )
+    compiler = _compiler()
+    model = out / "model.pt2"
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own parts, to each other
+        written = Path(folder) / "model.pt2"
+        _compile(_program(job), compiler, Path(folder), written)
+        _canonicalise(written, model, Path(folder))
+    options: dict[str, Any] = {"outputs": list(job.outputs)}
+    if job.precision in DTYPES:
+        options["dtype"] = job.precision
+    return Artifact(model, options=options)
+
+
+def _compiler() -> str:
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    for name in wanted:
+        if shutil.which(name):
+            return name
+    raise UnsupportedError(
+        f"pt2 is compiled by a C++ compiler, and there is no {' or '.join(wanted)} here",
+        "Debian: apt-get install g++; or name another compiler in $CXX",
+    )
+
+
+class _ByPosition(torch.nn.Module):
+    """A module that takes and returns tensors by position, whatever its own signature."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(named(self.module(*inputs)).values())
+
+
+def _program(job: Job) -> torch.export.ExportedProgram:
+    dtype = DTYPES.get(job.precision)
+    module = copy.deepcopy(job.module).to(job.device, dtype)
+    axes = {name: (0, *job.varying.get(name, ())) for name in job.batch}
+    inputs = tuple(
+        _grown(tensor.to(dtype) if tensor.is_floating_point() else tensor, axes[name])
+        for name, tensor in job.batch.items()
+    )
+    shapes = tuple(
+        {axis: torch.export.Dim.DYNAMIC(min=1) for axis in axes[name]} for name in job.batch
+    )
+    try:
+        with _open_sizes(), torch.no_grad():
+            return torch.export.export(
+                _ByPosition(module),
+                tuple(tensor.to(job.device) for tensor in inputs),
+                dynamic_shapes=(shapes,),
+            )
+    except Exception as error:  # torch.export raises what it meets
+        raise UnsupportedError(
+            f"torch.export can't express this model: {reason(error)}", OTHERS
+        ) from error
+
+
+def _open_sizes() -> Any:
+    """Nothing is concluded from a dynamic axis being 2 or longer: it may be 1 later."""
+    from torch.fx.experimental import _config
+
+    symbolic: Any = _config
+    return symbolic.patch(backed_size_oblivious=True)
+
+
+def _grown(tensor: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
+    """A tensor that is at least 2 long in its dynamic axes: an export takes a 1 for a constant."""
+    times = [2 if axis in axes and size == 1 else 1 for axis, size in enumerate(tensor.shape)]
+    return tensor.repeat(times)
+
+
+def _compile(
+    program: torch.export.ExportedProgram, compiler: str, folder: Path, written: Path
+) -> None:
+    import torch._inductor
+    from torch._inductor import config
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+    from torch._inductor.utils import fresh_cache
+
+    with fresh_cache(dir=str(folder)), config.patch({"cpp.cxx": (None, compiler)}):
+        isa = str(pick_vec_isa()).upper().partition(" ")[0]
+        settings = {
+            "freezing": True,  # weights laid out for the kernels that read them
+            "cpp.march": MARCH.get(isa),
+            "cpp.dynamic_threads": True,  # as many as the worker has, not as this machine
+            "aot_inductor.enable_line_tables": False,
+            "aot_inductor.model_name_for_generated_files": "model",
+            # Torch finds out with openssl whether it has compiled its own headers before.
+            "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
+        }
+        try:
+            # With gradients there is no freezing.
+            with _open_sizes(), torch.no_grad():
+                torch._inductor.aoti_compile_and_package(
+                    program, package_path=str(written), inductor_configs=settings
+                )
+        except Exception as error:  # its errors have no other base
+            raise BuildError(
+                f"AOTInductor can't compile this model: {reason(error)}", OTHERS
+            ) from error
+
+
+def _canonicalise(written: Path, out: Path, folder: Path) -> None:
+    """Write the same package again, with nothing in it of the place and moment it was made.
+
+    The C++ sources stay behind. Paths that failing checks would name are blanked in the machine
+    code, and so is the linker's build id, a hash of them.
+    """
+    reader = torch._C.PyTorchFileReader(str(written))
+    writer = torch._C.PyTorchFileWriter(str(out))
+    for name in reader.get_all_records():
+        if name.endswith(".cpp") or name in ("version", "byteorder", ".data/serialization_id"):
+            continue  # the last are the writer's own
+        data = reader.get_record(name)
+        if name.endswith(".so"):
+            for place in (folder, Path(torch.__file__).parent):
+                data = re.sub(re.escape(bytes(place)) + rb"[^\0]*", _blank, data)
+            data = BUILD_ID.sub(lambda found: found[1] + bytes(20), data)
+        writer.write_record(name, data, len(data))
+    writer.write_end_of_file()
+
+
+def _blank(found: re.Match[bytes]) -> bytes:
+    return found[0].rpartition(b"/")[2].rjust(len(found[0]), b"/")

@@ -1,0 +1,92 @@
+"""A smaller model learns to answer as the larger one does.
+
+See: G. Hinton, O. Vinyals and J. Dean, Distilling the Knowledge in a Neural Network, 2015,
+arXiv:1503.02531.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.functional import kl_div, log_softmax
+
+from handlers.runtimes.eager import wrap
+from marsmith.errors import BuildError
+from marsmith.loop import Loss
+from marsmith.passes import Work, size
+from marsmith.recipe import Pass as Section
+from marsmith.recipe import Reference, Source
+from marsmith.references import resolve
+from marsmith.sources import factory
+from marsmith.training import fit, planned
+
+CPU = torch.device("cpu")
+
+
+class Pass(Section):
+    """The module is a teacher; what goes on is the student."""
+
+    student: Reference
+    """Returns the untrained student: an `nn.Module` with the teacher's inputs and outputs."""
+    arguments: dict[str, Any] = {}
+    """What the student's function is called with, by name."""
+    temperature: float = Field(4.0, gt=0)
+    """Of the softmax of both; higher shows more of what the teacher holds for likely beside."""
+    hard_weight: float = Field(0.1, ge=0, le=1)
+    """The part of the loss that is the recipe's own, against the targets."""
+    epochs: int | None = Field(None, ge=1)
+
+    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, Any]]:
+        """Train a student, from random weights that follow from the training's seed.
+
+        Raises:
+            BuildError: teacher and student differ in their outputs, these aren't one tensor of
+                scores for classes, or nothing can be trained.
+        """
+        training = planned(self, work.training)
+        assert training is not None  # noqa: S101 - there is always an epoch
+        with torch.random.fork_rng([]):
+            torch.manual_seed(training.seed)
+            student = resolve(self.student)(**self.arguments)
+        if not isinstance(student, nn.Module):
+            raise BuildError(f"{self.student} returned {type(student).__name__}, not an nn.Module")
+        student.eval()
+        before, after = (_scores(each, work) for each in (module, student))
+        if before != after:
+            raise BuildError(f"the teacher's scores are {before}, and the student's {after}")
+        loss = self._loss(module, resolve(training.loss))
+        report = fit(student, training, work.kept, work.say, loss=loss)
+        sizes = {"before": size(module, work.batch), "after": size(student, work.batch)}
+        return student, sizes | report
+
+    def _loss(self, teacher: nn.Module, hard: Any) -> Loss:
+        def loss(outputs: Any, inputs: tuple[Any, ...], targets: Any) -> torch.Tensor:
+            teacher.to(outputs.device)
+            with torch.no_grad():
+                wanted = log_softmax(teacher(*inputs) / self.temperature, 1)
+            given = log_softmax(outputs / self.temperature, 1)
+            apart = kl_div(given, wanted, reduction="none", log_target=True).sum(1).mean()
+            # Gradients of the soft targets shrink with the square of the temperature.
+            soft = apart * self.temperature**2
+            mixed: torch.Tensor = soft * (1 - self.hard_weight)
+            return mixed + self.hard_weight * hard(outputs, targets) if self.hard_weight else mixed
+
+        return loss
+
+    def source(self, before: Source) -> Source:
+        """The student's function."""
+        return factory.Source(factory=self.student, arguments=self.arguments)
+
+
+def _scores(module: nn.Module, work: Work) -> tuple[int, ...]:
+    """The shape of what a module answers to the batch."""
+    outputs = wrap(module, CPU)(work.batch)
+    if list(outputs) != ["output"] or outputs["output"].ndim < 2:
+        raise BuildError(
+            "distill needs models that return one tensor, with the scores of classes in its"
+            f" dimension 1; {type(module).__name__} returned {list(outputs)}"
+        )
+    return tuple(outputs["output"].shape)

@@ -1,0 +1,99 @@
+"""An ONNX file, from wherever it was exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from handlers.errors import LoadError
+from handlers.runtimes import Tensors
+from handlers.runtimes.onnx import DTYPES, load
+from marsmith.converters import CPU, Job, need
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.recipe import Source as Section
+
+GOES_TO = "onnx, openvino, tflite or tf_savedmodel"
+
+
+class OnnxModule(torch.nn.Module):
+    """An ONNX file as a module: tensors go in by position and come out by the file's names.
+
+    It has no parameters, and no gradients flow through it.
+
+    Args:
+        path: a checked ONNX file.
+
+    Raises:
+        LoadError: ONNX Runtime is missing, or can't load the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._run = load(path, CPU)
+
+    def forward(self, *inputs: torch.Tensor) -> Tensors:
+        """Run the file; named outputs."""
+        return self._run({f"#{index}": tensor for index, tensor in enumerate(inputs)})
+
+
+class Source(Section):
+    """`onnx` is the file. It can be converted further, but not pruned or trained."""
+
+    onnx: Path
+    """Weights that it keeps in other files must lie beside it."""
+
+    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+        """Check the file and make a module of it.
+
+        Args:
+            cache: not used.
+            say: takes one line about what is being done.
+
+        Raises:
+            BuildError: no such file, a damaged one, or one whose inputs or outputs aren't
+                tensors of numbers.
+            UnsupportedError: ONNX or ONNX Runtime is not installed.
+        """
+        need("onnx", "onnx", "onnxruntime")
+        if not self.onnx.is_file():
+            raise BuildError(f"there is no ONNX file {self.onnx}")
+        say(f"load {self.onnx.name}")
+        check(self.onnx)
+        try:
+            return OnnxModule(self.onnx).eval()
+        except LoadError as error:
+            raise BuildError(str(error)) from error
+
+
+def check(path: Path) -> None:
+    """See that a file is valid ONNX, between tensors of numbers.
+
+    Raises:
+        BuildError: it isn't; the message names the file and the first reason.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:  # protobuf's and ONNX's own have no other base
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BuildError(f"{path.name} is not a valid ONNX file: {reason}") from error
+    for value in (*graph.input, *graph.output):
+        kind = onnx.helper.printable_type(value.type)
+        number = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+        if not value.type.HasField("tensor_type") or f"tensor({number})" not in DTYPES:
+            raise BuildError(f"{path.name}: {value.name!r} is {kind}, not a tensor of numbers")
+
+
+def refuse_onnx(job: Job, runtime: str) -> None:
+    """Refuse a job whose module is an ONNX file.
+
+    Raises:
+        UnsupportedError: it is one.
+    """
+    if isinstance(job.module, OnnxModule):
+        raise UnsupportedError(f"an ONNX file can't become {runtime}", f"it can become {GOES_TO}")

@@ -1,0 +1,56 @@
+"""A TorchScript file, from wherever it was scripted or traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from marsmith.converters import Job
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.recipe import Source as Section
+
+
+class Source(Section):
+    """`torchscript` is the file. Nothing in it but TorchScript is run."""
+
+    torchscript: Path
+    """What `torch.jit.save` wrote."""
+
+    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+        """Load the file.
+
+        Args:
+            cache: not used.
+            say: takes one line about what is being done.
+
+        Raises:
+            BuildError: no such file, or one that isn't TorchScript.
+        """
+        path = self.torchscript
+        if not path.is_file():
+            raise BuildError(f"there is no TorchScript file {path}")
+        say(f"load {path.name}")
+        try:
+            module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
+        except (RuntimeError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BuildError(
+                f"{path.name} is not a TorchScript file: {reason}",
+                "torch.jit.save(torch.jit.script(model), ...) writes one",
+            ) from error
+        # A frozen module has no `training` attribute to change; `eval` on it would fail.
+        return module.eval() if hasattr(module, "training") else module
+
+
+def refuse_torchscript(job: Job, runtime: str) -> None:
+    """Refuse a job whose module is a TorchScript file.
+
+    Raises:
+        UnsupportedError: it is one.
+    """
+    if isinstance(job.module, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"a TorchScript file can't become {runtime}", "it can become torchscript"
+        )

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from examples.digits import model as digits
+from handlers.runtimes.openvino import load
+from marsmith.converters.onnx import export
+from marsmith.converters.openvino import convert
+from marsmith.errors import UnsupportedError
+from marsmith.sources.onnx import OnnxModule
+from tests.marsmith.converters.jobs import job
+from tests.marsmith.converters.models import Words, words
+
+CPU = torch.device("cpu")
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+CALIBRATION = [{"input_0": images(16, seed)} for seed in range(1, 4)]
+
+
+class Attention(nn.Module):
+    """Its scores are masked with minus infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 16)
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(ids)
+        scores = self.query(x) @ self.key(x).transpose(1, 2) / 4
+        scores = scores.masked_fill(mask[:, None] == 0, -torch.inf).softmax(-1)
+        return (scores @ self.value(x)).sum(1)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """An untrained digits model, and its ONNX file: exporting takes longest."""
+    torch.manual_seed(0)
+    module, path = digits(), tmp_path_factory.mktemp("digits") / "digits.onnx"
+    export(job(module, images(1)), path)
+    return module, path
+
+
+def test_named_tensors_of_any_size_go_in_and_come_out(tmp_path: Path) -> None:
+    made = job(Words(), *words(2, 3), varying={"input_0": (1,), "input_1": (1,)})
+    artifact = convert(made, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.bin", "model.xml"]
+    assert {artifact.model, *artifact.files} == set(tmp_path.iterdir())
+    runtime = load(artifact.model, CPU, **artifact.options)
+    for rows, length in ((1, 1), (3, 7), (8, 2)):
+        ids, mask = words(rows, length)
+        expected = made.module(ids, mask)
+        outputs = runtime({"input_1": mask, "input_0": ids})
+        assert list(outputs) == ["pooled", "tokens"]
+        for name, tensor in expected.items():
+            torch.testing.assert_close(outputs[name], tensor, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "cosine"),
+    [
+        ("fp32", 1 - 1e-6),
+        pytest.param("bf16", 0.999, marks=pytest.mark.skipif(not has_bf16(), reason="no bf16")),
+        ("fp16", 0.9999),
+        ("int8", 0.99),
+        ("int8_dynamic", 0.99),
+    ],
+)
+def test_every_precision_is_near_the_original_and_equal_to_itself(
+    exported: tuple[nn.Module, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    precision: str,
+    cosine: float,
+) -> None:
+    module, path = exported
+    made = job(OnnxModule(path), images(1), precision=precision, calibration=CALIBRATION)
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        artifact = convert(made, tmp_path / name)
+        written.append([file.read_bytes() for file in (artifact.model, *artifact.files)])
+    assert written[0] == written[1]
+    assert str(tmp_path).encode() not in written[0][0]
+    assert capfd.readouterr() == ("", "")
+    assert precision in ("fp32", "bf16") or artifact.files[0].stat().st_size < 0.6 * sum(
+        parameter.nbytes for parameter in module.parameters()
+    )
+    runtime = load(artifact.model, CPU, **artifact.options)
+    for rows in (1, 3, 8):
+        output = runtime({"image": images(rows)})["output"]
+        assert torch.cosine_similarity(output, module(images(rows))).min() > cosine
+
+
+def test_attention_survives_int8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    batches = [dict(zip(("input_0", "input_1"), words(4, 6), strict=True)) for _ in range(8)]
+    varying = {"input_0": (1,), "input_1": (1,)}
+    made = job(Attention(), *batches[0].values(), precision="int8", calibration=batches,
+               varying=varying)  # fmt: skip
+    artifact = convert(made, tmp_path)
+    ids, mask = words(8, 5)
+    output = load(artifact.model, CPU, **artifact.options)({"input_0": ids, "input_1": mask})
+    expected = made.module(ids, mask)
+    assert torch.cosine_similarity(output["output"], expected).min() > 0.99
+
+
+@pytest.mark.skipif(has_bf16(), reason="this CPU has bf16")
+def test_bf16_that_could_not_be_measured_is_refused(tmp_path: Path) -> None:
+    made = job(digits(), images(1), precision="bf16")
+    with pytest.raises(UnsupportedError, match="this CPU has no bf16 instructions"):
+        convert(made, tmp_path)
+
+
+def test_int8_without_calibration_data_is_said(tmp_path: Path) -> None:
+    made = job(digits(), images(1), precision="int8")
+    with pytest.raises(UnsupportedError, match="int8 needs calibration data"):
+        convert(made, tmp_path)
+
+
+def test_gpus_are_left_to_others(tmp_path: Path) -> None:
+    made = dataclasses.replace(job(digits(), images(1)), device=torch.device("cuda"))
+    with pytest.raises(UnsupportedError, match="openvino runs on the CPU only"):
+        convert(made, tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["openvino", "nncf"])
+def test_a_missing_package_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else found(name)
+    )
+    made = job(digits(), images(1), precision="int8", calibration=CALIBRATION)
+    with pytest.raises(UnsupportedError, match=f"{missing} is not installed") as caught:
+        convert(made, tmp_path)
+    assert caught.value.hint == "pip install 'marsmith[openvino]'"

@@ -1,0 +1,52 @@
+"""The digits model, trained once for all tests, and what passes are given with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from examples.digits import split
+from handlers.runtimes import Tensors
+from marsmith.passes import Work
+from marsmith.recipe import Training
+from marsmith.sources.factory import Source
+
+
+@pytest.fixture
+def digits(store: Path) -> torch.nn.Module:
+    """The trained model, to be changed."""
+    source = Source(factory="examples.digits:model", train="examples.digits:train")
+    return source.load(store / ".cache", lambda line: None)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Callable[..., Work]:
+    """Makes a `Work`; with settings of a training it has one, on the digits."""
+
+    def make(batch: Tensors | None = None, **training: Any) -> Work:
+        data = {"data": "examples.digits:training_set", **training}
+        return Work(
+            batch or {"image": torch.zeros(2, 1, 8, 8)},
+            Training.model_validate(data) if training else None,
+            tmp_path / "kept",
+            lambda line: None,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def accuracy() -> Callable[[Callable[[torch.Tensor], torch.Tensor]], float]:
+    """Measures a model on the held-out digits."""
+    pixels, labels, end = split()
+    images = torch.from_numpy(pixels[end:])[:, None].float() / 255
+
+    def measure(model: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        with torch.inference_mode():
+            return float((model(images).argmax(1) == torch.from_numpy(labels[end:])).float().mean())
+
+    return measure

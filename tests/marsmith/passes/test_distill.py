@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from marsmith.errors import BuildError
+from marsmith.passes.distill import Pass
+from marsmith.sources.factory import Source
+
+STUDENT = "examples.digits:student"
+NARROW = Pass(student="examples.digits:model", arguments={"width": 2}, epochs=1)
+
+
+@pytest.mark.slow
+def test_a_student_of_an_eighth_answers_nearly_as_well(
+    digits: Any, work: Any, accuracy: Any
+) -> None:
+    before = accuracy(digits)
+    change = Pass(student=STUDENT, epochs=100, learning_rate=0.02)
+    student, report = change.apply(digits, work(epochs=1))
+    assert report["after"]["parameters"] <= report["before"]["parameters"] / 8
+    assert accuracy(student) >= before - 0.01
+    torch.jit.script(student)
+
+
+def test_a_student_learns_from_its_teacher(digits: Any, work: Any, accuracy: Any) -> None:
+    teacher = {name: value.clone() for name, value in digits.state_dict().items()}
+    change = Pass(student=STUDENT, epochs=2, learning_rate=0.02, hard_weight=0)
+    student, report = change.apply(digits, work(epochs=1))
+    assert report["before"]["parameters"] == 10026
+    assert report["after"]["parameters"] == 1246
+    assert accuracy(student) >= 0.5
+    assert not student.training
+    assert all(torch.equal(value, teacher[name]) for name, value in digits.state_dict().items())
+
+
+def test_the_source_of_what_goes_on_is_the_student() -> None:
+    before = Source(factory="examples.digits:model", train="examples.digits:train")
+    assert NARROW.source(before) == Source(factory="examples.digits:model", arguments={"width": 2})
+
+
+def test_a_student_follows_from_the_seed(digits: Any, work: Any, tmp_path: Path) -> None:
+    one, _ = NARROW.apply(digits, work(epochs=1))
+    (tmp_path / "kept.safetensors").unlink()
+    torch.rand(3)
+    other, _ = NARROW.apply(digits, work(epochs=1))
+    assert torch.equal(one.classifier.weight, other.classifier.weight)
+
+
+def identity() -> nn.Module:
+    return nn.Identity()
+
+
+def both() -> nn.Module:
+    class Both(nn.Module):
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return image, image
+
+    return Both()
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ("identity", r"scores are \(2, 10\), and the student's \(2, 1, 8, 8\)"),
+        ("both", "one tensor, .* returned .*output_1"),
+        ("Path", "not an nn.Module"),
+    ],
+)
+def test_a_student_of_another_kind_is_said(
+    digits: Any, work: Any, student: str, message: str
+) -> None:
+    with pytest.raises(BuildError, match=message):
+        Pass(student=f"{__name__}:{student}").apply(digits, work(epochs=1))

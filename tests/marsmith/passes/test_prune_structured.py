@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.passes.prune_structured import Pass
+
+IMAGE = torch.rand(2, 1, 8, 8)
+
+
+class Residual(nn.Module):
+    """Its second convolution makes an output, and its first is added to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.inner = nn.Conv2d(8, 8, 3, padding=1)
+        self.outer = nn.Conv2d(8, 8, 1)
+        self.scores = nn.Conv2d(8, 6, 1)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        stem = self.stem(image)
+        features = torch.relu(stem + self.outer(torch.relu(self.inner(stem))))
+        return features, torch.softmax(self.scores(features), 1)
+
+
+class Attention(nn.Module):
+    """Heads of a fixed size, which no half of the channels can fill."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value = nn.Linear(8, 16), nn.Linear(8, 16)
+        self.wide, self.last = nn.Linear(16, 32), nn.Linear(32, 4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        query = self.query(image[:, 0]).view(-1, 8, 4, 4).transpose(1, 2)
+        value = self.value(image[:, 0]).view(-1, 8, 4, 4).transpose(1, 2)
+        mixed = nn.functional.scaled_dot_product_attention(query, query, value)
+        scores: torch.Tensor = self.last(torch.relu(self.wide(mixed.transpose(1, 2).flatten(2))))
+        return scores
+
+
+def test_half_of_the_channels_go_and_training_brings_the_accuracy_back(
+    digits: Any, work: Any, accuracy: Any
+) -> None:
+    change = Pass(ratio=0.5, epochs=5, learning_rate=0.003)
+    module, report = change.apply(digits, work(epochs=1))
+    assert report["before"] == {"parameters": 10026, "macs": 88064}
+    assert report["after"] == {"parameters": 3866, "macs": 25600}
+    assert report["epochs"] == 5
+    assert module.features[0].out_channels == 8
+    assert accuracy(module) >= 0.97
+    assert accuracy(torch.jit.script(module)) == accuracy(module)
+
+
+def test_equal_models_are_pruned_equally(work: Any) -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        module, _ = Pass(epochs=0).apply(Residual().eval(), work())
+        states.append(module.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_channels_that_the_outputs_have_stay(work: Any) -> None:
+    module, _ = Pass(epochs=0).apply(Residual().eval(), work())
+    features, scores = module(IMAGE)
+    assert features.shape == (2, 8, 8, 8)
+    assert scores.shape == (2, 6, 8, 8)
+    assert module.inner.out_channels == 4
+
+
+def test_channels_that_the_recipe_names_stay(work: Any) -> None:
+    with pytest.raises(BuildError, match="no channels that it may remove"):
+        Pass(epochs=0, ignore=["inner"]).apply(Residual().eval(), work())
+
+
+def test_a_model_that_breaks_is_said_with_what_to_do(work: Any) -> None:
+    with pytest.raises(UnsupportedError, match="can't follow this model") as error:
+        Pass(epochs=0).apply(Attention().eval(), work())
+    assert "'ignore'" in error.value.hint
+    module, report = Pass(epochs=0, ignore=["query", "value"]).apply(Attention().eval(), work())
+    assert module.wide.out_features == 16
+    assert report["after"]["parameters"] < report["before"]["parameters"]
+
+
+def test_a_name_that_is_not_there_is_said(work: Any) -> None:
+    with pytest.raises(BuildError, match=r"'stam'; .* stem, inner, outer, scores"):
+        Pass(epochs=0, ignore=["stam"]).apply(Residual(), work())
+
+
+def test_training_without_its_section_is_said(digits: Any, work: Any) -> None:
+    with pytest.raises(BuildError, match="prune_structured trains, and the recipe has no") as error:
+        Pass().apply(digits, work())
+    assert "epochs: 0" in error.value.hint

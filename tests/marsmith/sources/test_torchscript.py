@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from marsmith.errors import BuildError
+from marsmith.sources.torchscript import Source
+
+
+def loaded(path: Path) -> nn.Module:
+    return Source(torchscript=path).load(path.parent, lambda line: None)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_it_is_the_module_in_evaluation(tmp_path: Path, frozen: bool) -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.9)).train(not frozen)
+    scripted = torch.jit.script(module)
+    torch.jit.save(torch.jit.freeze(scripted) if frozen else scripted, str(tmp_path / "model.pt"))
+    x = torch.rand(4, 3)
+    torch.testing.assert_close(loaded(tmp_path / "model.pt")(x), module.eval()(x))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 not a zip", b"\x80\x02}q\x00."], ids=["empty", "zip", "pickle"]
+)
+def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(BuildError, match=r"model\.pt is not a TorchScript file: .") as caught:
+        loaded(tmp_path / "model.pt")
+    assert "torch.jit.save" in caught.value.hint
+
+
+def test_a_state_dict_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(BuildError, match=r"model\.pt is not a TorchScript file: ."):
+        loaded(tmp_path / "model.pt")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"there is no TorchScript file .*nowhere\.pt"):
+        loaded(tmp_path / "nowhere.pt")
