@@ -10,7 +10,6 @@ EXTRAS = {
     "onnx": [*ONNX, "onnxruntime>=1.23"],
     "openvino": [*ONNX, "openvino>=2025.4", "nncf>=3.0"],
     "tflite": [*ONNX, "onnx2tf>=1.28", "tf_keras>=2.21", "ai-edge-litert>=2.0"],
-    "torchao": ["torchao>=0.17"],
     # Passes, sources, tasks.
     "prune": ["torch-pruning>=1.6"],
     "huggingface": ["transformers>=5", "tokenizers>=0.22"],

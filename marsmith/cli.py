@@ -45,10 +45,6 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Make a verified archive of a recipe."""
-    if nproc > 1:
-        from marsmith.distributed import launch
-
-        raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
     from marsmith.build import build as run
     from marsmith.candidates import only
     from marsmith.recipe_file import load
@@ -56,6 +52,10 @@ def build(
     read = load(recipe)
     if candidate:
         read = only(read, candidate)
+    if nproc > 1:
+        from marsmith.distributed import launch
+
+        raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
     with progress() as say:
         report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
     if as_json and report:

@@ -55,14 +55,14 @@ def told(value: Any) -> str:
 def facts(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Names and values of nested data; what stands under `before` and `after`, side by side."""
     before, after = given.get("before"), given.get("after")
-    paired = isinstance(before, Mapping) and isinstance(after, Mapping)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in {**before, **after}:
+            yield f"{prefix}{name}", f"{told(before.get(name))} → {told(after.get(name))}"
+        given = {k: v for k, v in given.items() if k not in ("before", "after")}
     for name, value in given.items():
-        if paired and name == "before":
-            for each in {**before, **after}:
-                yield f"{prefix}{each}", f"{told(before.get(each))} → {told(after.get(each))}"
-        elif isinstance(value, Mapping) and not (paired and name == "after"):
+        if isinstance(value, Mapping):
             yield from facts(value, f"{prefix}{name} ")
-        elif not paired or name != "after":
+        else:
             yield f"{prefix}{name}", told(value)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pkgutil
 import re
 import sys
 import traceback
@@ -24,7 +23,6 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
 TOLERANCE = 1e-4  # as a share of the largest magnitude, at least of 1
 Arrays = dict[str, np.ndarray[Any, Any]]
-Job = dict[str, Any]
 
 
 class Impossible(Exception):  # noqa: N818 - a reason, not a fault
@@ -35,7 +33,7 @@ class Impossible(Exception):  # noqa: N818 - a reason, not a fault
         self.operators = operators
 
 
-def convert() -> Job:
+def convert() -> dict[str, Any]:
     """Do `job.json`: write `saved_model` or `model.tflite`.
 
     Its `graphs` are the same model for any number of rows and for one; the first that can be
@@ -51,10 +49,9 @@ def convert() -> Job:
 
     job = json.loads(Path("job.json").read_text("utf-8"))
     inputs, expected = dict(np.load("inputs.npz")), dict(np.load("expected.npz"))
+    _mend_onnx2tf()
     reasons: list[Impossible] = []
     for file, rows in job["graphs"]:
-        graph = onnx.load(file)
-        _see_operators(graph)
         for way in _ways(inputs):
             # Else it pads before a max pooling with -3e38, which no int8 can hold; 0 is as good
             # after a ReLU.
@@ -73,15 +70,6 @@ def convert() -> Job:
             else:
                 return {"rows": rows}
     raise next((reason for reason in reasons if reason.operators), reasons[-1])
-
-
-def _see_operators(graph: Any) -> None:
-    import onnx2tf.ops
-
-    known = {module.name for module in pkgutil.iter_modules(onnx2tf.ops.__path__)}
-    unknown = sorted({node.op_type for node in graph.graph.node} - known)
-    if unknown:
-        raise Impossible("onnx2tf doesn't know them", *unknown)
 
 
 def _ways(inputs: Arrays) -> Iterator[dict[str, Any]]:
@@ -108,11 +96,6 @@ def _keras(
     import onnx2tf
     import tensorflow as tf
 
-    # Where a model takes images, it would fetch photographs from the network.
-    inside: Any = importlib.import_module("onnx2tf.onnx2tf")
-    inside.download_test_image_data = _photographs
-    for each in ("conv1d_transpose", "conv2d_transpose", "conv3d_transpose"):
-        setattr(tf.nn, each, _for_any_rows(getattr(tf.nn, each)))
     real = [(name, f"{name}.npy") for name in inputs]
     for name, file in real:
         np.save(file, inputs[name][:1])
@@ -153,6 +136,16 @@ def _keras(
     module = tf.Module()
     module.call, module.kept = call, keras.variables
     return module
+
+
+def _mend_onnx2tf() -> None:
+    import tensorflow as tf
+
+    # Where a model takes images, it would fetch photographs from the network.
+    inside: Any = importlib.import_module("onnx2tf.onnx2tf")
+    inside.download_test_image_data = _photographs
+    for each in ("conv1d_transpose", "conv2d_transpose", "conv3d_transpose"):
+        setattr(tf.nn, each, _for_any_rows(getattr(tf.nn, each)))
 
 
 def _photographs() -> np.ndarray[Any, Any]:
@@ -262,9 +255,10 @@ def _reason(error: BaseException) -> Impossible:
     text = str(error)
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text)))
     if missing:
-        return Impossible("TFLite has no such", *missing)
+        return Impossible("TFLite has none of TensorFlow's", *missing)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return Impossible(lines[-1] if lines[0].startswith("Exception encountered") else lines[0])
+    keras = lines[0].startswith("Exception encountered when calling layer") and len(lines) > 1
+    return Impossible(lines[1] if keras else lines[0])
 
 
 def serve(saved_model: str) -> None:

@@ -6,6 +6,7 @@ See:
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -97,7 +98,7 @@ def environment() -> dict[str, str]:
     """That of the script: no network, and the same bytes each time."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     upper = {name.upper(): value for name, value in nowhere.items()}
-    return {**os.environ, **nowhere, **upper, "PYTHONHASHSEED": "0"}
+    return {**os.environ, **nowhere, **upper, "no_proxy": "", "PYTHONHASHSEED": "0"}
 
 
 def keys(names: Iterable[str], taken: Sequence[str] = ()) -> list[str]:
@@ -144,9 +145,11 @@ def _write_job(
     for count in rows:
         file = f"rows_{count or 'any'}.onnx"
         try:
-            onnx.save(specialised(model, arrays, count), str(work / file))
+            graph = specialised(model, arrays, count)
         except Exception as error:  # ONNX Runtime's have no other base
             raise BuildError(f"the exported ONNX model doesn't run: {error}", OTHERS) from error
+        _see_operators(graph.graph)
+        onnx.save(graph, str(work / file))
         graphs.append((file, count))
     settings = {"form": form, "precision": job.precision, "graphs": graphs}
     (work / "job.json").write_text(json.dumps(settings), "utf-8")
@@ -171,14 +174,30 @@ def _rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:
     """Give a graph's inputs and outputs their names in TensorFlow, wherever they occur."""
     old = [value.name for value in (*graph.input, *graph.output)]
     new = dict(zip(old, [*inputs, *outputs], strict=True))
-    inner = {name for node in graph.node for name in node.output} - set(old)
-    clash = inner.intersection(new.values())
-    new |= {name: f"{name}_inner" for name in clash}
+    inner = {name for node in graph.node for name in node.output}
+    inner |= {value.name for value in graph.initializer}
+    new |= {name: f"{name}_inner" for name in (inner - set(old)).intersection(new.values())}
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = new.get(value.name, value.name)
+    _rename_nodes(graph, new)
+
+
+def _rename_nodes(graph: Any, new: dict[str, str]) -> None:
     for node in graph.node:
         for field in (node.input, node.output):
             field[:] = [new.get(name, name) for name in field]
+        for attribute in node.attribute:  # a branch reads what is around it
+            _rename_nodes(attribute.g, new)
+
+
+def _see_operators(graph: Any) -> None:
+    # Not by import, which would bring TensorFlow into this process.
+    spec = importlib.util.find_spec("onnx2tf")
+    folders = (spec and spec.submodule_search_locations) or []
+    known = {file.stem for folder in folders for file in Path(folder, "ops").glob("*.py")}
+    unknown = sorted({node.op_type for node in graph.node} - known)
+    if unknown:
+        raise UnsupportedError(f"onnx2tf doesn't know ONNX's {', '.join(unknown)}", OTHERS)
 
 
 def _made(work: Path, status: int) -> Any:
@@ -189,7 +208,7 @@ def _made(work: Path, status: int) -> Any:
     if "reason" in made:
         operators = ", ".join(made["operators"])
         raise UnsupportedError(
-            f"no conversion for the operators {operators}: {made['reason']}"
+            f"{made['reason']} {operators}"
             if operators
             else f"onnx2tf can't convert this model: {made['reason']}",
             OTHERS,

@@ -18,6 +18,7 @@ from handlers.runtimes.eager import named
 from marsmith.converters import Artifact, Job, _onnx_quantised, need
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.sources.onnx import OnnxModule
+from marsmith.sources.torchscript import refuse_torchscript
 
 # Not bf16: on x86, ONNX Runtime's CPU kernels know no such tensors.
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
@@ -98,6 +99,7 @@ def export(job: Job, path: Path) -> None:
     if isinstance(job.module, OnnxModule):
         _one_file(job.module.path, path)
         return
+    refuse_torchscript(job, "ONNX")
     same = job.batch.keys() & set(job.outputs)
     if same:
         raise UnsupportedError(

@@ -15,6 +15,8 @@ from marsmith.cache import key_of, module_key
 from marsmith.recipe import Recipe, Source, Training
 from marsmith.references import source_file
 
+TRAINS = ("training.py", "loop.py")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -48,12 +50,15 @@ def apply(
     """
     source, passed = recipe.source, []
     training = recipe.training
-    data = source_file(training.data) if training else None
+    package = Path(__file__).parent
+    code = [*sorted(package.glob("*.py")), *(package.with_name(f) for f in TRAINS)]
+    used = [source_file(each) for each in (training.data, training.loss)] if training else []
     for each in recipe.passes:
         name = type(each).__module__.rpartition(".")[2]
         say(name.replace("_", " "))
-        code = sorted(Path(__file__).parent.glob("*.py"))
-        key = key_of(module_key(module), name, repr(each), repr(training), data, code)
+        named = [v for v in dict(each).values() if isinstance(v, str) and ":" in v]
+        files = [*code, *used, *map(source_file, named)]
+        key = key_of(module_key(module), name, repr(each), repr(training), files)
         kept = cache / f"{name}-{key}"
         kept.parent.mkdir(parents=True, exist_ok=True)
         module, facts = each.apply(module, Work(batch, training, kept, say))

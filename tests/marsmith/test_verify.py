@@ -182,7 +182,7 @@ def test_axes_that_differ_in_the_data_vary() -> None:
     ladder = Ladder(ByShape(), evaluation, 4)  # type: ignore[arg-type]
     assert ladder.varying() == {"x": (1,)}
     assert ladder.batch(4)["x"].shape == (4, 2)
-    assert [batch["x"].shape for batch in ladder.batches(2, 3)] == [(2, 2), (2, 1), (2, 2)]
+    assert [batch["x"].shape for batch in ladder.batches(2, 3)] == [(2, 2), (2, 2), (2, 1)]
 
 
 def bodies() -> list[bytes]:
