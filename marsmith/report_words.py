@@ -55,15 +55,17 @@ def told(value: Any) -> str:
 def facts(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Names and values of nested data; what stands under `before` and `after`, side by side."""
     before, after = given.get("before"), given.get("after")
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for name in {**before, **after}:
-            yield f"{prefix}{name}", f"{told(before.get(name))} → {told(after.get(name))}"
-        given = {k: v for k, v in given.items() if k not in ("before", "after")}
+    pairs = isinstance(before, Mapping) and isinstance(after, Mapping)
     for name, value in given.items():
+        if pairs and name in ("before", "after"):
+            continue
         if isinstance(value, Mapping):
             yield from facts(value, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", told(value)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in {**before, **after}:
+            yield f"{prefix}{name}", f"{told(before.get(name))} → {told(after.get(name))}"
 
 
 def _plain(text: str) -> str:

@@ -45,6 +45,6 @@ def test_before_and_after_stand_side_by_side() -> None:
         "on": {"a": 2},
     }
     assert list(facts(given)) == [
-        ("pass", "x"), ("macs", "4,000 → 1,000"), ("new", "– → 1"), ("on a", "2"),
+        ("pass", "x"), ("on a", "2"), ("macs", "4,000 → 1,000"), ("new", "– → 1"),
     ]  # fmt: skip
     assert list(facts({"before": 1, "after": 2})) == [("before", "1"), ("after", "2")]
