@@ -9,7 +9,16 @@ EXTRAS = {
     # Runtimes; a server needs the engine alone: onnxruntime, openvino, ai-edge-litert.
     "onnx": [*ONNX, "onnxruntime>=1.23"],
     "openvino": [*ONNX, "openvino>=2025.4", "nncf>=3.0"],
-    "tflite": [*ONNX, "onnx2tf>=1.28", "tf_keras>=2.21", "ai-edge-litert>=2.0"],
+    "tflite": [
+        *ONNX,
+        "onnxruntime>=1.23",
+        "onnx2tf>=1.28",
+        # What onnx2tf needs and doesn't declare.
+        "onnx-graphsurgeon>=0.6",
+        "sng4onnx>=2.0",
+        "tf_keras>=2.21",
+        "ai-edge-litert>=2.0",
+    ],
     # Passes, sources, tasks.
     "prune": ["torch-pruning>=1.6"],
     "huggingface": ["transformers>=5", "tokenizers>=0.22"],
@@ -32,7 +41,7 @@ EXTRAS["dev"] = [
 
 setup(
     name="marsmith",
-    version="0.1.0",
+    version="0.2.0",
     description="A trained PyTorch model in, a verified archive that TorchServe serves out.",
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",

@@ -1,3 +1,3 @@
 """Build time and operations: recipe, convert, verify, package, serve, measure."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

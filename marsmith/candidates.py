@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+import torch
+
 from handlers import runtimes
 from handlers.schema import unknown
 from marsmith import converters
@@ -34,19 +36,29 @@ class Candidate:
 def wanted(recipe: Recipe) -> list[Candidate]:
     """The candidates that a recipe asks for, in a fixed order.
 
+    Unless it names them, those that the converters call their DEFAULTS; of these, bf16 only
+    where the CPU has instructions for it.
+
     Raises:
         RecipeError: it names a runtime or a precision that there is not.
     """
     if recipe.runtime != "auto":
         return [Candidate(recipe.runtime, recipe.precision)]
     if not recipe.candidates:
+        slow = () if recipe.serving.device == "gpu" or has_bf16() else ("bf16",)
         return [
             Candidate(name, precision)
             for name in runtimes.known()
             for precision in converters.find(name).DEFAULTS
+            if precision not in slow
         ]
     found = [each for name in recipe.candidates for each in parse(name)]
     return list(dict.fromkeys(found))
+
+
+def has_bf16() -> bool:
+    """Whether this CPU has instructions for bf16; without, it is slower than fp32, many times."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def parse(name: str) -> list[Candidate]:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,7 @@ def export(job: Job, path: Path) -> None:
     _strip(model.graph)
     for function in model.functions:
         _strip(function)
+    _name(model.graph, job)
     _name_axes(model.graph)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -149,8 +150,8 @@ def _program(job: Job) -> Any:
     try:
         return torch.onnx.export(
             program,
-            input_names=list(job.batch),
-            output_names=list(job.outputs),
+            input_names=[f"marsmith_in_{name}" for name in job.batch],
+            output_names=[f"marsmith_out_{name}" for name in job.outputs],
             opset_version=OPSET,
             verbose=False,
         )
@@ -179,6 +180,27 @@ def first_line(error: BaseException | None) -> str:
     """The first line of an engine's error; its type when it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _name(graph: Any, job: Job) -> None:
+    """Give inputs and outputs the job's names.
+
+    The exporter doesn't look whether a value within, such as a layer's output, has one of them.
+    """
+    names = {f"marsmith_in_{name}": name for name in job.batch}
+    names |= {f"marsmith_out_{name}": name for name in job.outputs}
+    _rename(graph, {name: f"{name}.inner" for name in names.values()} | names)
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    for item in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        item.name = names.get(item.name, item.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, names)
 
 
 def _strip(graph: Any) -> None:

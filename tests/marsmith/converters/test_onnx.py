@@ -64,6 +64,25 @@ def test_integers_of_any_number_go_in_and_named_outputs_come_out(
         torch.testing.assert_close(outputs[name], tensor, atol=1e-5, rtol=0)
 
 
+class Namesake(nn.Module):
+    """Names an output as its layer's output is named within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 4)
+
+    def forward(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"embedding": self.embedding(ids).sum(1)}
+
+
+def test_an_output_may_have_the_name_of_a_value_within(tmp_path: Path) -> None:
+    ids = torch.randint(0, 50, (2, 3))
+    module = Namesake()
+    artifact = convert(job(module, ids), tmp_path)
+    outputs = load(artifact.model, CPU)({"input_0": ids})
+    torch.testing.assert_close(outputs["embedding"], module(ids)["embedding"])
+
+
 def test_an_output_may_be_an_input(tmp_path: Path) -> None:
     inputs = torch.rand(2, 3), torch.rand(2, 3)
     made = job(Starred(), *inputs)
