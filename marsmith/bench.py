@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,14 @@ def prepare(recipe: Recipe, kept: Path, say: Callable[[str], None]) -> Bench:
     handler = configured(recipe)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
     say(f"make the model of {recipe.name}")
-    module: torch.nn.Module = recipe.source.load(kept, say)
+    with settled():
+        module: torch.nn.Module = recipe.source.load(kept, say)
     say(f"measure the original on {len(ladder.samples)} samples")
     reference = wrap(copy.deepcopy(module).to(device), device)
     rungs = [ladder.measure("original", reference, refer=True)[0]]
     batch, varying, ranges = ladder.batch(2), ladder.varying(), calibration(recipe, ladder)
-    module, source, passed = passes.apply(recipe, module, batch, kept, say)
+    with settled():
+        module, source, passed = passes.apply(recipe, module, batch, kept, say)
     if recipe.passes:
         changed = wrap(copy.deepcopy(module).to(device), device)
         rungs.append(ladder.measure(PASSES, changed)[0])
@@ -99,6 +102,20 @@ def prepare(recipe: Recipe, kept: Path, say: Callable[[str], None]) -> Bench:
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
         measured_on(recipe, ladder), Cache(kept / "candidates"), kept / "logs" / recipe.name,
     )  # fmt: skip
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Deterministic algorithms for the block, so that equal inputs train equal weights.
+
+    They are slower: nothing is measured with them.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def chosen_device(recipe: Recipe) -> torch.device:

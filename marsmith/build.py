@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from marsmith import choice, distributed, report, timing
 from marsmith.bench import Bench, prepare
 from marsmith.candidates import wanted
@@ -55,7 +53,7 @@ def build(
     seconds: dict[str, float] = {}
     if retrain:
         shutil.rmtree(store / CACHE, ignore_errors=True)
-    with workspace(store) as work, settled(recipe):
+    with workspace(store) as work, timing.threads(recipe):
         with timed("original", seconds), distributed.group():
             bench = prepare(recipe, store / CACHE, say)
             if distributed.rank() > 0:
@@ -137,19 +135,6 @@ def workspace(store: Path) -> Iterator[Path]:
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=store) as folder:
         yield Path(folder)
-
-
-@contextmanager
-def settled(recipe: Recipe) -> Iterator[None]:
-    """A worker's threads, and deterministic algorithms: equal inputs train equal weights."""
-    threads = recipe.handler.get("threads", 0)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with timing.threads(threads, recipe.serving.min_workers):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

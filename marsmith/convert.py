@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from handlers import runtimes
-from marsmith import converters, trials
+from marsmith import converters, timing, trials
 from marsmith.bench import Bench, prepare
-from marsmith.build import settled
 from marsmith.converters import Artifact
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.package import dump
@@ -49,7 +48,10 @@ def convert(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BuildError(f"{out} is not an empty folder", "name a new one, or empty it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder, settled(recipe):
+    with (
+        tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder,
+        timing.threads(recipe),
+    ):
         work = Path(folder)
         bench = prepare(recipe, work / "kept", say)
         say(f"convert to {name} {precision}")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -47,7 +48,8 @@ def show_report(report: dict[str, Any], store: Path) -> None:
     for row in report["candidates"]:
         if row["status"] != "admissible":
             out.print(f"{row['candidate']} {row['status']}: {row['verdict']}", markup=False)
-    ladder = Table("form", report["metric"] or "metric", "largest error", "least cosine")
+    metric = (report["metric"] or "metric").rpartition(":")[2]
+    ladder = Table("form", metric, "largest error", "least cosine", box=SIMPLE, pad_edge=False)
     for rung in report["ladder"]:
         worst = rung["difference"]
         cosine = f"{worst['min_cosine']:.6f}" if rung["outputs"] else "-"
@@ -62,33 +64,40 @@ def show_report(report: dict[str, Any], store: Path) -> None:
 
 def candidates_table(report: dict[str, Any]) -> Table:
     """Every candidate, what was measured of it, and its verdict."""
-    size = report["original"]["batch_size"]
-    table = Table(
-        Column("candidate", no_wrap=True), Column("verdict", no_wrap=True), "MB",
-        report["metric"] or "metric", "cosine", "ms at 1", f"per s at {size}",
-    )  # fmt: skip
-    original = report["original"]
-    table.add_row(
-        "original", "", "", number(report["ladder"][0]["metric"]), "",
-        f"{original['p50_ms']:.2f}", f"{original['samples_per_s']:,.0f}",
-    )  # fmt: skip
+    original, metric = report["original"], report["metric"]
+    columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
+    columns += ["MB", *([metric.rpartition(":")[2]] if metric else [])]
+    columns += ["cosine", "ms at 1", f"per s at {original['batch_size']}"]
+    table = Table(*columns, box=SIMPLE, pad_edge=False)
+
+    def add(name: str, verdict: str, size: str, score: float | None, *figures: str) -> None:
+        table.add_row(name, verdict, size, *([number(score)] if metric else []), *figures)
+
+    first = report["ladder"][0]["metric"]
+    add("original", "", "", first, "", *speeds(original))
     for row in report["candidates"]:
-        timing, worst = row["timing"] or {}, row["difference"] or {}
-        table.add_row(
+        colour = COLOURS.get(row["status"], "dim")
+        add(
             row["candidate"],
-            f"[{COLOURS.get(row['status'], 'dim')}]{row['status']}[/]",
+            f"[{colour}]{row['status']}[/]",
             number(row["bytes"] and row["bytes"] / 1e6, 2),
-            number(row["metric"]),
-            number(worst.get("min_cosine")),
-            number(timing.get("p50_ms"), 2),
-            f"{timing['samples_per_s']:,.0f}" if timing else "-",
+            row["metric"],
+            number((row["difference"] or {}).get("min_cosine")),
+            *speeds(row["timing"]),
         )
     return table
 
 
+def speeds(timing: dict[str, Any] | None) -> tuple[str, str]:
+    """Milliseconds of a batch of one, and samples a second."""
+    if timing is None:
+        return "-", "-"
+    return f"{timing['p50_ms']:.3g}", f"{timing['samples_per_s']:,.0f}"
+
+
 def show_conversion(report: dict[str, Any]) -> None:
     """Print what a conversion wrote, and how it compares with PyTorch."""
-    table = Table("output", "largest error", "relative", "least cosine")
+    table = Table("output", "largest error", "relative", "least cosine", box=SIMPLE, pad_edge=False)
     for name, worst in report["outputs"].items():
         error, relative = worst["max_abs_error"], worst["max_rel_error"]
         table.add_row(name, f"{error:.2g}", f"{relative:.2g}", f"{worst['min_cosine']:.6f}")

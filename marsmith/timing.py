@@ -12,6 +12,7 @@ import torch
 
 from handlers import device
 from handlers.runtimes import Runtime, Tensors
+from marsmith.recipe import Recipe
 
 ROUNDS = 5
 TURN_SECONDS = 0.2  # of one runtime at one batch size, in one round
@@ -51,7 +52,8 @@ def compare(
     for turn in range(ROUNDS):
         for name, runtime in contenders.items():
             for size, batches in inputs.items():
-                calls = _turn(runtime, batches, warm_up=2 if turn == 0 else 1)
+                # At first every shape: an engine may prepare itself for each.
+                calls = _turn(runtime, batches, batches[:1] if turn else [*batches, *batches])
                 seconds.setdefault((name, size), []).extend(calls)
     largest = max(inputs)
     return {
@@ -65,10 +67,9 @@ def compare(
     }
 
 
-def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: int) -> list[float]:
-    for _ in range(warm_up):
-        for batch in batches:  # an engine may prepare itself for each new shape
-            runtime(batch)
+def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: Sequence[Tensors]) -> list[float]:
+    for batch in warm_up:
+        runtime(batch)
     seconds: list[float] = []
     began = time.perf_counter()
     while len(seconds) < CALLS[0] or (
@@ -81,15 +82,11 @@ def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: int) -> list[fl
 
 
 @contextmanager
-def threads(configured: int, workers: int) -> Iterator[int]:
-    """As many threads for the block as each worker will have.
-
-    Args:
-        configured: the recipe's `handler.threads`; 0 shares the cores out.
-        workers: how many workers start.
-    """
+def threads(recipe: Recipe) -> Iterator[int]:
+    """As many threads for the block as each worker will have."""
     before = torch.get_num_threads()
-    count = configured or max(1, device.cores() // workers)
+    share = device.cores() // recipe.serving.min_workers
+    count = int(recipe.handler.get("threads", 0)) or max(1, share)
     torch.set_num_threads(count)
     try:
         yield count

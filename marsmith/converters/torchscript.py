@@ -23,6 +23,7 @@ DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
 
 ENGINE = "x86"  # of the quantised operators: oneDNN's or FBGEMM's, whichever is faster
 DYNAMIC = {nn.Linear, nn.LSTM, nn.GRU}
+MANY_WEIGHTS = 1_000_000
 MANGLED = re.compile(rb"___torch_mangle_(\d+)")
 
 
@@ -44,7 +45,7 @@ def convert(job: Job, out: Path) -> Artifact:
         options["dtype"] = job.precision
     elif job.precision != "fp32":
         options["engine"] = ENGINE
-    elif job.device.type == "cpu" and _has_convolutions(job.module):
+    elif job.device.type == "cpu" and _convolves_much(job.module):
         options["optimize"] = True
     written, canonical = out / "model.raw.pt", out / "model.pt"
     with warnings.catch_warnings():
@@ -57,8 +58,15 @@ def convert(job: Job, out: Path) -> Artifact:
     return Artifact(canonical, options=options)
 
 
-def _has_convolutions(module: nn.Module) -> bool:
-    return any(weight.dim() >= 4 for weight in module.parameters())
+def _convolves_much(module: torch.nn.Module) -> bool:
+    """Whether convolutions have enough weights that a layout for this CPU is worth its overhead.
+
+    Measured on two cores: ResNet-50 ran in 348 ms instead of 419, and a model of 5,000 such
+    weights in 0.32 ms instead of 0.11.
+    """
+    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    convolutions = (each for each in module.modules() if isinstance(each, kinds))
+    return sum(each.weight.numel() for each in convolutions) >= MANY_WEIGHTS
 
 
 def _lowered(job: Job) -> nn.Module:

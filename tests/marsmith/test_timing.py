@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import torch
 
 from handlers.runtimes import Tensors
 from marsmith import timing
+from marsmith.recipe import Recipe, Serving
 
 INPUTS = {1: [{"x": torch.zeros(1)}], 4: [{"x": torch.zeros(4)}]}
 
@@ -37,10 +39,15 @@ def test_contenders_take_turns_and_are_warmed_up() -> None:
     assert calls == first + later * (timing.ROUNDS - 1)
 
 
-def test_threads_are_a_workers_and_given_back() -> None:
+@pytest.mark.parametrize(
+    ("handler", "workers", "expected"), [({"threads": 3}, 1, 3), ({}, 10_000, 1)]
+)
+def test_threads_are_a_workers_and_given_back(
+    digits_recipe: Recipe, handler: dict[str, int], workers: int, expected: int
+) -> None:
+    serving = Serving(min_workers=workers, max_workers=workers)
+    recipe = digits_recipe.model_copy(update={"handler": handler, "serving": serving})
     before = torch.get_num_threads()
-    with timing.threads(3, workers=1) as count:
-        assert count == torch.get_num_threads() == 3
+    with timing.threads(recipe) as count:
+        assert count == torch.get_num_threads() == expected
     assert torch.get_num_threads() == before
-    with timing.threads(0, workers=10_000) as count:
-        assert count == 1
