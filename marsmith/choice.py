@@ -9,38 +9,39 @@ from marsmith.recipe import Recipe
 from marsmith.timing import Timing
 from marsmith.trials import ADMISSIBLE, FAILED, SHIPPED, Trial
 
-Rank = Callable[[int, Timing], float]
+Figures = Callable[[int, Timing], tuple[float, float]]
 
-# By objective, the figure that decides; the smallest is the best.
-RANKS: dict[str, Rank] = {
-    "latency": lambda _, timing: timing.p50_ms,
-    "throughput": lambda _, timing: -timing.samples_per_s,
-    "size": lambda size, _: size,
+# By objective, the figure that decides and the one between equals; the smallest is the best.
+FIGURES: dict[str, Figures] = {
+    "latency": lambda _, timing: (timing.p50_ms, 1 / timing.samples_per_s),
+    "throughput": lambda _, timing: (1 / timing.samples_per_s, timing.p50_ms),
+    "size": lambda size, timing: (size, 1 / timing.samples_per_s),
 }
+EQUAL = 1.03  # times the best: less than two runs of the same model differ by
 
 
 def choose(tried: list[Trial], recipe: Recipe, original: Timing) -> Trial:
     """Mark the best of the admissible as shipped, and say of each how it compares.
 
     Args:
-        tried: in order, at least one of them admissible; of equals the first is chosen.
+        tried: at least one of them admissible.
         recipe: its objective decides.
         original: what the speeds are compared with.
 
     """
-    ranked = sorted(
-        (RANKS[recipe.objective](trial.converted.size, trial.timing), place)
+    figures = {
+        place: FIGURES[recipe.objective](trial.converted.size, trial.timing)
         for place, trial in enumerate(tried)
         if trial.status == ADMISSIBLE and trial.timing
-    )
-    for place, (_, number) in enumerate(ranked):
-        trial = tried[number]
-        trial.verdict = _compared(trial, original)
-        if place == 0:
-            trial.status = SHIPPED
-            only = "the only one" if len(ranked) == 1 else f"best {recipe.objective}"
-            trial.verdict = f"{only}: {trial.verdict}"
-    return tried[ranked[0][1]]
+    }
+    bound = EQUAL * min(first for first, _ in figures.values())
+    equals = [place for place, (first, _) in figures.items() if first <= bound]
+    best = tried[min(equals, key=lambda place: figures[place][1])]
+    for place in figures:
+        tried[place].verdict = _compared(tried[place], original)
+    only = "the only one" if len(figures) == 1 else f"best {recipe.objective}"
+    best.status, best.verdict = SHIPPED, f"{only}: {best.verdict}"
+    return best
 
 
 def _compared(trial: Trial, original: Timing) -> str:

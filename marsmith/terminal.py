@@ -66,8 +66,9 @@ def candidates_table(report: dict[str, Any]) -> Table:
     """Every candidate, what was measured of it, and its verdict."""
     original, metric = report["original"], report["metric"]
     columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
-    columns += ["MB", *([metric.rpartition(":")[2]] if metric else [])]
-    columns += ["cosine", "ms at 1", f"per s at {original['batch_size']}"]
+    figures = ["MB", *([metric.rpartition(":")[2]] if metric else []), "cosine", "ms at 1"]
+    figures.append(f"per s at {original['batch_size']}")
+    columns += [Column(each, min_width=6, overflow="fold") for each in figures]
     table = Table(*columns, box=SIMPLE, pad_edge=False)
 
     def add(name: str, verdict: str, size: str, score: float | None, *figures: str) -> None:

@@ -43,6 +43,11 @@ def test_the_objective_decides(
     assert tried[-1].verdict == "cosine 0.8 < min_cosine 0.99"
 
 
+def test_between_equals_the_other_figure_decides(digits_recipe: Recipe, tried: list[Trial]) -> None:
+    tried[0].timing = Timing(1.0, 490.0, 8, 1)  # onnx has 500, and takes 3 ms
+    assert choose(tried, digits_recipe, Timing(2.0, 100.0, 8, 1)).candidate.runtime == "eager"
+
+
 def test_how_it_compares_with_the_original_is_said(
     digits_recipe: Recipe, tried: list[Trial]
 ) -> None:
