@@ -13,10 +13,11 @@ from typing import Any
 from marsmith import choice, distributed, report, timing
 from marsmith.bench import Bench, prepare
 from marsmith.candidates import wanted
+from marsmith.errors import MarsmithError
 from marsmith.package import package
 from marsmith.recipe import Recipe
 from marsmith.timing import Timing
-from marsmith.trials import Trial, attempt
+from marsmith.trials import REFUSED, Trial, attempt
 from marsmith.verify import gate
 
 CACHE = ".cache"
@@ -72,19 +73,18 @@ def build(
         with timed("archived", seconds):
             say(f"package {best.candidate}, load it in a fresh interpreter and compare again")
             archive = package_one(best, bench, work)
-            rungs += [best.measured, ladder.archived(archive, best.answers)]
+            rungs += [best.measured, ladder.archived(archive, best.measured, best.answers)]
             gate(rungs[-1], bench.original, recipe.accept)
         if keep_all:
             with timed("all archives", seconds):
                 for trial in tried:
                     if trial is not best and trial.timing:
                         say(f"package {trial.candidate}, load it and compare again")
-                        other = package_one(trial, bench, work)
-                        trial.archived = ladder.archived(other, trial.answers)
+                        keep_one(trial, bench, work)
         if served:
             with timed("served", seconds):
                 say("serve the archive with TorchServe, and compare again")
-                rungs.append(ladder.served(archive, best.answers))
+                rungs.append(ladder.served(archive, best.measured, best.answers))
                 gate(rungs[-1], bench.original, recipe.accept)
         full = report.full(bench, tried, best, rungs, original, archive, seconds)
         report.write(full, work)
@@ -114,6 +114,16 @@ def package_one(trial: Trial, bench: Bench, work: Path) -> Path:
     return package(bench.recipe, trial.candidate, trial.converted, facts, folder)
 
 
+def keep_one(trial: Trial, bench: Bench, work: Path) -> None:
+    """Package and verify a candidate that isn't shipped; what is wrong with it is its own."""
+    try:
+        archive = package_one(trial, bench, work)
+        trial.archived = bench.ladder.archived(archive, trial.measured, trial.answers)
+        gate(trial.archived, bench.original, bench.recipe.accept)
+    except MarsmithError as error:
+        trial.status, trial.error, trial.verdict = REFUSED, error, error.message
+
+
 def publish(recipe: Recipe, best: Trial, kept: list[Trial], work: Path, store: Path) -> None:
     """Move what is finished into place; from here on nothing can fail but the disk."""
     if kept:
@@ -121,7 +131,7 @@ def publish(recipe: Recipe, best: Trial, kept: list[Trial], work: Path, store: P
         shutil.rmtree(others, ignore_errors=True)
         others.mkdir()
         for trial in kept:
-            if trial.timing:
+            if trial.archived or trial is best:
                 name = trial.candidate.file_name
                 shutil.copyfile(work / name / f"{recipe.name}.mar", others / f"{name}.mar")
     (work / best.candidate.file_name / f"{recipe.name}.mar").replace(store / f"{recipe.name}.mar")

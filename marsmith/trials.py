@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from handlers import runtimes
 from handlers.errors import LoadError
@@ -24,7 +23,7 @@ from marsmith.candidates import Candidate
 from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
 from marsmith.timing import Timing
-from marsmith.verify import Difference, Rung
+from marsmith.verify import Answers, Difference, Rung
 
 SKIPPED, FAILED, REFUSED, ADMISSIBLE, SHIPPED = (
     "skipped", "failed", "refused", "admissible", "shipped",
@@ -44,7 +43,7 @@ class Trial:
         log: what the engine wrote meanwhile.
         artifact: the converted model, when there is one.
         rung: what was measured of it, when it ran.
-        answers: its answers to the evaluation data, as JSON data.
+        answers: its answers to the evaluation data.
         runtime: the loaded model, of the admissible.
         timing: how fast it is, of the admissible.
     archived: what was measured of its own archive, where that was kept.
@@ -57,7 +56,7 @@ class Trial:
     error: MarsmithError | None = None
     artifact: Artifact | None = None
     rung: Rung | None = None
-    answers: list[Any] = field(default_factory=list)
+    answers: Answers = field(default_factory=dict)
     runtime: Runtime | None = None
     timing: Timing | None = None
     archived: Rung | None = None
@@ -150,7 +149,7 @@ def load(name: str, artifact: Artifact, job: Job) -> Runtime:
 
 def _measured(
     runtime: Runtime, candidate: Candidate, bench: Bench, folder: Path
-) -> tuple[Rung, list[Any]]:
+) -> tuple[Rung, Answers]:
     """What was measured of this artifact on this data before, or is now."""
     kept = folder / f"rung-{bench.measured_on}.json"
     if kept.is_file():
@@ -159,7 +158,8 @@ def _measured(
         outputs = {name: Difference(**each) for name, each in rung.pop("outputs").items()}
         sizes = tuple(rung.pop("batch_sizes"))
         overall = Difference(**rung.pop("difference"))
-        return Rung(**rung, difference=overall, outputs=outputs, batch_sizes=sizes), data["answers"]
+        answers = {int(size): each for size, each in data["answers"].items()}
+        return Rung(**rung, difference=overall, outputs=outputs, batch_sizes=sizes), answers
     rung, answers = bench.ladder.measure(str(candidate), runtime)
     unfinished = kept.with_suffix(".unfinished")
     unfinished.write_text(json.dumps({"rung": dataclasses.asdict(rung), "answers": answers}))

@@ -164,7 +164,16 @@ def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
         answers,
     )
     assert measured.metric == 1.0
-    assert [answer["value"] for answer in answers] == list(range(1, 8))
+    for given in answers.values():
+        assert [answer["value"] for answer in given] == list(range(1, 8))
+    assert measured.spread == 0
+
+
+def test_answers_that_depend_on_their_neighbours_are_noticed() -> None:
+    evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
+    ladder = Ladder(ByShape(), evaluation, 3)  # type: ignore[arg-type]
+    measured, _ = ladder.measure("x", lambda x: {"x": x["x"] * len(x["x"])}, refer=True)
+    assert measured.spread == 12  # 6 alone, 18 among three
 
 
 def test_a_model_that_fails_on_the_data_is_a_build_error() -> None:
