@@ -174,7 +174,12 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     """A key of the data, the metric and the task."""
     metric = recipe.evaluation.metric if recipe.evaluation else None
     judged = source_file(metric) if metric and ":" in metric else None
-    code = sorted(Path(handlers.__file__).parent.glob("*.py"))
+    ours = Path(__file__).parent
+    code = [
+        *sorted(Path(handlers.__file__).parent.glob("*.py")),
+        ours / "verify.py",
+        ours / "trials.py",
+    ]
     return key_of(
         list(ladder.data.bodies), ladder.data.expected, metric, judged, code,
         recipe.handler_section, recipe.files, ladder.batch_sizes, torch.get_num_threads(),

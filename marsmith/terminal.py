@@ -93,7 +93,7 @@ def speeds(timing: dict[str, Any] | None) -> tuple[str, str]:
     """Milliseconds of a batch of one, and samples a second."""
     if timing is None:
         return "-", "-"
-    return f"{timing['p50_ms']:.3g}", f"{timing['samples_per_s']:,.0f}"
+    return f"{timing['p50_ms']:.3g}", f"{timing['samples_per_s']:.0f}"
 
 
 def show_conversion(report: dict[str, Any]) -> None:

@@ -164,8 +164,8 @@ def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
         answers,
     )
     assert measured.metric == 1.0
-    for given in answers.values():
-        assert [answer["value"] for answer in given] == list(range(1, 8))
+    for each in answers.values():
+        assert [answer["value"] for answer in each] == list(range(1, 8))
     assert measured.spread == 0
 
 
