@@ -26,7 +26,7 @@ from handlers import runtimes
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import wrap
-from marsmith import converters, timing, trials, verify
+from marsmith import converters, difference, timing, trials
 from marsmith.converters import Job
 from marsmith.errors import MarsmithError
 from marsmith.recipe import Conversion
@@ -100,7 +100,7 @@ def bench(name: str, made: Job, inputs: dict[int, list[Tensors]]) -> None:
                 candidate = f"{runtime}:{precision}"
                 try:
                     loaded = attempt(made, runtime, precision, Path(folder))
-                    found = verify.compare(loaded(made.batch), wanted)["output"]
+                    found = difference.compare(loaded(made.batch), wanted)["output"]
                 except (MarsmithError, LoadError, RuntimeError) as error:
                     rows.append((candidate, f"not possible: {str(error).splitlines()[0][:80]}"))
                     continue

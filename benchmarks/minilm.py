@@ -17,7 +17,7 @@ import torch
 
 from handlers import runtimes
 from handlers.runtimes.eager import wrap
-from marsmith import recipe_file, timing, verify
+from marsmith import difference, recipe_file, timing
 from marsmith.package import inspect
 
 RECIPE = Path("archiver_configs/minilm.yaml")
@@ -52,7 +52,7 @@ def main() -> None:
         sizes = sorted({1, arguments.batch_size})
         inputs = {size: [tokens(size, arguments.tokens) for _ in range(2)] for size in sizes}
         batch = inputs[max(sizes)][0]
-        compared = verify.compare(shipped(batch), contenders["eager"](batch))
+        compared = difference.compare(shipped(batch), contenders["eager"](batch))
         timings = timing.compare(contenders, inputs)
     print(f"{section['runtime']}:{section['precision']}, {torch.get_num_threads()} threads")
     for name, figure in timings.items():

@@ -22,9 +22,10 @@ from marsmith import passes
 from marsmith.cache import Cache, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
+from marsmith.evaluation import bodies_of, decode
 from marsmith.recipe import Recipe
 from marsmith.references import resolve, source_file
-from marsmith.verify import PASSES, Ladder, Rung, bodies_of, decode, gate
+from marsmith.verify import PASSES, Ladder, Rung, gate
 
 CALIBRATION_BATCH = 8
 
@@ -177,8 +178,7 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     ours = Path(__file__).parent
     code = [
         *sorted(Path(handlers.__file__).parent.glob("*.py")),
-        ours / "verify.py",
-        ours / "trials.py",
+        *(ours / name for name in ("verify.py", "evaluation.py", "difference.py", "trials.py")),
     ]
     return key_of(
         list(ladder.data.bodies), ladder.data.expected, metric, judged, code,

@@ -21,9 +21,10 @@ from marsmith.bench import Bench
 from marsmith.cache import key_of
 from marsmith.candidates import Candidate
 from marsmith.converters import Artifact, Job
+from marsmith.difference import Difference
 from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
 from marsmith.timing import Timing
-from marsmith.verify import Answers, Difference, Rung
+from marsmith.verify import Answers, Rung
 
 SKIPPED, FAILED, REFUSED, ADMISSIBLE, SHIPPED = (
     "skipped", "failed", "refused", "admissible", "shipped",

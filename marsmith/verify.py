@@ -6,24 +6,22 @@ is packaged or served, with the answers of the candidate that it is made from.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from handlers.base import Handler
 from handlers.batching import Sample
 from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
 from marsmith import metrics, server
+from marsmith.difference import Difference, compare, difference
 from marsmith.errors import BuildError, GateError
+from marsmith.evaluation import decode, load_data
 from marsmith.harness import Harness
 from marsmith.recipe import Accept, Evaluation
-from marsmith.references import resolve
 from marsmith.wire import Request, Response
 
 ANSWER_TIMEOUT_S = 300
@@ -35,45 +33,6 @@ ANSWER_TOLERANCE = 1e-4  # a request's place in its batch shows in the last bits
 
 Answers = dict[int, list[Any]]
 """By batch size, answers to the samples in their order, as JSON data."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a model is verified on.
-
-    Attributes:
-        bodies: request bodies, as a client sends them.
-        media_type: of the bodies, "" for raw bytes of no stated type.
-        expected: the right answers; None when there are none, and nothing but the
-            handler's own example to compare on.
-    """
-
-    bodies: Sequence[bytes]
-    media_type: str
-    expected: Sequence[Any] | None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How one output differs from the original's.
-
-    Attributes:
-        max_abs_error: the largest difference of any number.
-        max_rel_error: that, as a share of the largest magnitude of the original's output.
-        min_cosine: the smallest cosine similarity of a sample's output, in [-1, 1].
-    """
-
-    max_abs_error: float = 0.0
-    max_rel_error: float = 0.0
-    min_cosine: float = 1.0
-
-    def worst(self, other: Difference) -> Difference:
-        """Each figure of the one that is worse."""
-        return Difference(
-            max(self.max_abs_error, other.max_abs_error),
-            max(self.max_rel_error, other.max_rel_error),
-            min(self.min_cosine, other.min_cosine),
-        )
 
 
 @dataclass(frozen=True)
@@ -312,95 +271,6 @@ def _answer(response: Response) -> Any:
     if response.status != 200:
         raise BuildError(f"the archive answered {response.status}: {response.body[:500]!r}")
     return response.json()
-
-
-def load_data(handler: Handler[Any], evaluation: Evaluation | None) -> Data:
-    """The recipe's evaluation data, or the handler's example when it has none.
-
-    Raises:
-        BuildError: the data function returned something else than bodies, or (body, expected)
-            pairs; or a metric has nothing to compare with.
-    """
-    if evaluation is None:
-        media_type, body = handler.example()
-        return Data([body], media_type, None)
-    items = list(resolve(evaluation.data)())
-    bodies = bodies_of(items, evaluation.data)
-    if evaluation.metric is None:
-        return Data(bodies, "", None)
-    if isinstance(items[0], bytes):
-        raise BuildError(
-            f"the metric {evaluation.metric!r} needs expected answers: {evaluation.data} must "
-            "return (request body: bytes, expected) pairs"
-        )
-    return Data(bodies, "", [expected for _, expected in items])
-
-
-def bodies_of(items: Sequence[Any], name: str) -> list[bytes]:
-    """The request bodies of evaluation or calibration data.
-
-    Raises:
-        BuildError: there are none, or the items are neither bodies nor pairs that begin with one.
-    """
-    pairs = all(isinstance(e, tuple) and len(e) == 2 and isinstance(e[0], bytes) for e in items)
-    if not items or not (pairs or all(isinstance(each, bytes) for each in items)):
-        raise BuildError(
-            f"{name} must return (request body: bytes, expected) pairs, or bodies alone"
-        )
-    return [each[0] for each in items] if pairs else list(items)
-
-
-def decode(handler: Handler[Any], bodies: Sequence[bytes], what: str) -> list[Sample]:
-    """Request bodies to samples, as the handler will when it serves.
-
-    Raises:
-        BuildError: one of them can't be decoded; the message has its number.
-    """
-    samples = []
-    for index, body in enumerate(bodies):
-        try:
-            samples.append(handler.decode(body, handler.default_options))
-        except HandlerError as error:
-            raise BuildError(f"{what} item {index} can't be decoded: {error}") from error
-    return samples
-
-
-def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:
-    """Each output's difference from the reference's.
-
-    Raises:
-        BuildError: the outputs differ in name or shape.
-    """
-    mine, its = ({k: tuple(t.shape) for k, t in each.items()} for each in (outputs, reference))
-    if mine != its:
-        raise BuildError(f"the outputs are {mine}, the original's {its}")
-    return {name: _compare(outputs[name], wanted) for name, wanted in reference.items()}
-
-
-def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
-    mine, its = (t.double().reshape(len(t), -1) for t in (output, wanted))
-    # A NaN is as wrong as can be; `max` and `min` would lose it.
-    error = float((mine - its).abs().nan_to_num(nan=math.inf).max())
-    magnitude = float(its.abs().nan_to_num(nan=0.0).max())
-    cosines = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
-    cosines[(mine == its).all(dim=1)] = 1.0  # of zeros, too
-    return Difference(error, error / magnitude if magnitude else error, float(cosines.min()))
-
-
-def difference(answers: Any, expected: Any) -> float:
-    """The largest difference of any number in two JSON values; infinite where they differ else."""
-    if (
-        isinstance(answers, dict)
-        and isinstance(expected, dict)
-        and answers.keys() == expected.keys()
-    ):
-        return max((difference(answers[key], expected[key]) for key in answers), default=0.0)
-    if isinstance(answers, list) and isinstance(expected, list) and len(answers) == len(expected):
-        pairs = zip(answers, expected, strict=True)
-        return max((difference(one, other) for one, other in pairs), default=0.0)
-    if isinstance(answers, (int, float)) and isinstance(expected, (int, float)):
-        return abs(answers - expected)
-    return 0.0 if answers == expected else float("inf")
 
 
 def gate(rung: Rung, original: Rung, accept: Accept) -> None:

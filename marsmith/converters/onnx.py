@@ -7,15 +7,15 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from handlers.runtimes.eager import named
 from marsmith.converters import Artifact, Job, _onnx_quantised, need
+from marsmith.converters._exported import ByPosition, grown
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.sources.onnx import OnnxModule
 from marsmith.sources.torchscript import refuse_torchscript
@@ -122,17 +122,6 @@ def export(job: Job, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-class _ByPosition(torch.nn.Module):
-    """A module that takes and returns tensors by position, whatever its own signature."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(named(self.module(*inputs)).values())
-
-
 def _program(job: Job) -> Any:
     batch = torch.export.Dim("batch")
     axes = {name: (0, *job.varying.get(name, ())) for name in job.batch}
@@ -140,9 +129,9 @@ def _program(job: Job) -> Any:
         {axis: torch.export.Dim.DYNAMIC if axis else batch for axis in axes[name]}
         for name in job.batch
     )
-    inputs = tuple(_grown(tensor, axes[name]) for name, tensor in job.batch.items())
+    inputs = tuple(grown(tensor, axes[name]) for name, tensor in job.batch.items())
     try:
-        program = torch.export.export(_ByPosition(job.module), inputs, dynamic_shapes=(shapes,))
+        program = torch.export.export(ByPosition(job.module), inputs, dynamic_shapes=(shapes,))
     except Exception as error:  # torch.export raises what it meets
         raise UnsupportedError(
             f"torch.export can't express this model: {first_line(error)}", OTHERS
@@ -157,12 +146,6 @@ def _program(job: Job) -> Any:
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise _blamed(error) from error
-
-
-def _grown(tensor: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
-    """A tensor that is at least 2 long in its dynamic axes: an export takes a 1 for a constant."""
-    times = [2 if axis in axes and size == 1 else 1 for axis, size in enumerate(tensor.shape)]
-    return tensor.repeat(times)
 
 
 def _blamed(error: BaseException | None) -> BuildError:

@@ -8,14 +8,14 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from handlers.runtimes.eager import DTYPES, named
+from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
+from marsmith.converters._exported import ByPosition, grown
 from marsmith.converters.torchscript import reason
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.sources.onnx import refuse_onnx
@@ -74,23 +74,12 @@ def _compiler() -> str:
     )
 
 
-class _ByPosition(torch.nn.Module):
-    """A module that takes and returns tensors by position, whatever its own signature."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(named(self.module(*inputs)).values())
-
-
 def _program(job: Job) -> torch.export.ExportedProgram:
     dtype = DTYPES.get(job.precision)
     module = copy.deepcopy(job.module).to(job.device, dtype)
     axes = {name: (0, *job.varying.get(name, ())) for name in job.batch}
     inputs = tuple(
-        _grown(tensor.to(dtype) if tensor.is_floating_point() else tensor, axes[name])
+        grown(tensor.to(dtype) if tensor.is_floating_point() else tensor, axes[name])
         for name, tensor in job.batch.items()
     )
     shapes = tuple(
@@ -99,7 +88,7 @@ def _program(job: Job) -> torch.export.ExportedProgram:
     try:
         with _open_sizes(), torch.no_grad():
             return torch.export.export(
-                _ByPosition(module),
+                ByPosition(module),
                 tuple(tensor.to(job.device) for tensor in inputs),
                 dynamic_shapes=(shapes,),
             )
@@ -115,12 +104,6 @@ def _open_sizes() -> Any:
 
     symbolic: Any = _config
     return symbolic.patch(backed_size_oblivious=True)
-
-
-def _grown(tensor: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
-    """A tensor that is at least 2 long in its dynamic axes: an export takes a 1 for a constant."""
-    times = [2 if axis in axes and size == 1 else 1 for axis, size in enumerate(tensor.shape)]
-    return tensor.repeat(times)
 
 
 def _compile(

@@ -1,0 +1,73 @@
+"""How outputs, and answers, differ from those that they are compared with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from handlers.runtimes import Tensors
+from marsmith.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one output differs from the original's.
+
+    Attributes:
+        max_abs_error: the largest difference of any number.
+        max_rel_error: that, as a share of the largest magnitude of the original's output.
+        min_cosine: the smallest cosine similarity of a sample's output, in [-1, 1].
+    """
+
+    max_abs_error: float = 0.0
+    max_rel_error: float = 0.0
+    min_cosine: float = 1.0
+
+    def worst(self, other: Difference) -> Difference:
+        """Each figure of the one that is worse."""
+        return Difference(
+            max(self.max_abs_error, other.max_abs_error),
+            max(self.max_rel_error, other.max_rel_error),
+            min(self.min_cosine, other.min_cosine),
+        )
+
+
+def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:
+    """Each output's difference from the reference's.
+
+    Raises:
+        BuildError: the outputs differ in name or shape.
+    """
+    mine, its = ({k: tuple(t.shape) for k, t in each.items()} for each in (outputs, reference))
+    if mine != its:
+        raise BuildError(f"the outputs are {mine}, the original's {its}")
+    return {name: _compare(outputs[name], wanted) for name, wanted in reference.items()}
+
+
+def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
+    mine, its = (t.double().reshape(len(t), -1) for t in (output, wanted))
+    # A NaN is as wrong as can be; `max` and `min` would lose it.
+    error = float((mine - its).abs().nan_to_num(nan=math.inf).max())
+    magnitude = float(its.abs().nan_to_num(nan=0.0).max())
+    cosines = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
+    cosines[(mine == its).all(dim=1)] = 1.0  # of zeros, too
+    return Difference(error, error / magnitude if magnitude else error, float(cosines.min()))
+
+
+def difference(answers: Any, expected: Any) -> float:
+    """The largest difference of any number in two JSON values; infinite where they differ else."""
+    if (
+        isinstance(answers, dict)
+        and isinstance(expected, dict)
+        and answers.keys() == expected.keys()
+    ):
+        return max((difference(answers[key], expected[key]) for key in answers), default=0.0)
+    if isinstance(answers, list) and isinstance(expected, list) and len(answers) == len(expected):
+        pairs = zip(answers, expected, strict=True)
+        return max((difference(one, other) for one, other in pairs), default=0.0)
+    if isinstance(answers, (int, float)) and isinstance(expected, (int, float)):
+        return abs(answers - expected)
+    return 0.0 if answers == expected else float("inf")

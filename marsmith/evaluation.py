@@ -1,0 +1,81 @@
+"""The data that a model is verified and calibrated on: request bodies, as a client sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handlers.base import Handler
+from handlers.batching import Sample
+from handlers.errors import HandlerError
+from marsmith.errors import BuildError
+from marsmith.recipe import Evaluation
+from marsmith.references import resolve
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a model is verified on.
+
+    Attributes:
+        bodies: request bodies, as a client sends them.
+        media_type: of the bodies, "" for raw bytes of no stated type.
+        expected: the right answers; None when there are none, and nothing but the
+            handler's own example to compare on.
+    """
+
+    bodies: Sequence[bytes]
+    media_type: str
+    expected: Sequence[Any] | None
+
+
+def load_data(handler: Handler[Any], evaluation: Evaluation | None) -> Data:
+    """The recipe's evaluation data, or the handler's example when it has none.
+
+    Raises:
+        BuildError: the data function returned something else than bodies, or (body, expected)
+            pairs; or a metric has nothing to compare with.
+    """
+    if evaluation is None:
+        media_type, body = handler.example()
+        return Data([body], media_type, None)
+    items = list(resolve(evaluation.data)())
+    bodies = bodies_of(items, evaluation.data)
+    if evaluation.metric is None:
+        return Data(bodies, "", None)
+    if isinstance(items[0], bytes):
+        raise BuildError(
+            f"the metric {evaluation.metric!r} needs expected answers: {evaluation.data} must "
+            "return (request body: bytes, expected) pairs"
+        )
+    return Data(bodies, "", [expected for _, expected in items])
+
+
+def bodies_of(items: Sequence[Any], name: str) -> list[bytes]:
+    """The request bodies of evaluation or calibration data.
+
+    Raises:
+        BuildError: there are none, or the items are neither bodies nor pairs that begin with one.
+    """
+    pairs = all(isinstance(e, tuple) and len(e) == 2 and isinstance(e[0], bytes) for e in items)
+    if not items or not (pairs or all(isinstance(each, bytes) for each in items)):
+        raise BuildError(
+            f"{name} must return (request body: bytes, expected) pairs, or bodies alone"
+        )
+    return [each[0] for each in items] if pairs else list(items)
+
+
+def decode(handler: Handler[Any], bodies: Sequence[bytes], what: str) -> list[Sample]:
+    """Request bodies to samples, as the handler will when it serves.
+
+    Raises:
+        BuildError: one of them can't be decoded; the message has its number.
+    """
+    samples = []
+    for index, body in enumerate(bodies):
+        try:
+            samples.append(handler.decode(body, handler.default_options))
+        except HandlerError as error:
+            raise BuildError(f"{what} item {index} can't be decoded: {error}") from error
+    return samples
