@@ -57,3 +57,10 @@ class RequestError(MarsmithError):
     def __init__(self, status: int, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
         self.status = status
+
+
+def reason(error: BaseException | None) -> str:
+    """What somebody else's error says, in one line; its type when it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # TorchScript's interpreter begins with where it happened, and ends with what.
+    return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]

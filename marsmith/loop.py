@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from marsmith import distributed
-from marsmith.errors import BuildError
+from marsmith.errors import BuildError, reason
 from marsmith.recipe import Training
 from marsmith.references import resolve
 
@@ -128,7 +128,7 @@ class Loop:
             return state["epoch"], state["loss"]
         except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError) as error:
             raise BuildError(
-                f"the checkpoint {checkpoint} can't be taken up: {str(error).splitlines()[0]}",
+                f"the checkpoint {checkpoint} can't be taken up: {reason(error)}",
                 "delete it, and the training begins anew",
             ) from error
 

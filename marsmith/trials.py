@@ -93,7 +93,14 @@ def attempt(candidate: Candidate, bench: Bench) -> Trial:
     trial = Trial(candidate, bench.logs / f"{candidate.file_name}.log")
     try:
         with captured(trial.log):
-            _attempt(trial, bench)
+            try:
+                _attempt(trial, bench)
+            except MarsmithError:
+                raise
+            except Exception as error:  # an engine may raise anything, and others may do
+                traceback.print_exc()
+                said = f"{type(error).__name__}: {_one_line(str(error))}"
+                raise BuildError(f"{candidate} broke: {said}") from error
     except UnsupportedError as error:
         trial.status, trial.error = SKIPPED, error
     except GateError as error:
@@ -120,14 +127,7 @@ def _attempt(trial: Trial, bench: Bench) -> None:
             out = unfinished / "artifact"
             out.mkdir()
             job = replace(bench.job, precision=candidate.precision)
-            try:
-                _write(converter.convert(job, out), unfinished)
-            except MarsmithError:
-                raise
-            except Exception as error:  # an engine may raise anything, and others may do
-                traceback.print_exc()
-                reason = f"{type(error).__name__}: {_one_line(str(error))}"
-                raise BuildError(f"the conversion broke: {reason}") from error
+            _write(converter.convert(job, out), unfinished)
         folder = cache.folder / key
     trial.artifact = _read(folder)
     trial.runtime = load(candidate.runtime, trial.artifact, bench.job)

@@ -12,8 +12,7 @@ from safetensors.torch import save_model
 
 from handlers.runtimes.eager import DTYPES, wrap
 from marsmith.converters import Artifact, Job
-from marsmith.converters.torchscript import reason
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.references import resolve
 from marsmith.sources import factory as factory_source
 

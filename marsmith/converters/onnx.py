@@ -16,7 +16,7 @@ import torch
 
 from marsmith.converters import Artifact, Job, _onnx_quantised, need
 from marsmith.converters._exported import ByPosition, grown
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.sources.onnx import OnnxModule
 from marsmith.sources.torchscript import refuse_torchscript
 
@@ -64,9 +64,7 @@ def convert(job: Job, out: Path) -> Artifact:
         except BuildError:
             raise
         except Exception as error:  # the quantiser raises what it meets
-            raise BuildError(
-                f"ONNX Runtime's {job.precision} failed: {first_line(error)}"
-            ) from error
+            raise BuildError(f"ONNX Runtime's {job.precision} failed: {reason(error)}") from error
     return Artifact(model)
 
 
@@ -134,7 +132,7 @@ def _program(job: Job) -> Any:
         program = torch.export.export(ByPosition(job.module), inputs, dynamic_shapes=(shapes,))
     except Exception as error:  # torch.export raises what it meets
         raise UnsupportedError(
-            f"torch.export can't express this model: {first_line(error)}", OTHERS
+            f"torch.export can't express this model: {reason(error)}", OTHERS
         ) from error
     try:
         return torch.onnx.export(
@@ -150,19 +148,13 @@ def _program(job: Job) -> Any:
 
 def _blamed(error: BaseException | None) -> BuildError:
     """The error of a failed export, which names the operator when one is to blame."""
-    reason = error
+    cause = error
     while error is not None:
         found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
         if found:
             return UnsupportedError(f"ONNX has no operator for torch's {found[1]}", OTHERS)
-        reason, error = error, error.__cause__
-    return BuildError(f"the export to ONNX failed: {first_line(reason)}", OTHERS)
-
-
-def first_line(error: BaseException | None) -> str:
-    """The first line of an engine's error; its type when it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        cause, error = error, error.__cause__
+    return BuildError(f"the export to ONNX failed: {reason(cause)}", OTHERS)
 
 
 def _name(graph: Any, job: Job) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from handlers.runtimes.onnx import matched
 from marsmith.converters import Artifact, Job, need
 from marsmith.converters._onnx_quantised import has_attention
-from marsmith.converters.onnx import OTHERS, export, first_line, need_calibration, quiet
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.converters.onnx import OTHERS, export, need_calibration, quiet
+from marsmith.errors import BuildError, UnsupportedError, reason
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
@@ -79,7 +79,7 @@ def _read(core: Any, exported: Path) -> Any:
         return core.read_model(exported)
     except RuntimeError as error:
         raise UnsupportedError(
-            f"OpenVINO can't express this model: {first_line(error)}", OTHERS
+            f"OpenVINO can't express this model: {reason(error)}", OTHERS
         ) from error
 
 
@@ -93,7 +93,7 @@ def _lowered(model: Any, job: Job, exported: Path) -> Any:
                 return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
             return _quantised(nncf, model, job, exported)
         except Exception as error:  # NNCF raises what it meets
-            raise BuildError(f"NNCF's {job.precision} failed: {first_line(error)}") from error
+            raise BuildError(f"NNCF's {job.precision} failed: {reason(error)}") from error
 
 
 def _quantised(nncf: Any, model: Any, job: Job, exported: Path) -> Any:

@@ -16,8 +16,7 @@ import torch
 from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
 from marsmith.converters._exported import ByPosition, grown
-from marsmith.converters.torchscript import reason
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.sources.onnx import refuse_onnx
 from marsmith.sources.torchscript import refuse_torchscript
 

@@ -14,7 +14,7 @@ from torch import nn
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
-from marsmith.errors import UnsupportedError
+from marsmith.errors import UnsupportedError, reason
 from marsmith.sources.onnx import refuse_onnx
 from marsmith.sources.pt2 import refuse_exported
 
@@ -185,13 +185,6 @@ def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
 def _first(tensor: torch.Tensor, rows: int) -> torch.Tensor:
     times = -(-rows // len(tensor))
     return torch.cat([tensor] * times)[:rows]
-
-
-def reason(error: BaseException) -> str:
-    """An error in one line."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    # TorchScript's interpreter begins with where it happened, and ends with what.
-    return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]
 
 
 def _canonicalise(written: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import named
 from marsmith.converters import need
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.passes import Work, size
 from marsmith.recipe import Pass as Section
 from marsmith.training import fit, planned
@@ -45,9 +45,8 @@ class Pass(Section):
             self._prune(module, tuple(work.batch.values()), ignored)
             after = size(module, work.batch)
         except Exception as error:  # whatever the module does with shapes that it didn't expect
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedError(
-                f"prune_structured can't follow this model: {reason}",
+                f"prune_structured can't follow this model: {reason(error)}",
                 "name the modules that need all their channels, such as attention, in 'ignore'",
             ) from error
         if shapes != _shapes(module, work.batch):

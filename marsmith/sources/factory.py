@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from marsmith import distributed
-from marsmith.errors import BuildError
+from marsmith.errors import BuildError, reason
 from marsmith.recipe import Source as Section
 from marsmith.references import resolve
 
@@ -108,9 +108,8 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             warnings.simplefilter("ignore")  # of pickles that it is about to refuse
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BuildError(
-            f"the checkpoint {path.name} is not a plain state_dict: {reason}",
+            f"the checkpoint {path.name} is not a plain state_dict: {reason(error)}",
             "save it with safetensors.torch.save_model(model, ...)",
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

@@ -11,7 +11,7 @@ from handlers.errors import LoadError
 from handlers.runtimes import Tensors
 from handlers.runtimes.onnx import DTYPES, load
 from marsmith.converters import CPU, Job, need
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.recipe import Source as Section
 
 GOES_TO = "onnx, openvino, tflite or tf_savedmodel"
@@ -80,8 +80,7 @@ def check(path: Path) -> None:
         onnx.checker.check_model(str(path))
         graph = onnx.load(str(path), load_external_data=False).graph
     except Exception as error:  # protobuf's and ONNX's own have no other base
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BuildError(f"{path.name} is not a valid ONNX file: {reason}") from error
+        raise BuildError(f"{path.name} is not a valid ONNX file: {reason(error)}") from error
     for value in (*graph.input, *graph.output):
         kind = onnx.helper.printable_type(value.type)
         number = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from marsmith.converters import Job
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.recipe import Source as Section
 
 SAVE = "torch.export.save(torch.export.export(model, ...), ...) writes one"
@@ -52,8 +52,9 @@ class Source(Section):
         except BuildError:
             raise
         except Exception as error:  # torch raises what it meets
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BuildError(f"{path.name} is not an exported program: {reason}", SAVE) from error
+            raise BuildError(
+                f"{path.name} is not an exported program: {reason(error)}", SAVE
+            ) from error
         _expect_dynamic(program, path)
         # Without the guards, which are Python in the file; a batch of one would fail some of them.
         module = program.module(check_guards=False)

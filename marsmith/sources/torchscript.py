@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from marsmith.converters import Job
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.recipe import Source as Section
 
 
@@ -35,9 +35,8 @@ class Source(Section):
         try:
             module: torch.nn.Module = torch.jit.load(str(path), map_location="cpu")
         except (RuntimeError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BuildError(
-                f"{path.name} is not a TorchScript file: {reason}",
+                f"{path.name} is not a TorchScript file: {reason(error)}",
                 "torch.jit.save(torch.jit.script(model), ...) writes one",
             ) from error
         # A frozen module has no `training` attribute to change; `eval` on it would fail.
