@@ -25,7 +25,7 @@ from examples import resnet50
 from handlers import runtimes
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import ModuleRuntime
 from marsmith import converters, difference, timing, trials
 from marsmith.converters import Job
 from marsmith.errors import MarsmithError
@@ -90,7 +90,7 @@ def attempt(made: Job, runtime: str, precision: str, folder: Path) -> Runtime:
 
 def bench(name: str, made: Job, inputs: dict[int, list[Tensors]]) -> None:
     """Print one model's table."""
-    reference = wrap(made.module.to(made.device), made.device)
+    reference = ModuleRuntime(made.module.to(made.device), made.device)
     wanted = reference(made.batch)
     contenders, rows = {"eager fp32, unchanged": reference}, []
     made.module.to("cpu")

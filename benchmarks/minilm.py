@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from handlers import runtimes
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import ModuleRuntime
 from marsmith import difference, recipe_file, timing
 from marsmith.package import inspect
 
@@ -48,7 +48,7 @@ def main() -> None:
         shipped = runtimes.load(
             section["runtime"], Path(folder, file), CPU, section.get("runtime_options", {})
         )
-        contenders = {"eager": wrap(original, CPU), "shipped": shipped}
+        contenders = {"eager": ModuleRuntime(original, CPU), "shipped": shipped}
         sizes = sorted({1, arguments.batch_size})
         inputs = {size: [tokens(size, arguments.tokens) for _ in range(2)] for size in sizes}
         batch = inputs[max(sizes)][0]

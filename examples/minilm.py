@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from itertools import islice, zip_longest
-from typing import Any
-
-import numpy as np
 
 SEED = 0
 TOPICS = (
@@ -52,20 +49,6 @@ def calibration() -> list[bytes]:
     rows = zip_longest(*(prose[OF_EACH:] for prose in _by_topic().values()))
     others = (sentence.encode() for row in rows for sentence in row if sentence is not None)
     return list(islice(others, CALIBRATION))
-
-
-def same_topic(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
-    """The share of sentences whose nearest other sentence is of the same topic, in [0, 1].
-
-    Args:
-        answers: what `text_embedding` answers; nearness is the dot product of `embedding`.
-        expected: the topics.
-    """
-    vectors = np.array([answer["embedding"] for answer in answers], dtype=np.float64)
-    nearness = vectors @ vectors.T
-    np.fill_diagonal(nearness, -np.inf)
-    topics = np.array(expected)
-    return float((topics[nearness.argmax(axis=1)] == topics).mean())
 
 
 @cache

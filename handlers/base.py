@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 import torch
 
-from handlers import batching, device, payload, runtimes
+from handlers import batching, device, explanations, payload, runtimes
 from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.exchange import Exchange
@@ -60,6 +60,9 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         Config: the dataclass of the task's settings.
         Options: the dataclass of what a request may ask for.
         Answer: the dataclass of what is answered for one instance.
+        ExplainOptions: the dataclass of what a request for an explanation may ask for; None
+            where there are no explanations.
+        Explanation: the dataclass of what is answered to that.
         config: the settings of this archive.
         runtime: the model; named tensors in, named tensors out.
     """
@@ -67,6 +70,8 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     Config: ClassVar[type[Any]] = Config
     Options: ClassVar[type[Any]]
     Answer: ClassVar[type[payload.Answer]]
+    ExplainOptions: ClassVar[type[Any] | None] = None
+    Explanation: ClassVar[type[payload.Answer] | None] = None
 
     config: C
     runtime: runtimes.Runtime
@@ -125,6 +130,22 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """By input, the axes besides the batch that differ from request to request."""
         return {}
+
+    # -- What a task that explains itself writes, too -----------------------------------------
+
+    def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
+        """Of each sample, which number of the model's first output is explained: (N,) int64."""
+        raise NotImplementedError
+
+    def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
+        """By input, the shape of what occlusion takes away at once, without the batch."""
+        return {}
+
+    def explanation(
+        self, attributions: Tensors, targets: torch.Tensor, samples: Sequence[Sample]
+    ) -> Sequence[payload.Answer]:
+        """Attributions, in the shapes of the inputs, to one `Explanation` per sample."""
+        raise NotImplementedError
 
     # -- Loading ------------------------------------------------------------------------------
 
@@ -209,7 +230,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             context: TorchServe's; every row's status and content type are set on it.
 
         Returns:
-            JSON for each row.
+            A body for each row, JSON unless the client accepts what else the task can write.
         """
         exchanges = [
             self._open(row, context.get_all_request_header(index)) for index, row in enumerate(data)
@@ -224,7 +245,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
             phrase = HTTPStatus(exchange.status).phrase
             context.set_response_status(exchange.status, phrase, index)
-            context.set_response_content_type(index, payload.JSON)
+            context.set_response_content_type(index, exchange.media_type)
         return [exchange.body or b"" for exchange in exchanges]
 
     def _open(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
@@ -233,13 +254,14 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             for name in row
             if isinstance(headers.get(name), dict)
         }
-        exchange = Exchange(row, media_types)
+        accept = next((str(v) for k, v in headers.items() if k.lower() == "accept"), "")
+        exchange = Exchange(row, media_types, accept, headers.get("explain") == "True")
         if headers.get("describe") == "True":
             try:
                 exchange.body = payload.dump(self.describe())
             except Exception as error:  # as in _read
                 exchange.fail(error)
-        elif headers.get("explain") == "True":
+        elif exchange.explain and self.ExplainOptions is None:
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
         return exchange
 
@@ -257,14 +279,20 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
 
         def predict(group: Sequence[Sample]) -> Sequence[payload.Answer]:
             self._check_time()
+            explain = self._explains(group[0])
             with batch.stage("InferenceTime"):
-                outputs = self.inference(self.collate(group))
+                inputs = self.collate(group)
+                outputs = self.inference(inputs)
+                if explain:
+                    return self._explain(inputs, outputs, group)
             with batch.stage("PostprocessTime"):
                 return self.postprocess(outputs, group)
 
-        answers = iter(
-            batching.run(samples, predict, key=self.group_key, limit=max(1, self.batch_size))
-        )
+        def key(sample: Sample) -> Any:
+            own = self.group_key(sample)
+            return (sample.options, own) if self._explains(sample) else own
+
+        answers = iter(batching.run(samples, predict, key=key, limit=max(1, self.batch_size)))
         with batch.stage("PostprocessTime"):
             for exchange in exchanges:
                 exchange.answers = exchange.take([next(answers) for _ in exchange.samples])
@@ -285,14 +313,19 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
 
     def _read(self, exchange: Exchange) -> None:
         try:
-            names = [field.name for field in dataclasses.fields(self.Options)]
+            allowed, defaults = self.Options, self.config.defaults or {}
+            exchange.options = self.default_options
+            if exchange.explain and self.ExplainOptions:
+                explanations.check()
+                allowed, defaults = self.ExplainOptions, {}
+                exchange.options = allowed()
+            names = [field.name for field in dataclasses.fields(allowed)]
             request = exchange.read(names, self.config.max_instances)
             self.screen(request.instances)
-            exchange.options = self.default_options
             if request.options:
-                options = {**(self.config.defaults or {}), **request.options}
+                options = {**defaults, **request.options}
                 exchange.options = parse(
-                    self.Options, options, where="the options", text=request.textual
+                    allowed, options, where="the options", text=request.textual
                 )
         except SchemaError as error:
             exchange.fail(BadRequest(str(error), status=422))
@@ -332,6 +365,18 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         with torch.inference_mode():
             return self.answer(outputs, samples)
 
+    def _explains(self, sample: Sample) -> bool:
+        return self.ExplainOptions is not None and isinstance(sample.options, self.ExplainOptions)
+
+    def _explain(
+        self, inputs: Tensors, outputs: Tensors, samples: Sequence[Sample]
+    ) -> Sequence[payload.Answer]:
+        targets, options = self.targets(outputs, samples), samples[0].options
+        attributions = explanations.attribute(
+            self.runtime, inputs, targets, options, self.windows(inputs)
+        )
+        return self.explanation(attributions, targets, samples)
+
     def _finish(self, exchange: Exchange) -> None:
         if not exchange.open:
             return
@@ -344,6 +389,12 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     def describe(self) -> dict[str, Any]:
         """What this model takes and answers, from the definitions that validate requests."""
         media_type, body = self.example()
+        explained = {}
+        if self.ExplainOptions and self.Explanation:
+            explained = {
+                "options": json_schema(self.ExplainOptions),
+                "output": self.Explanation.schema(),
+            }
         return {
             "task": self.config.task,
             "runtime": self.config.runtime,
@@ -355,6 +406,8 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             "input": self.describe_input(),
             "options": json_schema(self.Options, self.config.defaults or {}),
             "output": self.Answer.schema(),
+            "media_types": [payload.JSON, *self.Answer.media_types],
+            "explanations": explained,
             "example": {"content_type": media_type, "body_base64": b64encode(body).decode("ascii")},
         }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from handlers import payload
+from handlers import negotiation, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.payload import Answer, Request
@@ -22,22 +22,28 @@ class Exchange:
     Attributes:
         row: parameter names to values, as TorchServe hands them over.
         media_types: parameter names to the media types they came with.
+        accept: the media types that the client wants, as HTTP's header says it.
+        explain: an explanation is wanted, not a prediction.
         request: the row, read.
         options: the request's options, validated.
         samples: its decoded instances.
         answers: one for each sample.
         status: the HTTP status of the answer.
-        body: the answer, JSON; None until it is known.
+        body: the answer; None until it is known.
+        media_type: of the answer.
     """
 
     row: Mapping[str, Any]
     media_types: Mapping[str, str] = field(default_factory=dict)
+    accept: str = ""
+    explain: bool = False
     request: Request | None = None
     options: Any = None
     samples: Sequence[Sample] = ()
     answers: Sequence[Answer] = ()
     status: int = HTTPStatus.OK
     body: bytes | None = None
+    media_type: str = payload.JSON
 
     @property
     def open(self) -> bool:
@@ -80,16 +86,22 @@ class Exchange:
         """
         if self.request is None:
             raise ModelError("the request was never read")
-        body = payload.write(
-            self.request, self.answers, model_name=model_name, model_version=version
-        )
+        media_type = payload.JSON
+        if self.accept and self.request.protocol == "raw":
+            offered = (payload.JSON, *self.answers[0].media_types)
+            media_type = negotiation.choose(self.accept, offered)
+        if media_type == payload.JSON:
+            names = {"model_name": model_name, "model_version": version}
+            body = payload.write(self.request, self.answers, **names)
+        else:
+            body = self.answers[0].encode(media_type)
         if len(body) > max_bytes:
             raise BadRequest(
                 f"the answer has {len(body)} bytes; at most {max_bytes} are allowed",
                 hint="ask for less, or send fewer instances",
                 status=413,
             )
-        self.body = body
+        self.body, self.media_type = body, media_type
 
     def fail(self, error: Exception, where: str = "") -> None:
         """Answer with an error; one that nobody raised on purpose is a bug, and a bare 500."""

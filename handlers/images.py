@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +23,36 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+GREY = 114  # of letterboxes; what the YOLO family is trained with
 Size = int | tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the model's input.
+
+    Attributes:
+        size: the original's (width, height).
+        inner: the (width, height) that it was resized to.
+        left: of the model's first column, where the image begins; negative where it was cropped.
+        top: likewise, of the first row.
+    """
+
+    size: tuple[int, int]
+    inner: tuple[int, int]
+    left: int = 0
+    top: int = 0
+
+    def to_original(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Boxes in pixels of the model's input to those of the original, within its edges.
+
+        Args:
+            boxes: (K, 4) float32: left, top, right, bottom.
+        """
+        offset = torch.tensor([self.left, self.top] * 2, dtype=torch.float32)
+        edges = torch.tensor(self.size * 2, dtype=torch.float32)
+        scale = edges / torch.tensor(self.inner * 2, dtype=torch.float32)
+        return ((boxes - offset) * scale).clamp(min=torch.zeros(4), max=edges)
 
 
 def check_together(encoded: Sequence[bytes], *, max_pixels: int) -> None:
@@ -140,8 +170,30 @@ def center_crop(image: Image.Image, size: Size) -> Image.Image:
     if size is None:
         return image
     height, width = (size, size) if isinstance(size, int) else size
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    left, top = corner(image.size, size)
     return image.crop((left, top, left + width, top + height))
+
+
+def corner(size: tuple[int, int], crop: Size) -> tuple[int, int]:
+    """Where the left and top of `center_crop` lie in an image of (width, height)."""
+    if crop is None:
+        return 0, 0
+    height, width = (crop, crop) if isinstance(crop, int) else crop
+    return round((size[0] - width) / 2), round((size[1] - height) / 2)
+
+
+def letterbox(
+    image: Image.Image, size: tuple[int, int], interpolation: str
+) -> tuple[Image.Image, Placement]:
+    """The largest of its aspect in the middle of a grey (height, width), and where that is."""
+    height, width = size
+    scale = min(width / image.width, height / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    grey: int | tuple[int, ...] = GREY if image.mode == "L" else (GREY,) * 3
+    ground = Image.new(image.mode, (width, height), grey)
+    ground.paste(image.resize(inner, RESAMPLING[interpolation]), (left, top))
+    return ground, Placement(image.size, inner, left, top)
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

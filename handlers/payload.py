@@ -19,7 +19,7 @@ import binascii
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from handlers import tensors
 from handlers.errors import BadRequest, ModelError
@@ -37,8 +37,14 @@ class Answer:
     """What a task says of one instance; a dataclass of plain fields.
 
     Its fields are the outputs of a v2 answer. `to_json` is what raw and v1 send, and
-    `schema` describes that.
+    `schema` describes that. A raw request may also be answered in one of `media_types`.
     """
+
+    media_types: ClassVar[tuple[str, ...]] = ()
+
+    def encode(self, media_type: str) -> bytes:
+        """The answer in one of `media_types`."""
+        raise NotImplementedError(media_type)
 
     def to_json(self) -> Any:
         """The answer as plain JSON data."""
@@ -47,7 +53,8 @@ class Answer:
     @classmethod
     def schema(cls) -> dict[str, Any]:
         """The JSON Schema of what `to_json` returns."""
-        fields = {name: type_schema(hint) for name, hint in get_type_hints(cls).items()}
+        hints = get_type_hints(cls)
+        fields = {f.name: type_schema(hints[f.name]) for f in dataclasses.fields(cls)}
         return {"type": "object", "properties": fields, "required": list(fields)}
 
 

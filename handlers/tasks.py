@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from typing import Any
 
@@ -40,7 +41,7 @@ def find(name: str) -> type[Any]:
 
 
 def known() -> list[str]:
-    """The tasks there are: the modules of `handlers` that define a subclass of `Handler`."""
+    """The tasks there are: the modules of `handlers` that define a complete `Handler`."""
     return [name for name in _modules() if _handlers_in(f"handlers.{name}")]
 
 
@@ -58,6 +59,6 @@ def _handlers_in(module_name: str) -> list[type[Any]]:
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, Handler)
-        and value is not Handler
+        and not inspect.isabstract(value)
         and value.__module__ == module.__name__
     ]

@@ -17,7 +17,7 @@ from handlers import tasks
 from handlers.base import Handler
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import ModuleRuntime
 from marsmith import passes
 from marsmith.cache import Cache, key_of, module_key
 from marsmith.converters import Job
@@ -66,32 +66,34 @@ class Bench:
         return self.rungs[0]
 
 
-def prepare(recipe: Recipe, kept: Path, say: Callable[[str], None]) -> Bench:
+def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) -> Bench:
     """Make the model, measure it, and change it as the recipe's passes say.
 
     Args:
         recipe: what is built.
         kept: a folder for what is costly to make.
+        work: a folder for what only this build needs.
         say: takes one line as each step begins.
 
     Raises:
-        BuildError: the source, the data or a pass failed.
+        BuildError: the source, the assets, the data or a pass failed.
         GateError: what the passes made misses a bound.
     """
     device = chosen_device(recipe)
-    handler = configured(recipe)
-    ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
     say(f"make the model of {recipe.name}")
     with settled():
         module: torch.nn.Module = recipe.source.load(kept, say)
+    recipe = with_assets(recipe, module, work / "assets")
+    handler = configured(recipe)
+    ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
     say(f"measure the original on {len(ladder.samples)} samples")
-    reference = wrap(copy.deepcopy(module).to(device), device)
+    reference = ModuleRuntime(copy.deepcopy(module).to(device), device)
     rungs = [ladder.measure("original", reference, refer=True)[0]]
     batch, varying, ranges = ladder.batch(2), ladder.varying(), calibration(recipe, ladder)
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, kept, say)
     if recipe.passes:
-        changed = wrap(copy.deepcopy(module).to(device), device)
+        changed = ModuleRuntime(copy.deepcopy(module).to(device), device)
         rungs.append(ladder.measure(PASSES, changed)[0])
         gate(rungs[-1], rungs[0], recipe.accept)
         ladder.measure(PASSES, changed, refer=True)
@@ -103,6 +105,22 @@ def prepare(recipe: Recipe, kept: Path, say: Callable[[str], None]) -> Bench:
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
         measured_on(recipe, ladder), Cache(kept / "candidates"), kept / "logs" / recipe.name,
     )  # fmt: skip
+
+
+def with_assets(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
+    """The recipe, with the files that its `assets` function has written among its own.
+
+    Raises:
+        BuildError: it wrote none.
+    """
+    if recipe.assets is None:
+        return recipe
+    folder.mkdir()
+    resolve(recipe.assets)(module, folder)
+    made = tuple(sorted(folder.iterdir()))
+    if not made:
+        raise BuildError(f"{recipe.assets} wrote no file into the folder that it was given")
+    return recipe.model_copy(update={"files": (*recipe.files, *made)})
 
 
 @contextmanager
@@ -174,13 +192,14 @@ def made_from(job: Job) -> str:
 def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     """A key of the data, the metric and the task."""
     metric = recipe.evaluation.metric if recipe.evaluation else None
-    judged = source_file(metric) if metric and ":" in metric else None
+    judged = [source_file(metric)] if metric and ":" in metric else []
     ours = Path(__file__).parent
     code = [
         *sorted(Path(handlers.__file__).parent.glob("*.py")),
+        *(judged or sorted((ours / "metrics").glob("*.py"))),
         *(ours / name for name in ("verify.py", "evaluation.py", "difference.py", "trials.py")),
     ]
     return key_of(
-        list(ladder.data.bodies), ladder.data.expected, metric, judged, code,
+        list(ladder.data.bodies), ladder.data.expected, metric, code,
         recipe.handler_section, recipe.files, ladder.batch_sizes, torch.get_num_threads(),
     )  # fmt: skip

@@ -56,7 +56,7 @@ def build(
         shutil.rmtree(store / CACHE, ignore_errors=True)
     with workspace(store) as work, timing.threads(recipe):
         with timed("original", seconds), distributed.group():
-            bench = prepare(recipe, store / CACHE, say)
+            bench = prepare(recipe, store / CACHE, work, say)
             if distributed.rank() > 0:
                 return {}
             ladder, rungs = bench.ladder, list(bench.rungs)

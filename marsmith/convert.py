@@ -53,7 +53,7 @@ def convert(
         timing.threads(recipe),
     ):
         work = Path(folder)
-        bench = prepare(recipe, work / "kept", say)
+        bench = prepare(recipe, work / "kept", work, say)
         say(f"convert to {name} {precision}")
         made = work / "made"
         made.mkdir()

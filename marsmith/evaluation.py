@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handlers.base import Handler
 from handlers.batching import Sample
-from handlers.errors import HandlerError
+from handlers.exchange import Exchange
 from marsmith.errors import BuildError
 from marsmith.recipe import Evaluation
 from marsmith.references import resolve
@@ -66,16 +67,21 @@ def bodies_of(items: Sequence[Any], name: str) -> list[bytes]:
     return [each[0] for each in items] if pairs else list(items)
 
 
-def decode(handler: Handler[Any], bodies: Sequence[bytes], what: str) -> list[Sample]:
+def decode(
+    handler: Handler[Any], bodies: Sequence[bytes], what: str, media_type: str = ""
+) -> list[Sample]:
     """Request bodies to samples, as the handler will when it serves.
 
     Raises:
-        BuildError: one of them can't be decoded; the message has its number.
+        BuildError: one of them can't be read, or holds not one instance; the message has its
+            number.
     """
-    samples = []
-    for index, body in enumerate(bodies):
-        try:
-            samples.append(handler.decode(body, handler.default_options))
-        except HandlerError as error:
-            raise BuildError(f"{what} item {index} can't be decoded: {error}") from error
-    return samples
+    exchanges = [Exchange({"body": body}, {"body": media_type}) for body in bodies]
+    handler.preprocess(exchanges)
+    for index, exchange in enumerate(exchanges):
+        if exchange.body is not None:
+            reason = json.loads(exchange.body)["error"]
+            raise BuildError(f"{what} item {index} can't be decoded: {reason}")
+        if len(exchange.samples) != 1:
+            raise BuildError(f"{what} item {index} has {len(exchange.samples)} instances, not one")
+    return [exchange.samples[0] for exchange in exchanges]

@@ -170,6 +170,9 @@ class Recipe(Section):
     """The task's settings; see its `Config`."""
     files: tuple[Path, ...] = ()
     """Files that travel in the archive, beside the model; relative to the recipe."""
+    assets: Reference | None = None
+    """Takes the trained module and an empty folder, and writes into it more files that travel:
+    a vocabulary, a scaling, a catalogue."""
     conversion: Conversion = Conversion()
     calibration: Calibration | None = None
     evaluation: Evaluation | None = None

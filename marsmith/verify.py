@@ -80,7 +80,7 @@ class Ladder:
         named = evaluation.metric if evaluation else None
         self.metric = metrics.find(named) if named else None
         self.data = load_data(handler, evaluation)
-        self.samples = decode(handler, self.data.bodies, "evaluation")
+        self.samples = decode(handler, self.data.bodies, "evaluation", self.data.media_type)
         self.batch_sizes = tuple(sorted({1, min(3, batch_size), batch_size}))
         self.reference: list[Tensors] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,7 +64,8 @@ def load(
     module = module.to(device).eval()
     if channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return wrap(_compiled(module, device) if compile else module, device, cast)
+    fast = _compiled(module, device) if compile else module
+    return ModuleRuntime(fast, device, cast, None if cast else lambda: module)
 
 
 def dtype_of(name: str | None) -> torch.dtype | None:
@@ -110,9 +112,7 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def wrap(
-    module: Callable[..., Any], device: torch.device, dtype: torch.dtype | None = None
-) -> Runtime:
+class ModuleRuntime:
     """A module as a runtime: tensors go in by position, in their order, and come out by name.
 
     A module that returns one tensor has one output, "output"; a list or tuple has "output_0",
@@ -122,17 +122,36 @@ def wrap(
         module: called with tensors on `device`.
         device: where the module runs; outputs come back to the CPU.
         dtype: of the module's floating inputs, when it isn't float32; outputs are float32 again.
+        differentiable: gives the module in a form that has gradients, when there is one.
     """
 
-    def run(inputs: Tensors) -> Tensors:
+    def __init__(
+        self,
+        module: Callable[..., Any],
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        differentiable: Callable[[], Callable[..., Any]] | None = None,
+    ) -> None:
+        self._module, self._device, self._dtype = module, device, dtype
+        if differentiable is not None:
+            self.gradients = partial(self._with_gradients, cache(differentiable))
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        """Run the module."""
         with torch.inference_mode():
-            outputs = module(*(_cast(tensor.to(device), dtype) for tensor in inputs.values()))
+            outputs = self._module(
+                *(_cast(tensor.to(self._device), self._dtype) for tensor in inputs.values())
+            )
             return {
-                name: _cast(tensor.cpu(), dtype and torch.float32)
+                name: _cast(tensor.cpu(), self._dtype and torch.float32)
                 for name, tensor in named(outputs).items()
             }
 
-    return run
+    def _with_gradients(
+        self, differentiable: Callable[[], Callable[..., Any]], inputs: Tensors
+    ) -> Tensors:
+        outputs = differentiable()(*(tensor.to(self._device) for tensor in inputs.values()))
+        return {name: tensor.cpu() for name, tensor in named(outputs).items()}
 
 
 def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

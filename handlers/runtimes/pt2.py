@@ -9,7 +9,7 @@ import torch
 
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
-from handlers.runtimes.eager import dtype_of, named, wrap
+from handlers.runtimes.eager import ModuleRuntime, dtype_of, named
 
 # What a package says it was compiled for, and what torch calls it of a CPU.
 CAPABILITIES = {
@@ -57,7 +57,7 @@ def load(
         returned = named(package(*inputs)).values()
         return dict(zip(outputs, returned, strict=True))
 
-    return wrap(call, device, cast)
+    return ModuleRuntime(call, device, cast)
 
 
 def _expect_for_this_machine(path: Path, metadata: dict[str, str], device: torch.device) -> None:

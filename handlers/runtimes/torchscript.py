@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
-from handlers.runtimes.eager import dtype_of, wrap
+from handlers.runtimes.eager import ModuleRuntime, dtype_of
 
 
 def load(
@@ -49,4 +50,7 @@ def load(
     except (RuntimeError, ValueError) as error:
         raise LoadError(f"{path.name} can't be loaded as TorchScript: {error}") from error
     # A frozen module has no `training` attribute to change; `eval` on it would fail.
-    return wrap(module.eval() if hasattr(module, "training") else module, device, cast)
+    module = module.eval() if hasattr(module, "training") else module
+    # What is optimised or quantised has no gradients; the file as it is has them.
+    plain = partial(torch.jit.load, str(path), map_location=device) if optimize else lambda: module
+    return ModuleRuntime(module, device, cast, None if cast or engine else plain)

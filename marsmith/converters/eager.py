@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_model
 
-from handlers.runtimes.eager import DTYPES, wrap
+from handlers.runtimes.eager import DTYPES, ModuleRuntime
 from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.references import resolve
@@ -96,4 +96,4 @@ def _takes_channels_last(module: torch.nn.Module, job: Job) -> bool:
 
 
 def _run(module: torch.nn.Module, job: Job) -> None:
-    wrap(module.to(job.device), job.device, DTYPES.get(job.precision))(job.batch)
+    ModuleRuntime(module.to(job.device), job.device, DTYPES.get(job.precision))(job.batch)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import kl_div, log_softmax
 
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import ModuleRuntime
 from marsmith.errors import BuildError
 from marsmith.loop import Loss
 from marsmith.passes import Work, size
@@ -83,7 +83,7 @@ class Pass(Section):
 
 def _scores(module: nn.Module, work: Work) -> tuple[int, ...]:
     """The shape of what a module answers to the batch."""
-    outputs = wrap(module, CPU)(work.batch)
+    outputs = ModuleRuntime(module, CPU)(work.batch)
     if list(outputs) != ["output"] or outputs["output"].ndim < 2:
         raise BuildError(
             "distill needs models that return one tensor, with the scores of classes in its"

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
-from examples.minilm import calibration, same_topic, sentences
+from examples.minilm import calibration, sentences
 
 
 def test_the_sentences_are_many_and_real() -> None:
@@ -26,10 +24,3 @@ def test_the_topics_are_balanced() -> None:
 def test_calibration_has_sentences_of_its_own() -> None:
     assert len(set(calibration())) >= 128
     assert not set(calibration()) & {body for body, _ in sentences()}
-
-
-def test_the_metric_counts_neighbours_of_ones_own_topic() -> None:
-    vectors = ([1.0, 0.0], [0.8, 0.6], [0.0, 1.0])
-    answers = [{"embedding": vector} for vector in vectors]
-    assert same_topic(answers, ["a", "a", "b"]) == pytest.approx(2 / 3)
-    assert same_topic(answers, ["a", "b", "c"]) == 0

@@ -14,7 +14,7 @@ from torch import nn
 
 from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import ModuleRuntime
 from handlers.text import Options
 from handlers.text_embedding import Embedding, TextEmbedding
 from tests.small_tokenizer import WORDS, write_tokenizer
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured(folder: Path, **section: Any) -> TextEmbedding:
     handler: TextEmbedding = tasks.find("text_embedding")()
     handler.configure({"task": "text_embedding", **section}, folder)
-    handler.runtime = wrap(Encoder().eval(), torch.device("cpu"))
+    handler.runtime = ModuleRuntime(Encoder().eval(), torch.device("cpu"))
     return handler
 
 

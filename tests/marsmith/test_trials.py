@@ -26,7 +26,7 @@ def bench(digits_recipe: Recipe, store: Path, tmp_path_factory: pytest.TempPathF
     """The bench of digits, with an empty cache of its own."""
     accept = Accept(max_abs_error=0.0001, metric_max_drop=0.005)
     recipe = digits_recipe.model_copy(update={"accept": accept})
-    found = prepare(recipe, store / ".cache", lambda line: None)
+    found = prepare(recipe, store / ".cache", tmp_path_factory.mktemp("work"), lambda line: None)
     cache = type(found.cache)(tmp_path_factory.mktemp("cache"))
     return replace(found, cache=cache, logs=tmp_path_factory.mktemp("logs"))
 

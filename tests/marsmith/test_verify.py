@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 
-from handlers.batching import Sample, stack
+from handlers import base
+from handlers.batching import Sample
 from handlers.payload import Answer
 from handlers.runtimes import Tensors
 from marsmith.difference import Difference, compare
@@ -72,30 +74,34 @@ def test_a_metric_that_is_no_number_passes_no_gate() -> None:
         gate(rung(metric=math.nan), rung(), Accept(metric_at_least=0.9))
 
 
-class ByShape:
-    """Stands for a task's handler: samples of two shapes, answered by their number."""
+@dataclass(frozen=True)
+class Number(Answer):
+    value: int
 
-    Options = config = default_options = None
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    pass
+
+
+class ByShape(base.Handler[base.Config]):
+    """A task whose samples have two shapes, answered by their number."""
+
+    Options = Options
+    Answer = Number
+    config, default_options = base.Config(), Options()
 
     def decode(self, body: bytes, _: object) -> Sample:
         return Sample({"x": torch.full((len(body),), float(body[0]))})
 
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        return {}
-
-    def group_key(self, sample: Sample) -> object:
-        return sample.tensors["x"].shape
-
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
-        return stack(samples)
-
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[Number]:
         return [Number(int(value)) for value in outputs["x"][:, 0]]
 
+    def example(self) -> tuple[str, bytes]:
+        return "", b"1"
 
-@dataclass(frozen=True)
-class Number(Answer):
-    value: int
+    def describe_input(self) -> dict[str, Any]:
+        return {}
 
 
 def mixed() -> list[tuple[bytes, int]]:
@@ -109,7 +115,7 @@ def share(answers: Sequence[dict[str, int]], expected: Sequence[int]) -> float:
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
-    ladder = Ladder(ByShape(), evaluation, batch_size)  # type: ignore[arg-type]
+    ladder = Ladder(ByShape(), evaluation, batch_size)
     measured, answers = ladder.measure("original", lambda x: x, refer=True)
     assert ladder.measure("onnx:fp32", lambda x: x) == (
         replace(measured, name="onnx:fp32"),
@@ -123,7 +129,7 @@ def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
 
 def test_answers_that_depend_on_their_neighbours_are_noticed() -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
-    ladder = Ladder(ByShape(), evaluation, 3)  # type: ignore[arg-type]
+    ladder = Ladder(ByShape(), evaluation, 3)
     measured, _ = ladder.measure("x", lambda x: {"x": x["x"] * len(x["x"])}, refer=True)
     assert measured.spread == 12  # 6 alone, 18 among three
 
@@ -133,14 +139,14 @@ def test_a_model_that_fails_on_the_data_is_a_build_error() -> None:
         raise RuntimeError("expected 3 channels")
 
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
-    ladder = Ladder(ByShape(), evaluation, 1)  # type: ignore[arg-type]
+    ladder = Ladder(ByShape(), evaluation, 1)
     with pytest.raises(BuildError, match="original model fails on the data: expected 3 channels"):
         ladder.measure("original", fails, refer=True)
 
 
 def test_axes_that_differ_in_the_data_vary() -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
-    ladder = Ladder(ByShape(), evaluation, 4)  # type: ignore[arg-type]
+    ladder = Ladder(ByShape(), evaluation, 4)
     assert ladder.varying() == {"x": (1,)}
     assert ladder.batch(4)["x"].shape == (4, 2)
     assert [batch["x"].shape for batch in ladder.batches(2, 3)] == [(2, 2), (2, 2), (2, 1)]
@@ -151,8 +157,8 @@ def bodies() -> list[bytes]:
 
 
 def test_bodies_alone_are_compared_without_a_metric() -> None:
-    ladder = Ladder(ByShape(), Evaluation(data=f"{__name__}:bodies"), 2)  # type: ignore[arg-type]
+    ladder = Ladder(ByShape(), Evaluation(data=f"{__name__}:bodies"), 2)
     assert ladder.measure("original", lambda x: x, refer=True)[0].metric is None
     scored = Evaluation(data=f"{__name__}:bodies", metric=f"{__name__}:share")
     with pytest.raises(BuildError, match="needs expected answers"):
-        Ladder(ByShape(), scored, 2)  # type: ignore[arg-type]
+        Ladder(ByShape(), scored, 2)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 from handlers.errors import LoadError
-from handlers.runtimes.eager import load, wrap
+from handlers.runtimes.eager import ModuleRuntime, load
 
 CPU = torch.device("cpu")
 CODE = """
@@ -94,9 +94,9 @@ def test_a_file_that_is_not_safetensors_is_refused(weights: Path, content: bytes
     ],
 )
 def test_outputs_have_names(outputs: Any, names: list[str]) -> None:
-    assert list(wrap(outputs, CPU)({"x": torch.ones(1)})) == names
+    assert list(ModuleRuntime(outputs, CPU)({"x": torch.ones(1)})) == names
 
 
 def test_inputs_go_in_by_their_order() -> None:
-    runtime = wrap(lambda a, b: a - b, CPU)  # type: ignore[arg-type]
+    runtime = ModuleRuntime(lambda a, b: a - b, CPU)  # type: ignore[arg-type]
     assert runtime({"z": torch.tensor(5), "a": torch.tensor(3)})["output"] == 2

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from handlers.runtimes import Tensors
-from handlers.runtimes.eager import wrap
+from handlers.runtimes.eager import ModuleRuntime
 from marsmith.converters import Job
 from marsmith.recipe import Conversion
 from marsmith.sources.factory import Source
@@ -31,7 +31,7 @@ def job(
         precision,
         batch,
         varying or {},
-        tuple(wrap(module, torch.device("cpu"))(batch)),
+        tuple(ModuleRuntime(module, torch.device("cpu"))(batch)),
         calibration,
         Source(factory=factory),
         Conversion(**settings),

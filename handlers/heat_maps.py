@@ -1,0 +1,55 @@
+"""Heat maps: where in an image a prediction came from, as numbers or as a picture."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from handlers import payload
+from handlers.runtimes import Tensors
+
+DECIMALS = 6
+WINDOWS = 8  # of occlusion, along each side
+FOR, AGAINST, NEUTRAL = (178, 24, 43), (33, 102, 172), (247, 247, 247)
+
+
+@dataclass(frozen=True)
+class HeatMap(payload.Answer):
+    """What each pixel of the model's input has added to a label; above 0 spoke for it.
+
+    As a picture: what spoke for the label is red, what spoke against it blue.
+    """
+
+    label: str
+    heat_map: list[list[float]]
+
+    media_types: ClassVar[tuple[str, ...]] = ("image/png",)
+
+    def encode(self, media_type: str) -> bytes:
+        """A PNG of the map's size; the strongest attribution has the full colour."""
+        heat = np.array(self.heat_map, dtype=np.float64)
+        strength = np.abs(heat) / (np.abs(heat).max() or 1.0)
+        colours = np.where(heat[..., None] > 0, np.array(FOR), np.array(AGAINST))
+        mixed = strength[..., None] * colours + (1 - strength[..., None]) * np.array(NEUTRAL)
+        buffer = io.BytesIO()
+        Image.fromarray(mixed.round().astype(np.uint8)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def of(attributions: torch.Tensor, label: str) -> HeatMap:
+    """The map of one image's attributions, (C, H, W): the sum of its channels."""
+    heat = attributions.sum(dim=0).double().round(decimals=DECIMALS)
+    return HeatMap(label, heat.tolist())
+
+
+def windows(inputs: Tensors) -> dict[str, tuple[int, ...]]:
+    """Occlude an eighth of each side at once, all channels together."""
+    return {
+        name: (x.shape[1], *(-(-side // WINDOWS) for side in x.shape[2:]))
+        for name, x in inputs.items()
+    }
