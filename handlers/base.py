@@ -373,7 +373,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     ) -> Sequence[payload.Answer]:
         targets, options = self.targets(outputs, samples), samples[0].options
         attributions = explanations.attribute(
-            self.runtime, inputs, targets, options, self.windows(inputs)
+            self.runtime, inputs, targets, options, self.windows(inputs), self._check_time
         )
         return self.explanation(attributions, targets, samples)
 

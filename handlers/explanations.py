@@ -63,6 +63,7 @@ def attribute(
     targets: torch.Tensor,
     options: Options,
     windows: Mapping[str, tuple[int, ...]],
+    check_time: Callable[[], None] = lambda: None,
 ) -> Tensors:
     """How much each number of a batch of inputs has added to the output that is explained.
 
@@ -75,6 +76,7 @@ def attribute(
         options: of the requests; equal for all samples.
         windows: by input, the shape of what is occluded together, without the batch; inputs
             that aren't named are taken number by number.
+        check_time: called before each run of the model; raises when there is no time left.
 
     Returns:
         Attributions by input, in the inputs' shapes; float32.
@@ -86,7 +88,7 @@ def attribute(
     explained = tuple(inputs.values())
     if choose(options, runtime) == "integrated_gradients":
         gradients: Callable[[Tensors], Tensors] = runtime.gradients  # type: ignore[attr-defined]
-        found = captum.IntegratedGradients(_scalar(gradients, names)).attribute(
+        found = captum.IntegratedGradients(_scalar(gradients, names, check_time)).attribute(
             explained,
             target=targets,
             n_steps=options.steps,
@@ -95,7 +97,7 @@ def attribute(
     else:
         shapes = tuple(windows.get(name, (1,) * (x.dim() - 1)) for name, x in inputs.items())
         with torch.inference_mode():
-            found = captum.Occlusion(_scalar(runtime, names)).attribute(
+            found = captum.Occlusion(_scalar(runtime, names, check_time)).attribute(
                 explained,
                 target=targets,
                 sliding_window_shapes=shapes,
@@ -129,8 +131,11 @@ def classes(
     return torch.tensor(targets)
 
 
-def _scalar(model: Callable[[Tensors], Tensors], names: list[str]) -> Callable[..., Any]:
+def _scalar(
+    model: Callable[[Tensors], Tensors], names: list[str], check_time: Callable[[], None]
+) -> Callable[..., Any]:
     def run(*inputs: torch.Tensor) -> torch.Tensor:
+        check_time()
         output = next(iter(model(dict(zip(names, inputs, strict=True))).values()))
         return output if output.dim() > 1 else output[:, None]
 

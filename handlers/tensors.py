@@ -118,16 +118,19 @@ def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
         if datatype is None:
             shape, datatype = [len(values)], "BYTES"
             values = [json.dumps(value, allow_nan=False) for value in values]
-        flat = values if len(shape) == 1 else [item for value in values for item in value]
-        outputs.append({"name": field.name, "shape": shape, "datatype": datatype, "data": flat})
+        for _ in shape[1:]:
+            values = [item for value in values for item in value]
+        outputs.append({"name": field.name, "shape": shape, "datatype": datatype, "data": values})
     return outputs
 
 
 def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:
-    if all(isinstance(value, (list, tuple)) for value in values):
-        lengths, kinds = {len(value) for value in values}, {type(x) for v in values for x in v}
-        shape = [len(values), min(lengths)]
-    else:
-        lengths, kinds, shape = {1}, {type(value) for value in values}, [len(values)]
-    uniform = len(lengths) == 1 and len(kinds) == 1
-    return shape, COLUMN_TYPES.get(kinds.pop()) if uniform else None
+    """The shape and datatype of nested lists; no datatype when they are ragged or mixed."""
+    shape, level = [len(values)], values
+    while level and all(isinstance(value, (list, tuple)) for value in level):
+        shape.append(len(level[0]))
+        if any(len(value) != shape[-1] for value in level):
+            return shape, None
+        level = [item for value in level for item in value]
+    kinds = {type(value) for value in level}
+    return shape, COLUMN_TYPES.get(kinds.pop()) if len(kinds) == 1 else None

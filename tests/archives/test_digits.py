@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from examples.digits import held_out
 from handlers.metrics import STAGES
@@ -112,6 +115,24 @@ def test_top_k_is_what_was_asked_for(alone: dict[str, Any], name: str, count: in
     assert all(0 <= score <= 1 for score in scores)
 
 
+def test_an_explanation_is_a_map_of_what_the_model_saw(
+    digits: Harness, alone: dict[str, Any]
+) -> None:
+    explained = alone["explanation"]
+    assert explained["label"] == next(iter(alone["raw"]))
+    heat = np.array(explained["heat_map"])
+    assert heat.shape == (8, 8)
+    assert [each["label"] for each in alone["explanations, occluded"]["predictions"]] == ["3", "3"]
+    assert [each["name"] for each in alone["explanation in v2"]["outputs"]] == ["label", "heat_map"]
+    headers = {"Accept": "image/png, application/json;q=0.5"}
+    (response,) = digits.predict([Request.raw(PNGS[0], headers=headers, explain=True)])
+    assert response.content_type == "image/png"
+    picture = np.array(Image.open(io.BytesIO(response.body)), dtype=int)
+    assert picture.shape == (8, 8, 3)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert picture[row, column, 0] > picture[row, column, 2]  # what speaks for it is red
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_bad_is_refused(digits: Harness, name: str) -> None:
     (response,) = digits.predict([fresh(BAD[name])])
@@ -130,7 +151,7 @@ def test_what_is_bad_is_refused(digits: Harness, name: str) -> None:
         ("one bad instance of two", 400, "instance 1: "),
         ("deep", 400, "nested too deep"),
         ("urlencoded json", 400, "sent as a form"),
-        ("explain", 400, "no explanations"),
+        ("explanation of no label", 422, "'eleven' is not allowed in the labels; allowed: 0, 1"),
     ],
 )
 def test_a_refusal_says_why(digits: Harness, name: str, status: int, words: str) -> None:

@@ -89,6 +89,17 @@ def _good() -> dict[str, Request]:
             {"data": PNGS[5], "top_k": (b"3", "application/json")}
         ),
         "hostile headers": Request.raw(PNGS[0], headers=hostile),
+        "explanation": Request.raw(PNGS[0], explain=True),
+        "explanations, occluded": Request.json(
+            {
+                "instances": TEXTS[:2],
+                "parameters": {"method": "occlusion", "target": "3"},
+            },
+            explain=True,
+        ),
+        "explanation in v2": Request.json(
+            tensor("BYTES", [2], TEXTS[:2], parameters={"steps": 8}), explain=True
+        ),
         "describes itself, no": Request.raw(PNGS[0], headers={"describe": "false"}),
     }
 
@@ -180,7 +191,16 @@ def _bad() -> dict[str, Request]:
         "v2 of no such type": Request.json(tensor("STRING", [1], ["a"])),
         "v2 id of the wrong type": Request.json(tensor("BYTES", [1], [text], id=5)),
         "v2 numbers of 400 digits": Request.json(tensor("FP64", [1, 1], [10**400])),
-        "explain": Request.raw(png, explain=True),
+        "explanation of no label": Request.json(
+            {"data": text, "parameters": {"target": "eleven"}}, explain=True
+        ),
+        "explanation with options of a prediction": Request.json(
+            {"data": text, "parameters": {"top_k": 2}}, explain=True
+        ),
+        "explanation in no step": Request.json(
+            {"data": text, "parameters": {"steps": 0}}, explain=True
+        ),
+        "explanation of noise": Request.raw(b"noise", explain=True),
     }
 
 

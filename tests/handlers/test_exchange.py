@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -86,3 +87,34 @@ def test_an_error_in_any_words_is_ascii() -> None:
     one.fail(BadRequest("\ud800 größer", hint="\x00"))
     assert (one.body or b"").isascii()
     assert json.loads(one.body or b"")["error"] == "\ud800 größer"
+
+
+@dataclass(frozen=True)
+class Picture(Answer):
+    value: int
+    media_types: ClassVar[tuple[str, ...]] = ("image/png",)
+
+    def encode(self, media_type: str) -> bytes:
+        return b"\x89PNG" * self.value
+
+
+def test_one_answer_may_be_a_picture_where_the_client_accepts_one() -> None:
+    for accept, body in (("image/png", b"\x89PNG" * 2), ("*/*", b'{"value":2}')):
+        one = Exchange({"body": b"x"}, accept=accept)
+        one.read([], 4)
+        one.answers = [Picture(2)]
+        one.finish("m", "1", 1000)
+        assert one.body == body
+
+
+def test_several_answers_are_json_and_a_large_picture_is_refused() -> None:
+    several = exchange()
+    several.accept, several.answers = "image/png", [Picture(1), Picture(2)]
+    several.finish("m", "1", 1000)
+    assert several.media_type == "application/json"
+    large = Exchange({"body": b"x"}, accept="image/png")
+    large.read([], 4)
+    large.answers = [Picture(300)]
+    with pytest.raises(BadRequest, match="1200 bytes"):
+        large.finish("m", "1", 1000)
+    assert large.media_type == "application/json"

@@ -14,8 +14,11 @@ from PIL import Image
 from handlers.errors import BadRequest
 from handlers.images import (
     FORMATS,
+    GREY,
     RESAMPLING,
+    Placement,
     center_crop,
+    letterbox,
     normalise,
     open_image,
     resize,
@@ -201,3 +204,33 @@ def test_a_jpeg_of_repeated_scans_is_refused_before_it_is_decoded() -> None:
     assert open_image(data, max_pixels=10_000).size == (64, 64)
     with pytest.raises(BadRequest, match="more than 64 scans"):
         open_image(data[:start] + scan * 100 + b"\xff\xd9", max_pixels=10_000)
+
+
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_a_letterbox_keeps_the_aspect_and_says_where_the_image_is(
+    size: tuple[int, int], box: tuple[int, int]
+) -> None:
+    image, placement = letterbox(Image.new("RGB", size, (255, 0, 0)), box, "nearest")
+    assert image.size == (box[1], box[0])
+    (left, top), (width, height) = (placement.left, placement.top), placement.inner
+    pixels = np.array(image)
+    red = (pixels == (255, 0, 0)).all(axis=-1)
+    assert red[top : top + height, left : left + width].all()
+    assert red.sum() == width * height
+    assert (pixels[~red] == GREY).all()
+    assert width == box[1] or height == box[0]
+    scale = min(box[1] / size[0], box[0] / size[1])
+    assert abs(width - size[0] * scale) <= 1
+    assert abs(height - size[1] * scale) <= 1
+
+
+def test_a_box_goes_back_to_where_it_was() -> None:
+    _, placement = letterbox(Image.new("L", (200, 100)), (50, 50), "nearest")
+    assert (placement.inner, placement.left, placement.top) == ((50, 25), 0, 12)
+    boxes = torch.tensor([[0.0, 12.0, 25.0, 37.0], [-5.0, 0.0, 60.0, 60.0]])
+    assert placement.to_original(boxes).tolist() == [[0, 0, 100, 100], [0, 0, 200, 100]]
+    cropped = Placement((100, 100), (50, 50), -10, -10)
+    assert cropped.to_original(torch.tensor([[0.0, 0, 30, 30]])).tolist() == [[20, 20, 80, 80]]
