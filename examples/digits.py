@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 SEED = 0
 HELD_OUT = 360  # of 1,797
 EPOCHS = 40
+PROXY_SCALE = 10.0  # cosines are in [-1, 1]: too even for a softmax
 
 
 class DigitsNet(nn.Module):
@@ -44,6 +45,46 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 def model(width: int = 16) -> nn.Module:
     """The untrained model."""
     return DigitsNet(width)
+
+
+class DigitsEmbedder(nn.Module):
+    """The same convolutions, and a vector: (N, 1, 8, 8) in [0, 1] -> (N, 32)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*_block(1, 16, 1), *_block(16, 32, 2))
+        self.projection = nn.Linear(32 * 4 * 4, 32)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Embed a batch of images."""
+        vectors: torch.Tensor = self.projection(self.features(image).flatten(1))
+        return vectors
+
+
+def embedder() -> nn.Module:
+    """The untrained embedder."""
+    return DigitsEmbedder()
+
+
+def train_embedder(module: nn.Module) -> None:
+    """Train in place: each image's vector towards its digit's own, and away from the others'.
+
+    See: Y. Movshovitz-Attias et al., No Fuss Distance Metric Learning using Proxies, 2017.
+    """
+    torch.manual_seed(SEED)
+    proxies = nn.Linear(32, 10, bias=False)
+
+    class WithProxies(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedder, self.proxies = module, proxies
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            vectors = nn.functional.normalize(self.embedder(image))
+            return PROXY_SCALE * vectors @ nn.functional.normalize(self.proxies.weight).T
+
+    train(WithProxies())
+    module.eval()
 
 
 def student() -> nn.Module:

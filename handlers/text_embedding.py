@@ -9,13 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from handlers import base, payload, text
+from handlers import base, payload, text, vectors
 from handlers.batching import Sample
-from handlers.errors import ModelError
 from handlers.runtimes import Tensors
 from handlers.schema import setting
-
-DECIMALS = 7  # of numbers in [-1, 1]; float32 has no more, and JSON would write 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +72,12 @@ class TextEmbedding(base.Handler[Config]):
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
         """One vector per text: pooled if it is yet to be, normalised if it shall be."""
         lengths = [text.length(sample) for sample in samples]
-        vectors = next(iter(outputs.values())).float()
-        if vectors.ndim == 3:
-            vectors = _pool(vectors, lengths, self.config.pooling)
-        if vectors.ndim != 2:
-            shape = tuple(vectors.shape)
-            raise ModelError(f"an embedder answers (N, D) or (N, T, D), this one {shape}")
-        if self.config.normalise:
-            vectors = torch.nn.functional.normalize(vectors, dim=1)
-            vectors = vectors.double().round(decimals=DECIMALS)
+        found = next(iter(outputs.values())).float()
+        pooled = _pool(found, lengths, self.config.pooling) if found.ndim == 3 else found
+        finished = vectors.finish(pooled, normalise=self.config.normalise)
         return [
             Embedding(vector, tokens, sample.meta)
-            for vector, tokens, sample in zip(vectors.tolist(), lengths, samples, strict=True)
+            for vector, tokens, sample in zip(finished, lengths, samples, strict=True)
         ]
 
     def example(self) -> tuple[str, bytes]:

@@ -48,7 +48,7 @@ def show_report(report: dict[str, Any], store: Path) -> None:
     for row in report["candidates"]:
         if row["status"] != "admissible":
             out.print(f"{row['candidate']} {row['status']}: {row['verdict']}", markup=False)
-    metric = (report["metric"] or "metric").rpartition(":")[2]
+    metric = words(report["metric"] or "metric")
     ladder = Table("form", metric, "largest error", "least cosine", box=SIMPLE, pad_edge=False)
     for rung in report["ladder"]:
         worst = rung["difference"]
@@ -62,13 +62,18 @@ def show_report(report: dict[str, Any], store: Path) -> None:
     out.print(f"{store / name}.report.html")
 
 
+def words(metric: str) -> str:
+    """A metric's name for people."""
+    return metric.rpartition(":")[2].replace("_", " ")
+
+
 def candidates_table(report: dict[str, Any]) -> Table:
     """Every candidate, what was measured of it, and its verdict."""
     original, metric = report["original"], report["metric"]
     columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
-    figures = ["MB", *([metric.rpartition(":")[2]] if metric else []), "cosine", "ms at 1"]
+    figures = ["MB", *([words(metric)] if metric else []), "cosine", "ms at 1"]
     figures.append(f"per s at {original['batch_size']}")
-    columns += [Column(each, min_width=6, overflow="fold") for each in figures]
+    columns += [Column(each, min_width=max(6, *map(len, each.split()))) for each in figures]
     table = Table(*columns, box=SIMPLE, pad_edge=False)
 
     def add(name: str, verdict: str, size: str, score: float | None, *figures: str) -> None:

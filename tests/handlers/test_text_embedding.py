@@ -103,7 +103,7 @@ def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
 @pytest.mark.parametrize("shape", [(1,), (1, 2, 3, 4)])
 def test_a_model_that_is_no_embedder_is_told(folder: Path, shape: tuple[int, ...]) -> None:
     handler = configured(folder)
-    with pytest.raises(ModelError, match=r"answers \(N, D\) or \(N, T, D\)"):
+    with pytest.raises(ModelError, match=r"an embedding is \(N, D\)"):
         handler.answer({"x": torch.zeros(shape)}, [handler.decode("one", Options())])
 
 
