@@ -18,7 +18,7 @@ from handlers.base import Handler
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import ModuleRuntime
-from marsmith import passes
+from marsmith import contents, passes
 from marsmith.cache import Cache, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
@@ -157,12 +157,11 @@ def configured(recipe: Recipe) -> Handler[Any]:
     """The task's handler as it will be served, but without a model.
 
     Raises:
-        BuildError: the handler's settings or files are wrong.
+        BuildError: the handler's settings or files are wrong, or can't travel.
     """
     handler: Handler[Any] = tasks.find(recipe.task)()
     with tempfile.TemporaryDirectory() as folder:
-        for file in recipe.files:
-            (Path(folder) / file.name).write_bytes(file.read_bytes())
+        contents.copy(contents.travelling(recipe), Path(folder))
         try:
             handler.configure(recipe.handler_section, Path(folder))
         except LoadError as error:
@@ -190,7 +189,7 @@ def made_from(job: Job) -> str:
 
 
 def measured_on(recipe: Recipe, ladder: Ladder) -> str:
-    """A key of the data, the metric and the task."""
+    """A key of the data, the metric and the task, with its own files and code."""
     metric = recipe.evaluation.metric if recipe.evaluation else None
     judged = [source_file(metric)] if metric and ":" in metric else []
     ours = Path(__file__).parent
@@ -200,6 +199,6 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
         *(ours / name for name in ("verify.py", "evaluation.py", "difference.py", "trials.py")),
     ]
     return key_of(
-        list(ladder.data.bodies), ladder.data.expected, metric, code,
-        recipe.handler_section, recipe.files, ladder.batch_sizes, torch.get_num_threads(),
+        list(ladder.data.bodies), ladder.data.expected, metric, code, recipe.handler_section,
+        contents.travelling(recipe), ladder.batch_sizes, torch.get_num_threads(),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 import handlers
+from marsmith import contents
 from marsmith.candidates import Candidate
 from marsmith.converters import Artifact
 from marsmith.errors import ArchiveError, BuildError
@@ -51,10 +52,10 @@ def package(
     stage.mkdir(parents=True)
     package_folder = Path(handlers.__file__).parent
     shutil.copytree(package_folder, stage / "handlers", ignore=_only_code)
-    for file in (*artifact.files, *recipe.files):
-        if (stage / file.name).exists() or file.name in (ENTRY, CONFIG, artifact.model.name):
-            raise BuildError(f"two files of the archive would be named {file.name}")
-        shutil.copyfile(file, stage / file.name)
+    converted = {file.name: file for file in artifact.files}
+    contents.copy(converted, stage)
+    taken = {artifact.model.name, *converted}
+    contents.copy(contents.travelling(recipe), stage, taken)
     entry, config = work / ENTRY, work / CONFIG
     shutil.copyfile(package_folder / ENTRY, entry)
     config.write_text(model_config(recipe, candidate, artifact.options), "utf-8")

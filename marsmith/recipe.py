@@ -153,7 +153,8 @@ class Recipe(Section):
     """The model's and the archive's."""
     version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
     task: str
-    """A module of `handlers`, or "module:Class" of one's own."""
+    """A module of `handlers`, or "module:Class" of one's own, whose file or whole package travels
+    in the archive."""
     source: Source
     runtime: str = "torchscript"
     """A module of `handlers.runtimes`; or "auto": the best of the candidates."""
@@ -169,9 +170,9 @@ class Recipe(Section):
     handler: dict[str, Any] = {}
     """The task's settings; see its `Config`."""
     files: tuple[Path, ...] = ()
-    """Files that travel in the archive, beside the model; relative to the recipe."""
+    """Files and folders that travel in the archive, beside the model; relative to the recipe."""
     assets: Reference | None = None
-    """Takes the trained module and an empty folder, and writes into it more files that travel:
+    """Takes the trained module and an empty folder, and writes into it more that travels:
     a vocabulary, a scaling, a catalogue."""
     conversion: Conversion = Conversion()
     calibration: Calibration | None = None

@@ -17,17 +17,19 @@ from handlers.errors import LoadError
 from handlers.schema import SchemaError, unknown
 from marsmith import passes, sources
 from marsmith.candidates import wanted
+from marsmith.contents import travelling
 from marsmith.errors import RecipeError
 from marsmith.recipe import Pass, Recipe, Section, Source
-from marsmith.references import here_on_path, locate
+from marsmith.references import locate, on_path
 
 
 def load(path: Path) -> Recipe:
-    """Read a recipe.
+    """Read a recipe; the modules that it names may lie beside it, or in the current folder.
 
     Raises:
         RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
             names the key, and the nearest that is.
+        BuildError: something that it adds to the archive can't travel.
     """
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
@@ -37,6 +39,8 @@ def load(path: Path) -> Recipe:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path} must be a mapping of settings")
+    on_path(path.parent)
+    on_path(Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
     if "passes" in data:
         data["passes"] = _passes(data["passes"], path)
@@ -44,7 +48,6 @@ def load(path: Path) -> Recipe:
         data["candidates"] = tuple(data["candidates"])
     try:
         recipe = Recipe.model_validate(data)
-        here_on_path()
         tasks.find(recipe.task).settings(recipe.handler_section)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
@@ -53,6 +56,7 @@ def load(path: Path) -> Recipe:
     if recipe.runtime not in (known := ["auto", *runtimes.known()]):
         raise RecipeError(f"{path.name}: {unknown(recipe.runtime, known, 'the runtimes')}")
     wanted(recipe)
+    travelling(recipe)
     recipe._path = path
     return recipe
 
@@ -115,8 +119,8 @@ def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
         raise RecipeError(f"{path.name}: 'files' must be a list of paths")
     files = tuple(locate(name, path.parent) for name in names)
     for file in files:
-        if not file.is_file():
-            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file")
+        if not file.exists():
+            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file and no folder")
     return files
 
 

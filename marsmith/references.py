@@ -12,11 +12,10 @@ from typing import Any
 from marsmith.errors import RecipeError
 
 
-def here_on_path() -> None:
-    """Make the modules of the current folder importable, before any others."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def on_path(folder: Path) -> None:
+    """Make the modules of a folder importable, before any others."""
+    if (place := str(folder.absolute())) not in sys.path:
+        sys.path.insert(0, place)
 
 
 def resolve(reference: str) -> Callable[..., Any]:
@@ -30,7 +29,7 @@ def resolve(reference: str) -> Callable[..., Any]:
     name, _, attribute = reference.partition(":")
     if not name or not attribute:
         raise RecipeError(f"{reference!r} must be of the form module:function")
-    here_on_path()
+    on_path(Path())
     try:
         function = getattr(importlib.import_module(name), attribute)
     except ModuleNotFoundError as error:
@@ -64,7 +63,7 @@ def locate(name: str, folder: Path) -> Path:
     package, colon, inside = name.partition(":")
     if not colon or not package.replace(".", "_").isidentifier() or len(package) == 1:
         return folder / name  # one letter is a drive
-    here_on_path()
+    on_path(Path())
     try:
         found = importlib.util.find_spec(package)
     except ModuleNotFoundError:

@@ -1,0 +1,85 @@
+"""A handler of one's own travels in its archive: it serves where its folder is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from marsmith import recipe_file
+from marsmith.bench import configured, measured_on
+from marsmith.build import build
+from marsmith.harness import Harness
+from marsmith.verify import Ladder
+from marsmith.wire import Request
+
+FILES = {
+    "shades/__init__.py": "",
+    "shades/net.py": """
+        from torch import nn
+
+        def model():
+            return nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        """,
+    "shades/words/__init__.py": """
+        from pathlib import Path
+
+        NAMES = Path(__file__).with_name("names.txt").read_text("utf-8").split()
+        """,
+    "shades/words/names.txt": "dark bright\n",
+    "shades/serving/task.py": """
+        from handlers.image_classification import Classification, ImageClassification
+        from shades.words import NAMES
+
+        class Shades(ImageClassification):
+            def setup(self, folder):
+                super().setup(folder)
+                self.labels = [(folder / "tables" / "de" / f"{n}.txt").read_text() for n in NAMES]
+        """,
+    "tables/de/dark.txt": "dunkel",
+    "tables/de/bright.txt": "hell",
+    "shades.yaml": """
+        name: shades
+        task: shades.serving.task:Shades
+        source: {factory: "shades.net:model"}
+        handler: {resize: [2, 2]}
+        files: [tables]
+        """,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    project = tmp_path / "project"
+    for name, text in FILES.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(project)
+    return project
+
+
+def test_a_package_and_folders_serve_without_them(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_file.load(folder / "shades.yaml")
+    build(recipe, tmp_path / "store")
+    # What it was measured on is another when the task's code is.
+    ladder = Ladder(configured(recipe), None, 1)
+    before = measured_on(recipe, ladder)
+    assert before == measured_on(recipe, ladder)
+    (folder / "shades" / "words" / "names.txt").write_text("bright dark\n")
+    assert before != measured_on(recipe, ladder)
+
+    shutil.rmtree(folder)
+    archive = tmp_path / "store" / "shades.mar"
+    with zipfile.ZipFile(archive) as opened:
+        assert {"shades/serving/task.py", "tables/de/dark.txt"} <= set(opened.namelist())
+    with Harness(archive, env={"PYTHONPATH": os.fspath(tmp_path)}) as harness:
+        example = harness.describe()["example"]
+        (response,) = harness.predict([Request.raw(b"no image")])
+        assert response.status == 415
+        body = {"b64": example["body_base64"]}
+        (response,) = harness.predict([Request.json({"data": body})])
+        assert set(response.json()) == {"dunkel", "hell"}
