@@ -20,7 +20,8 @@ from examples.digits import held_out
 from handlers.metrics import STAGES
 from marsmith.harness import Harness, Metric
 from marsmith.wire import MAX_RESPONSE_SIZE, Request, Response
-from tests.archives.traffic import BAD, GOOD, PNGS, TEXTS, fresh, mutated
+from tests.archives.mutations import fresh, mutated
+from tests.archives.traffic import BAD, GOOD, MUTABLE, PNGS, TEXTS
 
 # Batches of other sizes take other paths through the matrix library: float32, and scores <= 1.
 TOLERANCE = 1e-5
@@ -182,7 +183,7 @@ def test_two_thousand_mutations_are_answered_or_refused(digits: Harness) -> None
     pid, seen = digits.pid, Counter[int]()
     random_ = random.Random(20260101)
     for _ in range(63):
-        requests = [mutated(random_) for _ in range(32)]
+        requests = [mutated(random_.choice(MUTABLE), random_) for _ in range(32)]
         for request, response in zip(requests, digits.predict(requests), strict=True):
             seen[response.status // 100] += 1
             if response.status == 200:

@@ -8,9 +8,10 @@ from marsmith.build import build
 from marsmith.harness import Harness
 from marsmith.recipe import Recipe
 from marsmith.wire import Request
+from tests.archives.mutations import fresh
 from tests.archives.repack import configured
 from tests.archives.test_digits import check_refused, same
-from tests.archives.traffic import GOOD, PNGS, TEXTS, fresh
+from tests.archives.traffic import GOOD, PNGS, TEXTS
 from tests.pictures import png_header
 
 

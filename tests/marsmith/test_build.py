@@ -143,7 +143,9 @@ def test_two_clones_give_equal_bytes(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stopped_build_leaves_nothing_half_written(
     tmp_path: Path, number: signal.Signals
 ) -> None:

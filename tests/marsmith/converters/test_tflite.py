@@ -55,7 +55,12 @@ def loaded(artifact: Artifact) -> Runtime:
 
 @pytest.mark.parametrize(
     ("precision", "error", "share"),
-    [("fp32", 1e-5, 1.05), ("fp16", 1e-3, 0.6), ("int8", 0.05, 0.4), ("int8_dynamic", 0.05, 0.4)],
+    [
+        ("fp32", 1e-5, 1.05),
+        pytest.param("fp16", 1e-3, 0.6, marks=pytest.mark.slow),
+        ("int8", 0.05, 0.4),
+        pytest.param("int8_dynamic", 0.05, 0.4, marks=pytest.mark.slow),
+    ],
 )
 def test_every_precision_keeps_close_to_the_module_and_in_its_size(
     made: Callable[[str], Made], precision: str, error: float, share: float
@@ -73,11 +78,13 @@ def test_every_precision_keeps_close_to_the_module_and_in_its_size(
         assert nn.functional.cosine_similarity(output, expected).min() > 0.98
 
 
+@pytest.mark.slow
 def test_the_precisions_are_different_files(made: Callable[[str], Made]) -> None:
     contents = {made(precision)[1].model.read_bytes() for precision in PRECISIONS}
     assert len(contents) == len(PRECISIONS)
 
 
+@pytest.mark.slow
 def test_an_operator_that_tflite_lacks_is_named(tmp_path: Path) -> None:
     class Determinant(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,11 @@ MakeArchive = Callable[..., Path]
     ("fail", "reason"),
     [
         ("runtime", "RuntimeError: weights.bin is not there"),
-        ("import", "ModuleNotFoundError: No module named 'no_such_engine'"),
+        pytest.param(
+            "import",
+            "ModuleNotFoundError: No module named 'no_such_engine'",
+            marks=pytest.mark.slow,
+        ),
         ("exit", "the worker crashed or was killed"),
         ("{", "Failed to parse model config file"),
     ],
