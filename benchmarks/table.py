@@ -1,0 +1,81 @@
+"""The table of README.md, written from the reports of builds: `python -m benchmarks.table`.
+
+Every recipe of archiver_configs/ whose report is in the model store is a line. Figures are the
+report's, none of them is taken anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from marsmith import recipe_file
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
+HEAD = (
+    "| task | recipe | shipped | metric | before | after | MB | p50 ms | × faster |\n"
+    "|---|---|---|---|---|---|---|---|---|\n"
+)
+
+
+def row(task: str, report: dict[str, Any]) -> str:
+    """One recipe's line."""
+    shipped = next(each for each in report["candidates"] if each["status"] == "shipped")
+    before, after = report["ladder"][0]["metric"], report["ladder"][-1]["metric"]
+    if before is None:
+        metric, figures = "least cosine", ["", f"{shipped['difference']['min_cosine']:.4f}"]
+    else:
+        metric = report["metric"].rpartition(":")[2].replace("_", " ")
+        figures = [f"{before:.4f}", f"{after:.4f}"]
+    faster = report["original"]["p50_ms"] / shipped["timing"]["p50_ms"]
+    name = f"[`{report['name']}`](archiver_configs/{report['name']}.yaml)"
+    cells = [f"`{task}`", name, shipped["candidate"].replace(":", " "), metric, *figures]
+    cells += [f"{report['archive']['bytes'] / 1e6:.1f}", f"{shipped['timing']['p50_ms']:.2g}"]
+    return f"| {' | '.join(cells)} | {faster:.1f} |\n"
+
+
+def table(reports: dict[str, dict[str, Any]]) -> str:
+    """All lines, by task and recipe, and the machine that the reports are of."""
+    rows = [row(report["task"], report) for report in reports.values()]
+    machines = {
+        f"{each['environment']['cpu']}, {each['environment']['threads']} of "
+        f"{each['environment']['cores']} cores"
+        for each in reports.values()
+    }
+    return f"{HEAD}{''.join(sorted(rows))}\nMeasured on: {'; '.join(sorted(machines))}.\n"
+
+
+def write(page: Path, figures: str) -> None:
+    """Put the table between its marks in a page.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
+    text = page.read_text("utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}")
+    head, _, rest = text.partition(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n{figures}{END}{rest.partition(END)[2]}", "utf-8")
+
+
+def main() -> None:
+    """Write the table into README.md; say which recipes have no report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-store", type=Path, default=ROOT / "model_store")
+    arguments = parser.parse_args()
+    reports = {}
+    for path in sorted((ROOT / "archiver_configs").glob("*.yaml")):
+        recipe = recipe_file.load(path)
+        report = arguments.model_store / f"{recipe.name}.report.json"
+        if report.is_file():
+            reports[recipe.name] = json.loads(report.read_text("utf-8"))
+        else:
+            print(f"no report of {recipe.name}: marsmith build {path.relative_to(ROOT)}")
+    write(ROOT / "README.md", table(reports))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Every task, in an archive that `marsmith new` began: nothing a client sends brings it down."""
+
+from __future__ import annotations
+
+import base64
+import io
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from handlers import tasks
+from marsmith.harness import Harness
+from marsmith.wire import Request, Response
+from tests.archives import variety
+from tests.archives.mutations import fresh, mutated
+from tests.archives.test_digits import check_refused, strict_json
+
+BATCH = 16
+TOLERANCE = 1e-4  # of one answer alone and in a batch; of scores, and of what is scaled to 1
+INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
+    "image_classification": lambda archive: variety.picture,
+    "image_embedding": lambda archive: variety.picture,
+    "object_detection": lambda archive: variety.picture,
+    "semantic_segmentation": lambda archive: variety.picture,
+    "recommendation": variety.history,
+    "tabular": variety.row,
+    "text_embedding": lambda archive: variety.text,
+}
+
+
+@pytest.fixture(scope="module", params=tasks.known())
+def worker(request: pytest.FixtureRequest, new_archives: dict[str, Path]) -> Iterator[Harness]:
+    with Harness(new_archives[request.param], batch_size=BATCH) as harness:
+        yield harness
+
+
+@pytest.fixture(scope="module")
+def instance(worker: Harness) -> variety.Instance:
+    return INSTANCES[worker.describe()["task"]](worker.archive)
+
+
+@pytest.fixture(scope="module")
+def description(worker: Harness) -> dict[str, Any]:
+    return worker.describe()
+
+
+def content(response: Response) -> Any:
+    """What an answer says, in JSON or in a picture."""
+    if response.content_type == "image/png":
+        with Image.open(io.BytesIO(response.body)) as image:
+            return list(image.convert("RGB").tobytes())
+    return strict_json(response)
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference of any number; infinite where anything else differs."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return max((distance(one[key], other[key]) for key in one), default=0.0)
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return max(map(distance, one, other), default=0.0)
+    if type(one) is type(other) is float:
+        return abs(one - other) / max(1.0, abs(other))
+    return 0.0 if type(one) is type(other) and one == other else float("inf")
+
+
+def test_in_any_company_each_is_answered_as_alone(
+    worker: Harness, description: dict[str, Any], instance: variety.Instance
+) -> None:
+    pid, random_, forms = worker.pid, random.Random(20261122), Counter[str]()
+    for _ in range(12):
+        share, batch = random_.random(), []
+        for _ in range(random_.randint(2, BATCH)):
+            if random_.random() < share:
+                batch.append(("bad", variety.bad(random_)))
+            else:
+                batch.append(variety.good(description, instance, random_))
+        together = worker.predict([fresh(request) for _, request in batch])
+        for (form, request), response in zip(batch, together, strict=True):
+            forms[form] += 1
+            if form == "bad":
+                check_refused(response)
+                continue
+            assert response.status == 200, (form, request, response)
+            (alone,) = worker.predict([fresh(request)])
+            assert distance(content(response), content(alone)) <= TOLERANCE, (form, request)
+    assert worker.pid == pid
+    assert set(forms) >= {"bad", "data", "v1", "v2"}
+
+
+Check = Callable[[int], None]
+
+
+@pytest.fixture(scope="module")
+def check_mutations(
+    worker: Harness, description: dict[str, Any], instance: variety.Instance
+) -> Check:
+    """Sends that many good requests with something in them changed; always the same ones."""
+
+    def check(count: int) -> None:
+        pid, seen, random_ = worker.pid, Counter[int](), random.Random(20260101)
+        for _ in range(-(-count // BATCH)):
+            batch: list[Request] = []
+            while len(batch) < BATCH:
+                _, request = variety.good(description, instance, random_)
+                if len(request.parameters) == 1:
+                    batch.append(mutated(request, random_))
+            for request, response in zip(batch, worker.predict(batch), strict=True):
+                seen[response.status // 100] += 1
+                if response.status == 200:
+                    content(response)
+                else:
+                    assert 400 <= response.status < 500, (request, response)
+                    check_refused(response)
+        assert worker.pid == pid
+        assert set(seen) == {2, 4}, seen
+
+    return check
+
+
+def test_mutations_are_answered_or_refused(check_mutations: Check) -> None:
+    check_mutations(160)
+
+
+@pytest.mark.slow
+def test_two_thousand_mutations_are(check_mutations: Check) -> None:
+    check_mutations(2000)
+
+
+def test_its_example_is_answered(worker: Harness, description: dict[str, Any]) -> None:
+    (response,) = worker.predict([example(description, explain=False)])
+    assert response.status == 200
+    strict_json(response)
+
+
+def test_an_explanation_is_given_or_refused(worker: Harness, description: dict[str, Any]) -> None:
+    (response,) = worker.predict([example(description, explain=True)])
+    if description["explanations"]:
+        assert response.status == 200
+        assert strict_json(response)
+    else:
+        check_refused(response)
+        assert "gives no explanations" in response.json()["error"]
+
+
+def example(description: dict[str, Any], *, explain: bool) -> Request:
+    said = description["example"]
+    return Request.raw(base64.b64decode(said["body_base64"]), said["content_type"], explain=explain)

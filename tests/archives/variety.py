@@ -1,0 +1,124 @@
+"""Requests of any task, of chance, made of what its archive says of itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from marsmith.wire import Request
+from tests.pictures import encode, noise
+
+SCRIPTS = ["a model", "größe", "модель", "模型", "نموذج", "👩‍🔬 e\u0301", "\n\t", "x" * 300]
+PICTURES = [("PNG", "L"), ("PNG", "RGB"), ("PNG", "P"), ("JPEG", "RGB"), ("WEBP", "RGBA")]
+
+Instance = Callable[[random.Random], Any]
+"""Makes a good instance of chance."""
+
+
+def picture(random_: random.Random) -> bytes:
+    """An encoded image of any size, mode and format."""
+    form, mode = random_.choice(PICTURES)
+    width, height = random_.randint(1, 70), random_.randint(1, 70)
+    return encode(noise(width, height, mode, random_.randrange(10**6)), form)
+
+
+def text(random_: random.Random) -> str:
+    """Words of several scripts."""
+    return " ".join(random_.choice(SCRIPTS) for _ in range(random_.randint(1, 12)))
+
+
+def history(archive: Path) -> Instance:
+    """Some ids of the catalogue in an archive, as a list or in an object."""
+    with zipfile.ZipFile(archive) as opened:
+        ids = json.loads(opened.read("catalogue.json"))
+
+    def make(random_: random.Random) -> Any:
+        chosen = random_.choices(ids, k=random_.randint(0, 60))
+        return random_.choice([chosen, {"history": chosen}])
+
+    return make
+
+
+def options(schema: dict[str, Any], random_: random.Random) -> dict[str, Any]:
+    """Some of the options that a schema has, each within its bounds."""
+    found: dict[str, Any] = {}
+    for name, each in schema["properties"].items():
+        if random_.random() < 0.5:
+            continue
+        low = each.get("minimum", 0)
+        match each.get("type"):
+            case "boolean":
+                found[name] = random_.random() < 0.5
+            case "integer":
+                found[name] = random_.randint(low, int(each.get("maximum", low + 8)))
+            case "number":
+                found[name] = random_.uniform(low, each.get("maximum", low + 1))
+    return found
+
+
+def good(
+    description: dict[str, Any], instance: Instance, random_: random.Random
+) -> tuple[str, Request]:
+    """A request that must be answered, and the form that it is in."""
+    explain = bool(description["explanations"]) and random_.random() < 0.15
+    said = description["explanations"] if explain else description
+    asked = options(said["options"], random_)
+    asked |= {"steps": 4} if explain else {}
+    form = random_.choice(["raw", "data", "v1", "v2", "form"])
+    one = instance(random_)
+    if form == "v1":
+        several = [jsonable(instance(random_)) for _ in range(random_.randint(1, 3))]
+        body = {"instances": several, "parameters": asked}
+        return form, Request.json(body, explain=explain)
+    if form == "v2":
+        strings = [as_text(instance(random_)) for _ in range(random_.randint(1, 3))]
+        entry = {"name": "x", "shape": [len(strings)], "datatype": "BYTES", "data": strings}
+        return form, Request.json({"inputs": [entry], "parameters": asked}, explain=explain)
+    if form == "raw" and isinstance(one, (bytes, str)):
+        body = one if isinstance(one, bytes) else one.encode()
+        return form, Request.raw(body, explain=explain)
+    if form == "form" and isinstance(one, bytes):
+        fields = {"data": one, **{name: json.dumps(value) for name, value in asked.items()}}
+        return form, Request.form(fields, explain=explain)
+    return "data", Request.json({"data": jsonable(one), "parameters": asked}, explain=explain)
+
+
+def jsonable(instance: Any) -> Any:
+    """An instance as it goes into JSON."""
+    return {"b64": as_text(instance)} if isinstance(instance, bytes) else instance
+
+
+def as_text(instance: Any) -> str:
+    """An instance as it goes into a tensor of BYTES."""
+    if isinstance(instance, bytes):
+        return base64.b64encode(instance).decode()
+    return instance if isinstance(instance, str) else json.dumps(instance)
+
+
+def bad(random_: random.Random) -> Request:
+    """A request that no task may answer."""
+    nested: Any = 7
+    for _ in range(400):
+        nested = [nested]
+    return random_.choice(
+        [
+            Request(),
+            Request.raw(b""),
+            Request.raw(b"{", "application/json"),
+            Request.raw(b"[" * 9999, "application/json"),
+            Request.raw(b"\xff\xfe", "text/plain"),
+            Request.json(None),
+            Request.json({}),
+            Request.json({"instances": []}),
+            Request.json({"instances": "x"}),
+            Request.json({"inputs": []}),
+            Request.json({"data": nested}),
+            Request.json({"data": "\ud800"}),
+            Request.json({"data": True, "parameters": {"no such option": 1}}),
+        ]
+    )
