@@ -65,6 +65,23 @@ def build(
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The model's name; the folder's, too.")],
+    task: Annotated[str, typer.Option(help="What it is for, such as image_classification.")],
+    custom: Annotated[bool, typer.Option(help="With a handler of one's own.")] = False,
+) -> None:
+    """Write a folder to start from: a recipe and a model that build and serve as they stand."""
+    from marsmith.new import write
+
+    recipe, *others = write(name, task, Path(), custom=custom)
+    for path in (recipe, *others):
+        out.print(f"wrote {path}", markup=False)
+    out.print(f"next: marsmith build {recipe}", markup=False)
+    out.print(f"      marsmith serve {name}", markup=False)
+    out.print(f"      marsmith predict {name} INPUT", markup=False)
+
+
+@app.command()
 def convert(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
     to: Annotated[str, typer.Option(help="A format, such as onnx or tflite:int8; see below.")],

@@ -12,7 +12,7 @@ import pytest
 # Before torch is imported: tests keep both cores busy. See docs/architecture.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from marsmith import recipe, recipe_file, server
+from marsmith import new, recipe, recipe_file, server
 from marsmith.build import build
 from marsmith.server.run_folder import ServerInfo
 
@@ -75,3 +75,13 @@ def digits_server(
         yield info
     finally:
         server.stop(info)
+
+
+@pytest.fixture(scope="session")
+def new_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of each task, the archive of what `marsmith new` writes: tiny, with random weights."""
+    folder = tmp_path_factory.mktemp("new")
+    for task in new.tasks():
+        written, *_ = new.write(f"new_{task}", task, folder)
+        build(recipe_file.load(written), folder / "store")
+    return {task: folder / "store" / f"new_{task}.mar" for task in new.tasks()}

@@ -1,0 +1,76 @@
+"""`marsmith new`: a recipe and a model to start from, which build and serve as they stand.
+
+A task's templates are found by its name: `templates/TASK.yaml.j2`, `TASK.model.py.j2` and
+`TASK.handler.py.j2`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from handlers.schema import unknown
+from marsmith.errors import MarsmithError
+
+TEMPLATES = Path(__file__).parent / "templates"
+NAME = re.compile(r"(?!token)[A-Za-z][A-Za-z0-9_-]*")
+
+
+def tasks() -> list[str]:
+    """The tasks that there are templates for."""
+    return sorted(file.name.partition(".")[0] for file in TEMPLATES.glob("*.model.py.j2"))
+
+
+def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Path]:
+    """Write a folder with a recipe, a model, and a handler of one's own if asked for.
+
+    Args:
+        name: the model's, the folder's and the recipe's.
+        task: one of `tasks`.
+        into: the folder in which the new one is made.
+        custom: write a handler, too, which subclasses the task's.
+
+    Returns:
+        The files; the recipe first.
+
+    Raises:
+        MarsmithError: the name can't be an archive's and a module's, there is no such task, or
+            the folder has something in it.
+    """
+    if not NAME.fullmatch(name):
+        raise MarsmithError(
+            f"{name!r} can't be a model's name",
+            "use letters, digits, '-' and '_', a letter first, but not 'token'",
+        )
+    if task not in tasks():
+        raise MarsmithError(unknown(task, tasks(), "--task"))
+    folder = into / name
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MarsmithError(f"{folder} is there already, and not empty", "choose another name")
+    module = name.replace("-", "_")
+    made = {f"{name}.yaml": f"{task}.yaml.j2", f"{module}_model.py": f"{task}.model.py.j2"}
+    if custom:
+        made[f"{module}_handler.py"] = f"{task}.handler.py.j2"
+    texts = {file: _render(template, name, task, custom) for file, template in made.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        (folder / file).write_text(text, "utf-8")
+    return [folder / file for file in texts]
+
+
+def _render(template: str, name: str, task: str, custom: bool) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - it is Python and YAML, not HTML
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    module = name.replace("-", "_")
+    class_name = "".join(part.capitalize() for part in module.split("_")) + "Handler"
+    handler = f"{module}_handler:{class_name}" if custom else None
+    return environment.get_template(template).render(
+        name=name, task=task, module=module, class_name=class_name, handler=handler
+    )
