@@ -133,8 +133,13 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
 
     # -- What a task that explains itself writes, too -----------------------------------------
 
+    def explained(self, outputs: Tensors) -> torch.Tensor:
+        """The numbers of which one is explained, (N, numbers); by default the first output."""
+        first = next(iter(outputs.values()))
+        return first if first.dim() > 1 else first[:, None]
+
     def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
-        """Of each sample, which number of the model's first output is explained: (N,) int64."""
+        """Of each sample, which number of `explained` is explained: (N,) int64."""
         raise NotImplementedError
 
     def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
@@ -373,8 +378,9 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     ) -> Sequence[payload.Answer]:
         targets, options = self.targets(outputs, samples), samples[0].options
         attributions = explanations.attribute(
-            self.runtime, inputs, targets, options, self.windows(inputs), self._check_time
-        )
+            self.runtime, inputs, targets, options, self.windows(inputs), self.explained,
+            self._check_time,
+        )  # fmt: skip
         return self.explanation(attributions, targets, samples)
 
     def _finish(self, exchange: Exchange) -> None:

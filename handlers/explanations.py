@@ -19,6 +19,7 @@ from handlers.runtimes import Runtime, Tensors
 from handlers.schema import setting, unknown
 
 Method = Literal["integrated_gradients", "occlusion"]
+Explained = Callable[[Tensors], torch.Tensor]
 MAX_NAMES = 20  # in a message
 BATCH = 16  # inputs that are run at once, when the batch has fewer
 
@@ -27,7 +28,9 @@ BATCH = 16  # inputs that are run at once, when the batch has fewer
 class Options:
     """What a request for an explanation may ask for."""
 
-    target: str | None = setting(None, "The label to explain; by default the likeliest.")
+    target: str | None = setting(
+        None, "The label or output to explain; by default the likeliest, or the first."
+    )
     method: Method | None = setting(None, "By default integrated gradients, where there are any.")
     steps: int = setting(32, "Points on the path of gradients.", minimum=2, maximum=256)
 
@@ -41,20 +44,20 @@ def check() -> None:
     _captum()
 
 
-def choose(options: Options, runtime: Runtime) -> Method:
+def choose(options: Options, runtime: Runtime, inputs: Tensors) -> Method:
     """The method that a request gets.
 
     Raises:
-        BadRequest: 422 when it asks for gradients, and the runtime has none.
+        BadRequest: 422 when it asks for gradients, and there are none.
     """
-    gradients = getattr(runtime, "gradients", None)
-    if options.method == "integrated_gradients" and gradients is None:
-        raise BadRequest(
-            "this archive's runtime has no gradients; those of eager and TorchScript in fp32 have",
-            hint="ask for the method occlusion",
-            status=422,
-        )
-    return options.method or ("occlusion" if gradients is None else "integrated_gradients")
+    without = ""
+    if not hasattr(runtime, "gradients"):
+        without = "this archive's runtime has no gradients; eager and TorchScript in fp32 have"
+    elif whole := [name for name, x in inputs.items() if not x.is_floating_point()]:
+        without = f"there are no gradients of whole numbers, such as this model's {whole[0]!r}"
+    if without and options.method == "integrated_gradients":
+        raise BadRequest(without, hint="ask for the method occlusion", status=422)
+    return options.method or ("occlusion" if without else "integrated_gradients")
 
 
 def attribute(
@@ -63,19 +66,22 @@ def attribute(
     targets: torch.Tensor,
     options: Options,
     windows: Mapping[str, tuple[int, ...]],
+    explained: Explained,
     check_time: Callable[[], None] = lambda: None,
 ) -> Tensors:
-    """How much each number of a batch of inputs has added to the output that is explained.
+    """How much each number of a batch of inputs has added to the number that is explained.
 
-    What is absent is 0: the mean colour of normalised images, the mean of scaled columns.
+    What is absent is 0: the mean colour of normalised images, the mean of scaled columns, a
+    category that is missing.
 
     Args:
-        runtime: the model; its first output is explained, (N,) or (N, outputs).
+        runtime: the model.
         inputs: a batch.
-        targets: (N,) int64; of each sample, which of its outputs.
+        targets: (N,) int64; of each sample, which of the numbers that `explained` gives.
         options: of the requests; equal for all samples.
         windows: by input, the shape of what is occluded together, without the batch; inputs
             that aren't named are taken number by number.
+        explained: the model's outputs to what can be explained, (N, numbers).
         check_time: called before each run of the model; raises when there is no time left.
 
     Returns:
@@ -84,26 +90,28 @@ def attribute(
     Raises:
         BadRequest: see `choose`.
     """
-    captum, names = _captum(), list(inputs)
-    explained = tuple(inputs.values())
-    if choose(options, runtime) == "integrated_gradients":
-        gradients: Callable[[Tensors], Tensors] = runtime.gradients  # type: ignore[attr-defined]
-        found = captum.IntegratedGradients(_scalar(gradients, names, check_time)).attribute(
-            explained,
+    captum, batch = _captum(), tuple(inputs.values())
+    if choose(options, runtime, inputs) == "integrated_gradients":
+        gradients: Runtime = runtime.gradients  # type: ignore[attr-defined]
+        model = _of_positions(gradients, inputs, explained, check_time)
+        found = captum.IntegratedGradients(model).attribute(
+            batch,
             target=targets,
             n_steps=options.steps,
             internal_batch_size=max(BATCH, len(targets)),
         )
     else:
         shapes = tuple(windows.get(name, (1,) * (x.dim() - 1)) for name, x in inputs.items())
+        model = _of_positions(runtime, inputs, explained, check_time)
         with torch.inference_mode():
-            found = captum.Occlusion(_scalar(runtime, names, check_time)).attribute(
-                explained,
+            found = captum.Occlusion(model).attribute(
+                batch,
                 target=targets,
                 sliding_window_shapes=shapes,
                 strides=shapes,
+                perturbations_per_eval=max(1, BATCH // len(targets)),
             )
-    return {name: each.detach().float() for name, each in zip(names, found, strict=True)}
+    return {name: each.detach().float() for name, each in zip(inputs, found, strict=True)}
 
 
 def classes(
@@ -126,18 +134,17 @@ def classes(
     for best, sample in zip(likeliest.tolist(), samples, strict=True):
         wanted = sample.options.target
         if wanted is not None and wanted not in names:
-            raise BadRequest(unknown(wanted, list(names)[:MAX_NAMES], "the labels"), status=422)
+            raise BadRequest(unknown(wanted, names, "the labels", MAX_NAMES), status=422)
         targets.append(best if wanted is None else names.index(wanted))
     return torch.tensor(targets)
 
 
-def _scalar(
-    model: Callable[[Tensors], Tensors], names: list[str], check_time: Callable[[], None]
-) -> Callable[..., Any]:
-    def run(*inputs: torch.Tensor) -> torch.Tensor:
+def _of_positions(
+    model: Runtime, inputs: Tensors, explained: Explained, check_time: Callable[[], None]
+) -> Callable[..., torch.Tensor]:
+    def run(*batch: torch.Tensor) -> torch.Tensor:
         check_time()
-        output = next(iter(model(dict(zip(names, inputs, strict=True))).values()))
-        return output if output.dim() > 1 else output[:, None]
+        return explained(model(dict(zip(inputs, batch, strict=True))))
 
     return run
 
