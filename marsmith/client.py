@@ -1,22 +1,16 @@
-"""A client of TorchServe's inference and management APIs, with the tokens looked after."""
+"""Clients of TorchServe's inference and management APIs, with the tokens looked after."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Any, TypeVar
 
 import httpx
 
-from marsmith.errors import RequestError, ServerError
+from marsmith.api import Api, Flow, explained
 
-Api = Literal["inference", "management"]
-
-LOST_SERVER = "Is it still running? `marsmith status` tells; `marsmith serve` starts one."
+T = TypeVar("T")
 
 
 class Client:
@@ -25,11 +19,14 @@ class Client:
     Use it as a context manager; it keeps its connections open between calls. Every call has a
     timeout, because TorchServe lets a request wait for as long as its model has no live worker.
 
+    Every call raises RequestError when the server refuses the request or fails at it, and
+    ServerError when there is no answer.
+
     Args:
         inference_address: e.g. "http://127.0.0.1:8080".
         management_address: e.g. "http://127.0.0.1:8081".
         key_file: the `key_file.json` that TorchServe wrote; None for a server without tokens.
-        timeout_s: how long one call may take, unless the call says otherwise.
+        timeout_s: how long one call may take.
 
     Raises:
         ServerError: the key file can't be read.
@@ -42,23 +39,15 @@ class Client:
         key_file: Path | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        self._addresses: dict[Api, str] = {
-            "inference": inference_address.rstrip("/"),
-            "management": management_address.rstrip("/"),
-        }
-        self._headers = _authorization(key_file)
+        self._api = Api(inference_address, management_address, key_file)
+        self._timeout_s = timeout_s
         # trust_env=False: a proxy meant for the internet must not get the tokens of a local server.
         self._http = httpx.Client(timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -72,6 +61,7 @@ class Client:
         *,
         content_type: str | None = None,
         options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
         fresh_connection: bool = False,
     ) -> Any:
         """Ask a model for a prediction.
@@ -82,152 +72,137 @@ class Client:
             content_type: of `body`; "application/json" unless body is bytes.
             options: of the model's task, e.g. {"top_k": 3}. They travel as `parameters` within a
                 JSON body, and as form fields beside other bytes; TorchServe drops query parameters.
+            accept: the media type to be answered in, e.g. "image/png"; JSON where the task has
+                no such answer.
             fresh_connection: use a connection of its own, and close it.
 
         Returns:
             The answer: decoded when it is JSON, text when it says so, bytes otherwise.
-
-        Raises:
-            RequestError: the server refused the request or failed at it.
-            ServerError: no answer.
         """
-        content = _content(body, content_type, options)
-        if fresh_connection:
-            content.setdefault("headers", {})["Connection"] = "close"
-        return self._call("inference", "POST", f"/predictions/{quote(model, safe='')}", **content)
+        headers = {"Accept": accept, "Connection": "close" if fresh_connection else None}
+        return self._run(self._api.ask("predictions", model, body, content_type, options, headers))
+
+    def explain(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+    ) -> Any:
+        """Ask a model what a prediction was made of; the arguments are those of `predict`."""
+        headers = {"Accept": accept}
+        return self._run(self._api.ask("explanations", model, body, content_type, options, headers))
 
     def describe(self, model: str) -> dict[str, Any]:
         """Return what a model's own handler says about it, beside what `model` returns.
 
         It is the handler that answers, so it waits for a worker, as a prediction does.
         """
-        found = self._call("management", "GET", _models(model), params={"customized": "true"})
-        return _only_object(found, f"the description of {model!r}")
+        return self._run(self._api.describe(model))
 
     def models(self) -> list[str]:
         """Return the names of all registered models, sorted."""
-        names: list[str] = []
-        page: str | None = "0"
-        while page is not None:
-            params = {"limit": "100", "next_page_token": page}
-            listing = self._call("management", "GET", _models(), params=params)
-            names += [entry["modelName"] for entry in listing["models"]]
-            page = listing.get("nextPageToken")
-        return sorted(names)
+        return self._run(self._api.models())
 
     def model(self, name: str) -> dict[str, Any]:
         """Return TorchServe's view of one model: its workers, batch size and timeouts."""
-        return _only_object(self._call("management", "GET", _models(name)), f"model {name!r}")
+        return self._run(self._api.model(name))
 
     def scale(self, model: str, min_workers: int, max_workers: int) -> None:
         """Ask for another number of workers, without waiting for them to load."""
-        params = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "false"}
-        self._call("management", "PUT", _models(model), params=params)
+        self._run(self._api.scale(model, min_workers, max_workers))
 
-    def _call(
-        self,
-        api: Api,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **content: Any,
-    ) -> Any:
-        address = self._addresses[api]
-        sent = {**self._headers.get(api, {}), **(headers or {})}
+    def _run(self, flow: Flow[T]) -> T:
         try:
-            response = self._http.request(method, address + path, headers=sent, **content)
-        except httpx.TimeoutException as error:
-            limit = self._http.timeout.read
-            raise ServerError(
-                f"{address} did not answer {method} {path} within {limit:g} s.",
-                hint="A request waits for as long as its model has no live worker."
-                " `marsmith status` tells whether it has.",
-            ) from error
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            message = f"{address} can't be reached: {reason}."
-            raise ServerError(message, hint=LOST_SERVER) from error
-        if response.status_code >= 400:
-            raise _refusal(response)
-        return _decoded(response)
+            request = next(flow)
+            while True:
+                with explained(request, self._timeout_s):
+                    response = self._http.send(request)
+                request = flow.send(response)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
 
-def _models(name: str | None = None) -> str:
-    return "/models" if name is None else f"/models/{quote(name, safe='')}"
+class AsyncClient:
+    """What `Client` is, for asyncio: the same calls, to be awaited, with the same arguments."""
 
+    def __init__(
+        self,
+        inference_address: str,
+        management_address: str,
+        key_file: Path | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._api = Api(inference_address, management_address, key_file)
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
 
-def _authorization(key_file: Path | None) -> dict[Api, dict[str, str]]:
-    """Read the tokens: one header per API."""
-    if key_file is None:
-        return {}
-    try:
-        keys = json.loads(key_file.read_text(encoding="utf-8"))
-        return {
-            "inference": {"Authorization": f"Bearer {keys['inference']['key']}"},
-            "management": {"Authorization": f"Bearer {keys['management']['key']}"},
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServerError(
-            f"{key_file} is not a key file of TorchServe ({type(error).__name__}: {error}).",
-            hint="TorchServe writes key_file.json into the folder that it is started in.",
-        ) from error
+    async def __aenter__(self) -> AsyncClient:
+        return self
 
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
-def _content(
-    body: Any, content_type: str | None, options: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Put a body and its options the way that they travel, as arguments of httpx."""
-    if isinstance(body, bytes) and options and content_type == "application/json":
-        with suppress(ValueError):
-            body = json.loads(body)
-    if isinstance(body, bytes) and options:
-        fields = {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in options.items()
-        }
-        part = ("data", body, content_type or "application/octet-stream")
-        return {"files": {"data": part}, "data": fields}
-    if not isinstance(body, bytes):
-        if options:
-            body = body if isinstance(body, dict) else {"data": body}
-            body = {**body, "parameters": {**body.get("parameters", {}), **options}}
-        body = json.dumps(body).encode()
-        content_type = content_type or "application/json"
-    headers = {"Content-Type": content_type} if content_type else {}
-    return {"headers": headers, "content": body}
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
 
+    async def predict(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+    ) -> Any:
+        """See `Client.predict`."""
+        headers = {"Accept": accept}
+        return await self._run(
+            self._api.ask("predictions", model, body, content_type, options, headers)
+        )
 
-def _decoded(response: httpx.Response) -> Any:
-    """Decode an answer by its content type; TorchServe labels bytes as JSON when unsure."""
-    kind = response.headers.get("Content-Type", "application/json").partition(";")[0].strip()
-    if kind.startswith("text/"):
-        return response.text
-    if kind != "application/json" and not kind.endswith("+json"):
-        return response.content
-    try:
-        return response.json()
-    except ValueError:
-        return response.content
+    async def explain(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+    ) -> Any:
+        """See `Client.explain`."""
+        headers = {"Accept": accept}
+        return await self._run(
+            self._api.ask("explanations", model, body, content_type, options, headers)
+        )
 
+    async def describe(self, model: str) -> dict[str, Any]:
+        """See `Client.describe`."""
+        return await self._run(self._api.describe(model))
 
-def _refusal(response: httpx.Response) -> RequestError:
-    """Turn an error answer into an error: a handler's own body, or TorchServe's."""
-    body = _decoded(response)
-    message, hint = "", ""
-    if isinstance(body, dict):
-        message = str(body.get("error") or body.get("message") or "")
-        hint = str(body.get("hint") or "")
-    elif body:
-        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-        message = text.strip()[:500]
-    if "token" in message.lower() and not hint:
-        hint = "Each start of a server makes new keys: read its key_file.json again."
-    return RequestError(response.status_code, message or response.reason_phrase, hint)
+    async def models(self) -> list[str]:
+        """See `Client.models`."""
+        return await self._run(self._api.models())
 
+    async def model(self, name: str) -> dict[str, Any]:
+        """See `Client.model`."""
+        return await self._run(self._api.model(name))
 
-def _only_object(answer: Any, what: str) -> dict[str, Any]:
-    """Unwrap TorchServe's list of one version."""
-    if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict):
-        return answer[0]
-    raise ServerError(f"The server answered {what} with {str(answer)[:200]!r}, not a list of one.")
+    async def scale(self, model: str, min_workers: int, max_workers: int) -> None:
+        """See `Client.scale`."""
+        await self._run(self._api.scale(model, min_workers, max_workers))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            request = next(flow)
+            while True:
+                with explained(request, self._timeout_s):
+                    response = await self._http.send(request)
+                request = flow.send(response)
+        except StopIteration as done:
+            result: T = done.value
+            return result

@@ -46,7 +46,11 @@ class Tiny:
             context.set_response_content_type(index, "application/octet-stream")
             return bytes(body)
         fields = {key: self.text(value) for key, value in row.items() if key != "body"}
-        return json.dumps({"pid": os.getpid(), "body": body, "fields": fields}).encode()
+        headers = context.get_all_request_header(index).items()
+        sent = {name.lower(): value for name, value in headers}
+        about = {"pid": os.getpid(), "fields": fields}
+        about |= {name: sent.get(name) for name in ("accept", "explain")}
+        return json.dumps({"body": body, **about}).encode()
 
     def text(self, value):
         return value.decode() if isinstance(value, (bytes, bytearray)) else value

@@ -1,7 +1,8 @@
-"""The client, against a real server."""
+"""The clients, against a real server."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from marsmith import server
-from marsmith.client import Client
+from marsmith.client import AsyncClient, Client
 from marsmith.errors import RequestError, ServerError
 from marsmith.server.run_folder import ServerInfo
 
@@ -76,6 +77,48 @@ def test_a_wrong_token_is_explained(tiny_server: ServerInfo, tmp_path: Path) -> 
         client.predict("tiny", {})
     assert caught.value.status == 400
     assert "key_file.json" in caught.value.hint
+
+
+def test_accept_and_the_verb_reach_the_handler(api: Client) -> None:
+    predicted = api.predict("tiny", [1], accept="image/png")
+    explained = api.explain("tiny", [1], accept="text/plain", options={"steps": 3})
+    assert (predicted["accept"], predicted["explain"]) == ("image/png", "False")
+    assert (explained["accept"], explained["explain"]) == ("text/plain", "True")
+    assert explained["body"] == {"data": [1], "parameters": {"steps": 3}}
+
+
+def test_the_asynchronous_client_says_the_same(tiny_server: ServerInfo) -> None:
+    async def ask() -> None:
+        addresses = tiny_server.inference_address, tiny_server.management_address
+        async with AsyncClient(*addresses, tiny_server.key_file) as api:
+            bodies = [[number] for number in range(8)]
+            answers = await asyncio.gather(*(api.predict("tiny", body) for body in bodies))
+            assert [answer["body"] for answer in answers] == bodies
+            of_bytes = await api.predict("tiny", b"abc", options={"top_k": 3})
+            assert of_bytes["fields"] == {"data": "abc", "top_k": "3"}
+            explained = await api.explain("tiny", [1], accept="image/png")
+            assert (explained["accept"], explained["explain"]) == ("image/png", "True")
+            assert await api.models() == ["tiny"]
+            assert (await api.model("tiny"))["modelVersion"] == "1.0"
+            assert "example" in (await api.describe("tiny"))["customizedMetadata"]
+            await api.scale("tiny", 1, 1)
+            with pytest.raises(RequestError, match="no such thing"):
+                await api.predict("tiny", {"refuse": True})
+
+    asyncio.run(ask())
+
+
+def test_the_asynchronous_client_tells_of_silence() -> None:
+    async def ask() -> None:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            async with AsyncClient(address, address, timeout_s=0.2) as api:
+                await api.predict("tiny", {})
+
+    with pytest.raises(ServerError, match=r"POST /predictions/tiny within 0\.2 s"):
+        asyncio.run(ask())
 
 
 def test_no_server_is_an_error_with_the_address() -> None:
