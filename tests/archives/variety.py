@@ -28,8 +28,8 @@ def picture(random_: random.Random) -> bytes:
 
 
 def text(random_: random.Random) -> str:
-    """Words of several scripts."""
-    return " ".join(random_.choice(SCRIPTS) for _ in range(random_.randint(1, 12)))
+    """Words of several scripts, at least one of them no blank."""
+    return " ".join(["one", *random_.choices(SCRIPTS, k=random_.randint(0, 12))])
 
 
 def history(archive: Path) -> Instance:
@@ -40,6 +40,25 @@ def history(archive: Path) -> Instance:
     def make(random_: random.Random) -> Any:
         chosen = random_.choices(ids, k=random_.randint(0, 60))
         return random_.choice([chosen, {"history": chosen}])
+
+    return make
+
+
+def row(archive: Path) -> Instance:
+    """Values for the columns of an archive, some of them missing, as an object or a list."""
+    with zipfile.ZipFile(archive) as opened:
+        columns = json.loads(opened.read("columns.json"))["columns"]
+
+    def value(column: dict[str, Any], random_: random.Random) -> Any:
+        if random_.random() < 0.15:
+            return None
+        if column["type"] == "category":
+            return random_.choice(column["values"])
+        return random_.gauss(column["mean"], column["std"])
+
+    def make(random_: random.Random) -> Any:
+        values = {column["name"]: value(column, random_) for column in columns}
+        return random_.choice([values, list(values.values())])
 
     return make
 
