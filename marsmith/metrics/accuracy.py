@@ -1,19 +1,30 @@
-"""Accuracy of `image_classification`."""
+"""Accuracy of `image_classification`, and of `tabular` classification."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from marsmith.errors import BuildError
 
 
-def measure(answers: Sequence[dict[str, float]], expected: Sequence[str]) -> float:
-    """The share of answers whose first label is the expected one, in [0, 1].
+def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
+    """The share of answers whose prediction is the expected one, in [0, 1].
+
+    Args:
+        answers: a `prediction` and `probabilities`, or labels and their scores, best first.
+        expected: the labels.
 
     Raises:
         BuildError: the expected answers are no labels.
     """
     if not all(isinstance(each, str) for each in expected):
         raise BuildError("accuracy compares labels: the expected answers must be strings")
-    hits = sum(next(iter(a), None) == e for a, e in zip(answers, expected, strict=True))
+    hits = sum(_label(a) == e for a, e in zip(answers, expected, strict=True))
     return hits / len(expected)
+
+
+def _label(answer: dict[str, Any]) -> object:
+    if isinstance(answer.get("probabilities"), dict):
+        return answer["prediction"]
+    return next(iter(answer), None)
