@@ -237,9 +237,8 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         Returns:
             A body for each row, JSON unless the client accepts what else the task can write.
         """
-        exchanges = [
-            self._open(row, context.get_all_request_header(index)) for index, row in enumerate(data)
-        ]
+        headers = [context.get_all_request_header(index) for index in range(len(data))]
+        exchanges = [self._open(*each) for each in zip(data, headers, strict=True)]
         try:
             self.metrics.report(self.answer_all(exchanges))
         except Exception as error:  # the last resort: TorchServe would fail the whole batch
@@ -251,6 +250,10 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             phrase = HTTPStatus(exchange.status).phrase
             context.set_response_status(exchange.status, phrase, index)
             context.set_response_content_type(index, exchange.media_type)
+            if all(isinstance(value, dict) for value in headers[index].values()):
+                # By gRPC, which has none but those of parameters. A worker whose answer to a
+                # stream doesn't say that it is the last is ended by TorchServe.
+                context.set_response_header(index, "ts_stream_next", "false")
         return [exchange.body or b"" for exchange in exchanges]
 
     def _open(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
@@ -259,7 +262,8 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             for name in row
             if isinstance(headers.get(name), dict)
         }
-        accept = next((str(v) for k, v in headers.items() if k.lower() == "accept"), "")
+        sent = {name.lower(): value for name, value in headers.items()}
+        accept = str(sent.get("accept", ""))
         exchange = Exchange(row, media_types, accept, headers.get("explain") == "True")
         if headers.get("describe") == "True":
             try:
@@ -268,6 +272,9 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
                 exchange.fail(error)
         elif exchange.explain and self.ExplainOptions is None:
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
+        elif "inference-header-content-length" in sent:
+            hint = "send JSON; tritonclient does with binary_data=False"
+            exchange.fail(BadRequest("binary tensors are not supported", hint=hint, status=415))
         return exchange
 
     def answer_all(self, exchanges: Sequence[Exchange]) -> Batch:

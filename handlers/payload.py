@@ -30,6 +30,8 @@ Protocol = Literal["raw", "v1", "v2"]
 
 JSON = "application/json"
 BODY_FIELDS = ("body", "data")
+# A client of Triton's asks for binary outputs if nobody tells it not to; it reads JSON, too.
+IGNORED = ("binary_data_output",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +231,8 @@ def _read_v2(body: dict[str, Any]) -> Request:
     else:
         rows = zip(*arrays.values(), strict=True)
         instances = [dict(zip(arrays, row, strict=True)) for row in rows]
-    return Request("v2", instances, _parameters(body), identity=identity)
+    options = {k: v for k, v in _parameters(body).items() if k not in IGNORED}
+    return Request("v2", instances, options, identity=identity)
 
 
 def write(

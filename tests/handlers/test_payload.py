@@ -330,3 +330,9 @@ def test_the_schema_describes_the_fields() -> None:
     schema = Found.schema()
     assert schema["properties"]["scores"] == {"type": "array", "items": {"type": "number"}}
     assert schema["required"] == ["labels", "scores", "count", "extra"]
+
+
+def test_tritons_wish_for_binary_outputs_is_no_option() -> None:
+    parameters = {"binary_data_output": True, "top_k": 3}
+    request = read({"body": {"inputs": [tensor()], "parameters": parameters}}, JSON, OPTIONS)
+    assert request.options == {"top_k": 3}

@@ -1,0 +1,167 @@
+"""Other people's clients, against a real TorchServe: gRPC, the Open Inference Protocol, curl."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.digits import held_out
+from marsmith import server
+from marsmith.server.run_folder import ServerInfo
+from tests.test_serving import pids, same
+from tests.torchserve_grpc import Stubs
+
+IMAGE, DIGIT = held_out()[0]
+TIMEOUT_S = 30
+
+
+@pytest.fixture(scope="module")
+def usual(digits_server: ServerInfo) -> dict[str, float]:
+    """What our own client is answered."""
+    with server.client(digits_server) as client:
+        answer: dict[str, float] = client.predict("digits", IMAGE)
+    assert next(iter(answer)) == DIGIT
+    return answer
+
+
+def key(info: ServerInfo) -> str:
+    return f"Bearer {json.loads(info.key_file.read_text())['inference']['key']}"
+
+
+class TestGrpc:
+    """TorchServe's own service; its messages are made from the descriptors in its jar."""
+
+    @pytest.fixture
+    def stubs(self, digits_server: ServerInfo) -> Iterator[Stubs]:
+        with grpc.insecure_channel(f"127.0.0.1:{digits_server.ports.grpc_inference}") as channel:
+            yield Stubs(channel)
+
+    def ask(self, info: ServerInfo, stubs: Stubs, call: str, **fields: bytes) -> list[Any]:
+        request = stubs.PredictionsRequest(model_name="digits", input=fields)
+        metadata = [("authorization", key(info))]
+        answer = getattr(stubs, call)(request, metadata=metadata, timeout=TIMEOUT_S)
+        answers = [answer] if call == "Predictions" else list(answer)
+        return [json.loads(each.prediction) for each in answers]
+
+    def test_predictions(
+        self, digits_server: ServerInfo, stubs: Stubs, usual: dict[str, float]
+    ) -> None:
+        (answer,) = self.ask(digits_server, stubs, "Predictions", data=IMAGE)
+        assert same(answer, usual)
+        (first,) = self.ask(digits_server, stubs, "Predictions", data=IMAGE, top_k=b"1")
+        assert list(first) == [DIGIT]
+        several = {"instances": [{"b64": base64.b64encode(IMAGE).decode()}] * 2}
+        (answer,) = self.ask(digits_server, stubs, "Predictions", data=json.dumps(several).encode())
+        assert all(same(each, usual) for each in answer["predictions"])
+
+    def test_a_stream_has_one_part_and_ends_no_worker(
+        self, digits_server: ServerInfo, stubs: Stubs, usual: dict[str, float]
+    ) -> None:
+        before = pids(digits_server)
+        for _ in range(3):
+            (answer,) = self.ask(digits_server, stubs, "StreamPredictions", data=IMAGE)
+            assert same(answer, usual)
+        # gRPC tells nothing of a single item's status: a refusal is to be read in the body.
+        (refused,) = self.ask(digits_server, stubs, "StreamPredictions", data=b"no image")
+        assert set(refused) == {"error", "hint"}
+        assert pids(digits_server) == before
+
+    def test_it_asks_for_the_token(self, stubs: Stubs) -> None:
+        request = stubs.PredictionsRequest(model_name="digits", input={"data": IMAGE})
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs.Predictions(request, timeout=TIMEOUT_S)
+        assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+class TestOpenInferenceProtocol:
+    """Triton's client over HTTP, whose /v2/models/NAME/infer TorchServe serves.
+
+    Not served: its metadata and health of models, and binary tensors. TorchServe's own gRPC
+    service of the protocol has another name than the protocol's, so no client finds it.
+    """
+
+    @pytest.fixture
+    def infer(self, digits_server: ServerInfo) -> Iterator[Any]:
+        http = pytest.importorskip("tritonclient.http")
+        client = http.InferenceServerClient(f"127.0.0.1:{digits_server.port}")
+
+        def ask(array: Any, datatype: str, *, binary: bool = False, **rest: Any) -> Any:
+            tensor = http.InferInput("image", list(array.shape), datatype)
+            tensor.set_data_from_numpy(array, binary_data=binary)
+            headers = {"Authorization": key(digits_server)}
+            return client.infer("digits", [tensor], headers=headers, **rest)
+
+        yield ask
+        client.close()
+
+    def test_images_in_columns_out(self, infer: Any, usual: dict[str, float]) -> None:
+        text = np.array([base64.b64encode(IMAGE)] * 2, dtype=object)
+        answer = infer(text, "BYTES", request_id="7", parameters={"top_k": 3})
+        assert answer.get_response()["id"] == "7"
+        labels, scores = answer.as_numpy("labels"), answer.as_numpy("scores")
+        assert labels.shape == scores.shape == (2, 3)
+        for names, values in zip(labels.tolist(), scores.tolist(), strict=True):
+            assert same(dict(zip(names, values, strict=True)), usual)
+
+    def test_pixels_and_the_models_own_input(self, infer: Any, usual: dict[str, float]) -> None:
+        pixels = np.asarray(Image.open(io.BytesIO(IMAGE)))
+        of_pixels = infer(pixels[None], "UINT8").as_numpy("labels").tolist()
+        of_input = infer((pixels / 255).astype(np.float32)[None, None], "FP32")
+        assert of_pixels == of_input.as_numpy("labels").tolist() == [list(usual)]
+
+    def test_what_is_refused_says_so(self, infer: Any) -> None:
+        from tritonclient.utils import InferenceServerException
+
+        with pytest.raises(InferenceServerException, match="binary tensors are not supported"):
+            infer(np.zeros((1, 1, 8, 8), np.float32), "FP32", binary=True)
+        with pytest.raises(InferenceServerException, match="must be"):
+            infer(np.zeros((1, 1, 9, 9), np.float32), "FP32")
+
+
+class TestCurl:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "digit.png"
+        path.write_bytes(IMAGE)
+        return path
+
+    def curl(self, info: ServerInfo, path: str, *options: str) -> tuple[str, bytes]:
+        """The media type and the body of an answer."""
+        command = ["curl", "-sS", "-m", str(TIMEOUT_S), "-H", f"Authorization: {key(info)}"]
+        command += ["-w", "%{stderr}%{content_type}", *options, info.inference_address + path]
+        done = subprocess.run(command, capture_output=True, check=True)
+        return done.stderr.decode(), done.stdout
+
+    def test_predictions(
+        self, digits_server: ServerInfo, file: Path, usual: dict[str, float]
+    ) -> None:
+        media_type, body = self.curl(digits_server, "/predictions/digits", "-T", str(file))
+        assert media_type == "application/json"
+        assert same(json.loads(body), usual)
+        form = ("-F", f"data=@{file}", "-F", "top_k=1")
+        assert list(json.loads(self.curl(digits_server, "/predictions/digits", *form)[1])) == [
+            DIGIT
+        ]
+
+    def test_explanations_as_numbers_and_as_a_picture(
+        self, digits_server: ServerInfo, file: Path
+    ) -> None:
+        path = "/explanations/digits"
+        media_type, body = self.curl(digits_server, path, "-T", str(file))
+        assert media_type == "application/json"
+        explained = json.loads(body)
+        assert (explained["label"], len(explained["heat_map"])) == (DIGIT, 8)
+        picture = ("-H", "Accept: image/png", "-T", str(file))
+        media_type, body = self.curl(digits_server, path, *picture)
+        assert media_type == "image/png"
+        assert Image.open(io.BytesIO(body)).size == (8, 8)
