@@ -113,7 +113,8 @@ def _scale(name: str, values: Sequence[Any]) -> dict[str, float]:
     if not values or not all(isinstance(value, (int, float)) for value in values):
         raise BuildError(f"{name!r} must have values, all of them numbers or all of them text")
     numbers = np.array(values, dtype=np.float64)
-    mean, std = float(numbers.mean()), float(numbers.std())
+    with np.errstate(all="ignore"):  # it shows in the mean
+        mean, std = float(numbers.mean()), float(numbers.std())
     if not np.isfinite([mean, std]).all():
         raise BuildError(f"{name!r} has numbers in it that are not finite, or too large")
     return {"mean": mean, "std": std or 1.0}
