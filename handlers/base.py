@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from handlers import batching, device, explanations, payload, runtimes
+from handlers import batching, device, explanations, interface, payload, runtimes
 from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.exchange import Exchange
 from handlers.metrics import Batch, Metrics
 from handlers.runtimes import Tensors
-from handlers.schema import SchemaError, json_schema, parse, setting
+from handlers.schema import SchemaError, parse, setting
 from handlers.torchserve import BaseHandler, quieten, read_ahead
 
 logger = logging.getLogger(__name__)
@@ -402,25 +402,13 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     def describe(self) -> dict[str, Any]:
         """What this model takes and answers, from the definitions that validate requests."""
         media_type, body = self.example()
-        explained = {}
-        if self.ExplainOptions and self.Explanation:
-            explained = {
-                "options": json_schema(self.ExplainOptions),
-                "output": self.Explanation.schema(),
-            }
         return {
             "task": self.config.task,
             "runtime": self.config.runtime,
             "precision": self.config.precision,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
-            "protocols": list(get_args(payload.Protocol)),
-            "max_instances": self.config.max_instances,
-            "input": self.describe_input(),
-            "options": json_schema(self.Options, self.config.defaults or {}),
-            "output": self.Answer.schema(),
-            "media_types": [payload.JSON, *self.Answer.media_types],
-            "explanations": explained,
+            **interface.of(self),
             "example": {"content_type": media_type, "body_base64": b64encode(body).decode("ascii")},
         }
 

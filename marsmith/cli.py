@@ -126,6 +126,19 @@ def inspect(archive: Path, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def openapi(
+    archives: Annotated[list[Path], typer.Argument(help="The .mar files of one server.")],
+    address: Annotated[
+        str, typer.Option(help="The server's inference address.")
+    ] = "http://127.0.0.1:8080",
+) -> None:
+    """Print an OpenAPI document of a server of these archives."""
+    from marsmith.openapi import document
+
+    out.print_json(data=document(archives, address))
+
+
+@app.command()
 def run(
     archive: Annotated[Path, typer.Argument(help="A .mar file.")],
     inputs: Annotated[list[Path], typer.Argument(help="Request bodies; several make one batch.")],

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from handlers import interface
 from handlers.device import cores
-from handlers.schema import json_schema
 from marsmith.bench import Bench
 from marsmith.package import dump, inspect
 from marsmith.recipe import Recipe
@@ -43,9 +43,8 @@ def facts(bench: Bench, trial: Trial) -> dict[str, Any]:
         "min_cosine": {r.name: round(r.difference.min_cosine, COSINE_DIGITS) for r in rungs},
         "samples": rungs[0].samples,
         "passes": bench.passed,
-        "input": handler.describe_input(),
-        "options": json_schema(handler.Options, handler.config.defaults),
-        "output": handler.Answer.schema(),
+        "content_type": handler.example()[0],
+        **interface.of(handler),
         "versions": {name: version(name) for name in VERSIONS} | versions(trial.candidate.runtime),
     }
 
