@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,8 +28,9 @@ MAX_NAMES = 20  # in a message
 # was ever trained on. In a batch that is quantised as a whole, it would drown its neighbours.
 FURTHEST = 1e6
 
+MISSING = (None, "")
 Plain = str | float | None
-T = TypeVar("T")
+PLAIN = frozenset([str, int, float, bool, type(None)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,10 @@ class Number:
         Raises:
             BadRequest: 422 when it is no number, or too far from all that there were.
         """
-        missing = value is None or value == "" or value != value  # NaN
+        missing = value in MISSING or value != value  # NaN
         if missing:
             value = self.mean if self.fill is None else self.fill
-        if isinstance(value, str) or value is None:
+        if value is None or isinstance(value, str):
             raise BadRequest(
                 f"the column {self.name!a} takes a number, not a string",
                 hint="send numbers without quotes; null or nothing when it isn't known",
@@ -91,7 +92,7 @@ class Category:
         Raises:
             BadRequest: 422 when it is refused, or can't be a category.
         """
-        if value is None or value == "" or value != value:
+        if value in MISSING or value != value:
             return 0
         text = as_text(value)
         if text is None:
@@ -169,17 +170,19 @@ class Columns:
         numbers: list[float] = []
         categories: list[int] = []
         for column, value in zip(self.columns, self._values(row), strict=True):
-            value = _plain(value, column.name)
+            if type(value) not in PLAIN:
+                value = _plain(value, column.name)
             if isinstance(column, Number):
                 numbers += column.encode(value)
             else:
                 known = self._vocabularies[column.name]
                 categories.append(column.encode(value, known, refuse=refuse_unknown))
-        made = {
-            "numbers": torch.tensor(numbers, dtype=torch.float32),
-            "categories": torch.tensor(categories, dtype=torch.int64),
-        }
-        return {name: tensor for name, tensor in made.items() if len(tensor)}
+        made: Tensors = {}
+        if numbers:
+            made["numbers"] = torch.tensor(numbers, dtype=torch.float32)
+        if categories:
+            made["categories"] = torch.tensor(categories, dtype=torch.int64)
+        return made
 
     def by_column(self, attributions: Tensors) -> torch.Tensor:
         """Attributions of the model's inputs, each (N, inputs), to one per column: (N, columns)."""

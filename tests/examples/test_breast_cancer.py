@@ -90,4 +90,4 @@ def test_categories_missing_values_and_several_targets_serve_too(
         (explained,) = ask(worker, row, explain=True)
         assert explained["target"] == "rent"
         assert explained["attributions"]["town"] > 50
-        assert explained["attributions"]["floor"] == 0
+        assert explained["attributions"]["floor"] == pytest.approx(0, abs=0.01)
