@@ -1,0 +1,27 @@
+"""Run-length encoding: equal neighbours told once, with how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def encode(numbers: Any) -> tuple[list[int], list[int]]:
+    """Runs of a flat array.
+
+    Args:
+        numbers: (K,) integers, at least one.
+
+    Returns:
+        The number of each run, and its length, which is at least 1.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(numbers[1:] != numbers[:-1]) + 1])
+    lengths = np.diff(starts, append=len(numbers))
+    return numbers[starts].tolist(), lengths.tolist()
+
+
+def decode(numbers: Sequence[int], lengths: Sequence[int]) -> Any:
+    """The flat array of runs; int64."""
+    return np.repeat(np.asarray(numbers, dtype=np.int64), np.asarray(lengths, dtype=np.int64))
