@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -17,6 +18,7 @@ from PIL import Image
 
 from examples.digits import held_out
 from marsmith import server
+from marsmith.client import AsyncClient, Client
 from marsmith.server.run_folder import ServerInfo
 from tests.test_serving import pids, same
 from tests.torchserve_grpc import Stubs
@@ -36,6 +38,23 @@ def usual(digits_server: ServerInfo) -> dict[str, float]:
 
 def key(info: ServerInfo) -> str:
     return f"Bearer {json.loads(info.key_file.read_text())['inference']['key']}"
+
+
+def test_our_own_clients_explain(digits_server: ServerInfo, usual: dict[str, float]) -> None:
+    addresses = digits_server.inference_address, digits_server.management_address
+    with Client(*addresses, digits_server.key_file) as client:
+        assert len(client.explain("digits", IMAGE)["heat_map"]) == 8
+        picture = client.explain("digits", IMAGE, options={"steps": 8}, accept="image/png")
+        # What a task can't write is answered in JSON.
+        assert same(client.predict("digits", IMAGE, accept="image/png"), usual)
+
+    async def ask() -> Any:
+        async with AsyncClient(*addresses, digits_server.key_file) as client:
+            options = {"steps": 8}
+            return await client.explain("digits", IMAGE, options=options, accept="image/png")
+
+    assert picture == asyncio.run(ask())
+    assert Image.open(io.BytesIO(picture)).format == "PNG"
 
 
 class TestGrpc:
