@@ -32,6 +32,12 @@ EXTRAS = {
 EXTRAS["all"] = sorted({each for extra in EXTRAS.values() for each in extra})
 EXTRAS["dev"] = [
     *EXTRAS["all"],
+    # Peers that the protocols are tried with.
+    "grpcio>=1.60",
+    "jsonschema>=4.20",
+    "openapi-spec-validator>=0.7",
+    "protobuf>=5",
+    "tritonclient[http]>=2.50",
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8.3",
@@ -52,7 +58,7 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["handlers*", "marsmith*"]),
     package_data={
-        "marsmith": ["py.typed", "*.j2"],
+        "marsmith": ["py.typed", "*.j2", "templates/*.j2"],
         "marsmith.server": ["*.xml"],
         "handlers": ["py.typed"],
     },

@@ -16,6 +16,7 @@ from handlers.runtimes import Tensors
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+SHORT = 32  # tokens, or items; below this, padding costs less than another run of the model
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Sample:
 def same_shape(sample: Sample) -> Hashable:
     """Samples of one key can be stacked: the names, shapes and dtypes of their tensors."""
     return tuple((name, tensor.shape, tensor.dtype) for name, tensor in sample.tensors.items())
+
+
+def similar_length(length: int) -> int:
+    """Equal for lengths of which none is padded to more than twice its own, or to SHORT."""
+    return max(SHORT, 1 << (length - 1).bit_length())
 
 
 def stack(samples: Sequence[Sample]) -> Tensors:

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from handlers import base, catalogue, histories, payload
+from handlers import base, batching, catalogue, histories, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError
 from handlers.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 
-SHORT = 32  # items; below this, padding costs less than another run of the model
 MAX_EXCLUDED = 1000  # ids in 'exclude', which are looked up for every instance
 
 
@@ -124,7 +123,7 @@ class Recommendation(base.Handler[Config]):
 
     def group_key(self, sample: Sample) -> Hashable:
         """Histories of about one length share a batch: padding is work, too."""
-        return max(SHORT, 1 << (len(sample.tensors["history"]) - 1).bit_length())
+        return batching.similar_length(len(sample.tensors["history"]))
 
     def collate(self, samples: Sequence[Sample]) -> Tensors:
         """Histories to (N, T) int64, padded to the longest."""

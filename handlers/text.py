@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from handlers.runtimes import Tensors
 from handlers.schema import kind, setting
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
-SHORT = 32  # tokens; below this, padding costs less than another run of the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +171,6 @@ class Encoder:
 def length(sample: Sample) -> int:
     """How many tokens a sample has, special ones included."""
     return len(sample.tensors["input_ids"])
-
-
-def similar_length(sample: Sample) -> Hashable:
-    """Equal for samples of which none is padded to more than twice its length, or to SHORT."""
-    return max(SHORT, 1 << (length(sample) - 1).bit_length())
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from handlers import base, payload, text, vectors
+from handlers import base, batching, payload, text, vectors
 from handlers.batching import Sample
 from handlers.runtimes import Tensors
 from handlers.schema import setting
@@ -59,7 +59,7 @@ class TextEmbedding(base.Handler[Config]):
 
     def group_key(self, sample: Sample) -> Hashable:
         """Texts of about one length share a batch: padding is work, too."""
-        return text.similar_length(sample)
+        return batching.similar_length(text.length(sample))
 
     def collate(self, samples: Sequence[Sample]) -> Tensors:
         """Tokens to (N, T) int64, padded to the longest."""

@@ -93,6 +93,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, kept, say)
     if recipe.passes:
+        check_assets(recipe, module, work)
         changed = ModuleRuntime(copy.deepcopy(module).to(device), device)
         rungs.append(ladder.measure(PASSES, changed)[0])
         gate(rungs[-1], rungs[0], recipe.accept)
@@ -115,12 +116,41 @@ def with_assets(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe
     """
     if recipe.assets is None:
         return recipe
+    made = write_assets(recipe.assets, module, folder)
+    return recipe.model_copy(update={"files": (*recipe.files, *made)})
+
+
+def write_assets(assets: str, module: torch.nn.Module, folder: Path) -> tuple[Path, ...]:
+    """What an `assets` function writes of a module, into a new folder.
+
+    Raises:
+        BuildError: nothing.
+    """
     folder.mkdir()
-    resolve(recipe.assets)(module, folder)
+    resolve(assets)(module, folder)
     made = tuple(sorted(folder.iterdir()))
     if not made:
-        raise BuildError(f"{recipe.assets} wrote no file into the folder that it was given")
-    return recipe.model_copy(update={"files": (*recipe.files, *made)})
+        raise BuildError(f"{assets} wrote no file into the folder that it was given")
+    return made
+
+
+def check_assets(recipe: Recipe, changed: torch.nn.Module, work: Path) -> None:
+    """Refuse assets that are taken from what the passes have changed.
+
+    Raises:
+        BuildError: the `assets` function writes other files of the changed module.
+    """
+    if recipe.assets is None:
+        return
+    again = {f.name: f.read_bytes() for f in write_assets(recipe.assets, changed, work / "again")}
+    before = {file.name: file.read_bytes() for file in (work / "assets").iterdir()}
+    for name in sorted(again.keys() | before.keys()):
+        if again.get(name) != before.get(name):
+            raise BuildError(
+                f"the passes change what {recipe.assets} writes into {name}, which the handler "
+                "would then have of the model before them",
+                "leave out the passes, or let the model hold what depends on its weights",
+            )
 
 
 @contextmanager

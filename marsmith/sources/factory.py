@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import pickle
+import platform
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -74,8 +75,8 @@ class Source(Section):
         unfinished.replace(kept)
 
     def _fingerprint(self) -> str:
-        """Changes when the code of the factory's or the training's module does."""
-        digest = hashlib.sha256(torch.__version__.encode())
+        """Changes with the code of the factory's and the training's module, and what runs it."""
+        digest = hashlib.sha256(f"{torch.__version__} {platform.python_version()}".encode())
         for reference in (self.factory, str(self.train)):
             file = importlib.import_module(reference.partition(":")[0]).__file__
             digest.update(reference.encode() + (Path(file).read_bytes() if file else b""))

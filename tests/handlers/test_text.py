@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers import text
+from handlers import batching, text
 from handlers.errors import BadRequest, LoadError
 from tests.small_tokenizer import write_tokenizer
 
@@ -105,9 +105,10 @@ def test_little_is_padded(lengths: list[int]) -> None:
     samples = [text.Sample({"input_ids": torch.zeros(length)}) for length in lengths]
     groups: dict[Any, list[int]] = {}
     for sample in samples:
-        groups.setdefault(text.similar_length(sample), []).append(text.length(sample))
+        length = text.length(sample)
+        groups.setdefault(batching.similar_length(length), []).append(length)
     for group in groups.values():
-        assert max(group) <= max(text.SHORT, 2 * min(group))
+        assert max(group) <= max(batching.SHORT, 2 * min(group))
 
 
 def test_texts_that_are_too_much_together_are_refused() -> None:
