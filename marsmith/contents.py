@@ -55,10 +55,8 @@ def own_code(task: str) -> Path | None:
     top = module.partition(".")[0]
     if not colon or top == "handlers":
         return None
-    try:
-        found = importlib.util.find_spec(top)
-    except ValueError:  # of what has no file, such as __main__
-        found = None
+    # What is run as a program is another module in each process.
+    found = None if top == "__main__" else importlib.util.find_spec(top)
     places = [] if found is None else list(found.submodule_search_locations or [])
     if found is not None and found.has_location and not places:
         places = [str(found.origin)]
