@@ -41,6 +41,7 @@ EXTRAS["dev"] = [
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.9",
     "types-psutil",
     "types-PyYAML",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from examples.digits import held_out
 from handlers import tasks
@@ -99,6 +100,16 @@ def test_the_requests_are_answered(digits_server: ServerInfo, tmp_path: Path) ->
         answer = json.loads(printed)
         assert label in json.dumps(answer)
         assert "error" not in answer
+
+
+def test_an_explanation_is_a_picture(digits_server: ServerInfo, tmp_path: Path) -> None:
+    (tmp_path / "digit.png").write_bytes(held_out()[0][0])
+    key = json.loads(digits_server.key_file.read_text())["inference"]["key"]
+    environment = {"KEY": key, "ADDRESS": digits_server.inference_address}
+    command = block("bash", "/explanations/digits").replace("curl ", "curl -f --max-time 60 ")
+    bash(command, tmp_path, environment)
+    with Image.open(tmp_path / "heat-map.png") as picture:
+        assert picture.size == (8, 8)
 
 
 @pytest.mark.slow
