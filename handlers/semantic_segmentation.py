@@ -26,7 +26,7 @@ MAX_CLASSES = 256  # what one byte of a PNG can tell apart
 class Config(image_handler.Config):
     """How an image becomes the model's input, and the names of classes.
 
-    Memory grows with `max_pixels`: some 25 bytes for each pixel of an answer. Where nothing is
+    Memory grows with `max_pixels`: some 40 bytes for each pixel of an answer. Where nothing is
     resized the model sees as many pixels, too, and its own (classes, height, width) float32 is
     far more: say a `resize`, or a `max_pixels` that the model has the memory for.
     """
