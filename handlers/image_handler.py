@@ -67,6 +67,8 @@ class ImageHandler(base.Handler[C]):
             raise LoadError("'std' must not be 0: pixels are divided by it")
         if self.config.letterbox and not isinstance(self.config.resize, tuple):
             raise LoadError("'letterbox' needs 'resize' to be [height, width]")
+        if self.config.letterbox and self.config.crop:
+            raise LoadError("'letterbox' has nothing to 'crop': say one of them")
 
     def screen(self, instances: Sequence[Any]) -> None:
         """Refuse a request whose images have more than `max_pixels` together."""

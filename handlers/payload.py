@@ -50,7 +50,7 @@ class Answer:
 
     def to_json(self) -> Any:
         """The answer as plain JSON data."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))  # not `asdict`, which copies every item of every list
 
     @classmethod
     def schema(cls) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.evaluation import bodies_of, decode
 from marsmith.recipe import Recipe
-from marsmith.references import resolve, source_file
+from marsmith.references import resolve, source_files
 from marsmith.verify import PASSES, Ladder, Rung, gate
 
 CALIBRATION_BATCH = 8
@@ -221,7 +221,7 @@ def made_from(job: Job) -> str:
 def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     """A key of the data, the metric and the task, with its own files and code."""
     metric = recipe.evaluation.metric if recipe.evaluation else None
-    judged = [source_file(metric)] if metric and ":" in metric else []
+    judged = source_files(metric) if metric and ":" in metric else []
     ours = Path(__file__).parent
     code = [
         *sorted(Path(handlers.__file__).parent.glob("*.py")),

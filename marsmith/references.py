@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from marsmith.errors import RecipeError
+
+INSTALLED = {"site-packages", "dist-packages"}
 
 
 def on_path(folder: Path) -> None:
@@ -44,10 +47,57 @@ def resolve(reference: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def source_file(reference: str) -> Path:
-    """The file that a "module:function" is in; for keys of what depends on its code."""
+def source_files(reference: str) -> list[Path]:
+    """The files that what a "module:function" names is made of; for keys of what depends on it.
+
+    Its own file, and those of the same package or folder that it imports, and they, too. Of what
+    is installed it is the one file: that doesn't change from build to build.
+    """
     resolve(reference)
-    return Path(sys.modules[reference.partition(":")[0]].__file__ or "")
+    name = reference.partition(":")[0]
+    own = _file_of(name)
+    if own is None or INSTALLED & set(own.parts):
+        return [own] if own else []
+    top, alone = name.partition(".")[0], "." not in name
+    found, todo = {own: name}, [own]
+    while todo:
+        file = todo.pop()
+        for imported in _imports(file, found[file]):
+            within = imported.partition(".")[0] == top
+            if not within and (not alone or "." in imported):
+                continue  # neither of the package, nor a file that may lie beside this one
+            other = _file_of(imported)
+            if other and other not in found and (within or other.parent == own.parent):
+                found[other] = imported
+                todo.append(other)
+    return sorted(found)
+
+
+def _file_of(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # "package.module.function", or what has no file
+        return None
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
+
+
+def _imports(file: Path, name: str) -> Iterator[str]:
+    """What a module may import, anywhere in it, and the packages that lead there."""
+    if file.suffix != ".py":
+        return
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    named: list[str] = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            named += [f"{base}.{alias.name}" for alias in node.names]  # a module, or what it has
+    for each in named:
+        parts = each.split(".")
+        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def locate(name: str, folder: Path) -> Path:

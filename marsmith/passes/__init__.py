@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from handlers.runtimes import Tensors
 from marsmith.cache import key_of, module_key
 from marsmith.recipe import Recipe, Source, Training
-from marsmith.references import source_file
+from marsmith.references import source_files
 
 TRAINS = ("training.py", "loop.py")
 
@@ -52,12 +52,12 @@ def apply(
     training = recipe.training
     package = Path(__file__).parent
     code = [*sorted(package.glob("*.py")), *(package.with_name(f) for f in TRAINS)]
-    used = [source_file(each) for each in (training.data, training.loss)] if training else []
+    taken = [training.data, training.loss] if training else []
     for each in recipe.passes:
         name = type(each).__module__.rpartition(".")[2]
         say(name.replace("_", " "))
         named = [v for v in dict(each).values() if isinstance(v, str) and ":" in v]
-        files = [*code, *used, *map(source_file, named)]
+        files = [*code, *(file for each in (*taken, *named) for file in source_files(each))]
         key = key_of(module_key(module), name, repr(each), repr(training), files)
         kept = cache / f"{name}-{key}"
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import pickle
 import platform
@@ -19,7 +18,7 @@ from safetensors.torch import load_model, save_model
 from marsmith import distributed
 from marsmith.errors import BuildError, reason
 from marsmith.recipe import Source as Section
-from marsmith.references import resolve
+from marsmith.references import resolve, source_files
 
 SEED = 0
 
@@ -78,8 +77,9 @@ class Source(Section):
         """Changes with the code of the factory's and the training's module, and what runs it."""
         digest = hashlib.sha256(f"{torch.__version__} {platform.python_version()}".encode())
         for reference in (self.factory, str(self.train)):
-            file = importlib.import_module(reference.partition(":")[0]).__file__
-            digest.update(reference.encode() + (Path(file).read_bytes() if file else b""))
+            digest.update(reference.encode())
+            for file in source_files(reference):
+                digest.update(file.read_bytes())
         digest.update(json.dumps(self.arguments, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 

@@ -15,7 +15,9 @@ from marsmith.recipe import Recipe
 
 def weights(module: nn.Module, folder: Path) -> None:
     (folder / "labels.json").write_text("[]")
-    (folder / "sum.txt").write_text(str(sum(float(each.sum()) for each in module.state_dict().values())))
+    (folder / "sum.txt").write_text(
+        str(sum(float(each.sum()) for each in module.state_dict().values()))
+    )
 
 
 def nothing(module: nn.Module, folder: Path) -> None:

@@ -1,0 +1,49 @@
+"""What a "module:function" is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from marsmith.references import source_files
+from tests.conftest import ROOT
+
+
+def test_a_change_of_what_it_imports_is_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "ours"
+    for name, text in {
+        "__init__.py": "",
+        "models.py": "from . import layers\nimport json\ndef model(): pass",
+        "layers.py": "def lazily():\n    from ours.deep.more import thing",
+        "deep/__init__.py": "",
+        "deep/more.py": "thing = 1",
+        "others.py": "",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {str(file.relative_to(package)) for file in source_files("ours.models:model")}
+    assert found == {"__init__.py", "models.py", "layers.py", "deep/__init__.py", "deep/more.py"}
+
+
+def test_a_file_alone_counts_those_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lone_model.py").write_text("import lone_data, torch\ndef model(): pass")
+    (tmp_path / "lone_data.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = source_files("lone_model:model")
+    assert [file.name for file in found] == ["lone_data.py", "lone_model.py"]
+
+
+def test_what_is_installed_is_one_file() -> None:
+    (found,) = source_files("torch.nn.functional:cross_entropy")
+    assert found.name == "functional.py"
+
+
+def test_the_examples_know_their_data() -> None:
+    found = source_files("examples.scene_models:Detector")
+    assert ROOT / "examples" / "scenes.py" in found
