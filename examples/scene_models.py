@@ -19,8 +19,8 @@ from torch.nn.functional import (
 
 from examples.digits import SEED
 from examples.scenes import Scene, scenes
-from handlers import images
-from handlers.images import Placement
+from handlers.inputs import images
+from handlers.inputs.images import Placement
 
 INPUT = (64, 96)  # height and width of what the models see
 STRIDE = 4  # of the detector's cells

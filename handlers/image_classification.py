@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from handlers import explanations, heat_maps, image_handler, labels, payload
+from handlers import explanations, image_handler, payload
 from handlers.batching import Sample
 from handlers.errors import ModelError
+from handlers.outputs import heat_maps, labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

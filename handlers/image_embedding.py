@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from handlers import image_handler, payload, vectors
+from handlers import image_handler, payload
 from handlers.batching import Sample
+from handlers.outputs import vectors
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

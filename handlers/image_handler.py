@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers import base, images, payload, tensors
+from handlers import base, payload, tensors
 from handlers.batching import Sample, stack
 from handlers.errors import BadRequest, LoadError
-from handlers.images import Placement
+from handlers.inputs import images
+from handlers.inputs.images import Placement
 from handlers.runtimes import Tensors
 from handlers.schema import kind, setting
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handlers import boxes, detectors, image_handler, labels, payload
+from handlers import image_handler, payload
 from handlers.batching import Sample
-from handlers.detectors import Finds
 from handlers.errors import ModelError
+from handlers.outputs import boxes, detectors, labels
+from handlers.outputs.detectors import Finds
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from handlers import base, batching, catalogue, histories, payload
+from handlers import base, batching, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError
-from handlers.ranking import Best, Ranking, Wish
+from handlers.inputs import catalogue, histories
+from handlers.outputs.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers import image_handler, labels, payload, run_lengths
+from handlers import image_handler, payload
 from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
-from handlers.images import Placement
+from handlers.inputs.images import Placement
+from handlers.outputs import labels, run_lengths
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from handlers import base, columns, explanations, labels, payload
+from handlers import base, explanations, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.inputs import columns
+from handlers.outputs import labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

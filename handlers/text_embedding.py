@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from handlers import base, batching, payload, text, vectors
+from handlers import base, batching, payload
 from handlers.batching import Sample
+from handlers.inputs import text
+from handlers.outputs import vectors
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 

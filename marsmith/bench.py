@@ -224,7 +224,7 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     judged = source_files(metric) if metric and ":" in metric else []
     ours = Path(__file__).parent
     code = [
-        *sorted(Path(handlers.__file__).parent.glob("*.py")),
+        *sorted(Path(handlers.__file__).parent.rglob("*.py")),
         *(judged or sorted((ours / "metrics").glob("*.py"))),
         *(ours / name for name in ("verify.py", "evaluation.py", "difference.py", "trials.py")),
     ]

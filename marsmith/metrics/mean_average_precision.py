@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from handlers import boxes
+from handlers.outputs import boxes
 from marsmith.errors import BuildError
 
 MIN_IOU = 0.5  # below it a box has missed

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handlers import run_lengths
+from handlers.outputs import run_lengths
 from marsmith.errors import BuildError
 
 

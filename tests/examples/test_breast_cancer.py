@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from examples.breast_cancer import assets, definition, held_out, model, split
-from handlers.columns import read
+from handlers.inputs.columns import read
 from marsmith import columns, recipe_file
 from marsmith.build import build
 from marsmith.harness import Harness

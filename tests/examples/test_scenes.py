@@ -13,8 +13,8 @@ from PIL import Image
 
 from examples import scenes
 from examples.scene_models import INPUT, STRIDE, Detector, Segmenter
-from handlers.labels import read
-from handlers.run_lengths import decode
+from handlers.outputs.labels import read
+from handlers.outputs.run_lengths import decode
 from marsmith import recipe_file
 from marsmith.build import build
 from tests.conftest import ROOT

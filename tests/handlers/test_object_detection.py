@@ -16,7 +16,7 @@ from PIL import Image
 from handlers import tensors
 from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
-from handlers.images import Placement
+from handlers.inputs.images import Placement
 from handlers.object_detection import ObjectDetection, Options
 from handlers.schema import SchemaError, parse
 from tests.pictures import encode, noise

@@ -17,8 +17,8 @@ from PIL import Image
 from handlers import tensors
 from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.images import Placement
-from handlers.run_lengths import decode
+from handlers.inputs.images import Placement
+from handlers.outputs.run_lengths import decode
 from handlers.semantic_segmentation import Options, SemanticSegmentation, likeliest, palette
 from tests.pictures import encode, noise, png_header
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.inputs.text import Options
 from handlers.runtimes.eager import ModuleRuntime
-from handlers.text import Options
 from handlers.text_embedding import Embedding, TextEmbedding
 from tests.small_tokenizer import WORDS, write_tokenizer
 

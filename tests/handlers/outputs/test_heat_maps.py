@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers import heat_maps
+from handlers.outputs import heat_maps
 
 
 def picture(heat: torch.Tensor) -> np.ndarray:

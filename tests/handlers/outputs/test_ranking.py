@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from handlers.errors import LoadError
-from handlers.ranking import Ranking, Wish
+from handlers.outputs.ranking import Ranking, Wish
 
 faiss = pytest.importorskip("faiss")
 

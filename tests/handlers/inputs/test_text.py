@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers import batching, text
+from handlers import batching
 from handlers.errors import BadRequest, LoadError
+from handlers.inputs import text
 from tests.small_tokenizer import write_tokenizer
 
 ANY = text.Options()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers.errors import BadRequest
-from handlers.images import (
+from handlers.inputs.images import (
     FORMATS,
     GREY,
     RESAMPLING,

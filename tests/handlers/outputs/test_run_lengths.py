@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.run_lengths import decode, encode
+from handlers.outputs.run_lengths import decode, encode
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60))

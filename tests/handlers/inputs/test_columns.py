@@ -13,8 +13,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handlers.columns import Columns, read
 from handlers.errors import BadRequest, LoadError
+from handlers.inputs.columns import Columns, read
 
 DEFINITION = {
     "columns": [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handlers import catalogue
 from handlers.errors import LoadError
+from handlers.inputs import catalogue
 
 
 def read(folder: Path, ids: str, popularity: str = "[]") -> catalogue.Catalogue:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handlers import labels
 from handlers.errors import LoadError, ModelError
+from handlers.outputs import labels
 
 
 def test_labels_name_the_classes(tmp_path: Path) -> None:

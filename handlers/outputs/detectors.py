@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 import torch
 
-from handlers import boxes
 from handlers.errors import ModelError
+from handlers.outputs import boxes
 from handlers.runtimes import Tensors
 
 Form = Literal["raw", "detr", "final"]

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers import boxes
-from handlers.boxes import MAX_CANDIDATES, candidates, overlaps, suppress, to_corners
+from handlers.outputs import boxes
+from handlers.outputs.boxes import MAX_CANDIDATES, candidates, overlaps, suppress, to_corners
 
 
 @pytest.mark.parametrize(

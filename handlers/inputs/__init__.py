@@ -1,0 +1,1 @@
+"""What requests hold, to what models take."""

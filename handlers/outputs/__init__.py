@@ -1,0 +1,1 @@
+"""What models answer, to what clients get."""
