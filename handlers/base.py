@@ -304,7 +304,11 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             own = self.group_key(sample)
             return (sample.options, own) if self._explains(sample) else own
 
-        answers = iter(batching.run(samples, predict, key=key, limit=max(1, self.batch_size)))
+        # Explanations come last: they take long, and must not take the time of predictions.
+        ordered = sorted(samples, key=self._explains)
+        found = batching.run(ordered, predict, key=key, limit=max(1, self.batch_size))
+        by_sample = dict(zip(map(id, ordered), found, strict=True))
+        answers = iter([by_sample[id(sample)] for sample in samples])
         with batch.stage("PostprocessTime"):
             for exchange in exchanges:
                 exchange.answers = exchange.take([next(answers) for _ in exchange.samples])

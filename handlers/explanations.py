@@ -144,7 +144,10 @@ def _of_positions(
 ) -> Callable[..., torch.Tensor]:
     def run(*batch: torch.Tensor) -> torch.Tensor:
         check_time()
-        return explained(model(dict(zip(inputs, batch, strict=True))))
+        found = explained(model(dict(zip(inputs, batch, strict=True))))
+        # captum wants gradients of all inputs, also of those that a model makes nothing of.
+        unused = [each.flatten(1).sum(dim=1, keepdim=True) * 0 for each in batch]
+        return found + sum(unused) if found.requires_grad else found
 
     return run
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from handlers import tasks
+
 ROOT = Path(__file__).resolve().parents[1]
 HANDLERS = sorted((ROOT / "handlers").rglob("*.py"))
 ALLOWED = {"handlers", "numpy", "PIL", "torch", "ts"} | sys.stdlib_module_names
@@ -89,6 +91,11 @@ def test_every_runtime_has_its_converter() -> None:
     )
     assert runtimes <= converters
     assert runtimes
+
+
+def test_the_base_knows_no_task() -> None:
+    text = (ROOT / "handlers" / "base.py").read_text("utf-8")
+    assert not [task for task in tasks.known() if task in text]
 
 
 def test_importing_serve_time_changes_nothing() -> None:

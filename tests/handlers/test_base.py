@@ -14,7 +14,7 @@ import pytest
 import torch
 from ts.context import Context, RequestProcessor
 
-from handlers import base, payload
+from handlers import base, explanations, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError
 from handlers.runtimes import Tensors
@@ -158,6 +158,28 @@ def test_describe_and_explain_are_each_rows_own(doubler: Doubler) -> None:
     assert described["options"]["properties"]["times"]["minimum"] == 1
     assert explained[0] == 400
     assert rest == [(200, {"value": 6})] * 2
+
+
+class Slow(Doubler):
+    """Explaining takes all the time that a batch has."""
+
+    ExplainOptions = explanations.Options
+    Explanation = Product
+
+    def targets(self, outputs: Tensors, samples: Any) -> torch.Tensor:
+        self.until = 0.0
+        return torch.zeros(len(samples), dtype=torch.int64)
+
+
+def test_an_explanation_takes_no_predictions_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handlers.runtimes.torchscript.load", lambda path, device: model)
+    handler = Slow()
+    handler.initialize(context(tmp_path))
+    found = answers(handler, ["1", "2", "3"], [{"explain": "True"}, {}, {}])
+    assert found[0][0] == 503
+    assert found[1:] == [(200, {"value": 4}), (200, {"value": 6})]
 
 
 def test_a_task_that_cannot_describe_itself_fails_alone(

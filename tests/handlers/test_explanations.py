@@ -101,6 +101,17 @@ def test_gradients_sum_to_what_the_input_changes() -> None:
     torch.testing.assert_close(found.sum(dim=1), wanted, atol=1e-4, rtol=1e-3)
 
 
+def test_what_a_model_makes_nothing_of_has_added_nothing() -> None:
+    class Half(nn.Module):
+        def forward(self, used: torch.Tensor, unused: torch.Tensor) -> torch.Tensor:
+            return used * 2
+
+    inputs = {"used": torch.ones(2, 3), "unused": torch.ones(2, 4)}
+    found = attribute(with_gradients(Half()), inputs, [0, 1])
+    assert found["unused"].tolist() == [[0] * 4] * 2
+    torch.testing.assert_close(found["used"], torch.tensor([[2.0, 0, 0], [0, 2, 0]]))
+
+
 def test_occlusion_is_what_each_category_changes_when_it_is_missing() -> None:
     module = Mixed().eval()
     inputs = {**rows(3), "categories": torch.tensor([[1, 2], [0, 3], [3, 0]])}
