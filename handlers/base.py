@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from handlers import batching, device, explanations, interface, payload, runtimes
+from handlers import batching, binary_tensors, device, explanations, interface, payload, runtimes
 from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.exchange import Exchange
@@ -262,9 +262,14 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             for name in row
             if isinstance(headers.get(name), dict)
         }
-        sent = {name.lower(): value for name, value in headers.items()}
-        accept = str(sent.get("accept", ""))
-        exchange = Exchange(row, media_types, accept, headers.get("explain") == "True")
+        sent = {name.lower(): str(value) for name, value in headers.items()}
+        exchange = Exchange(
+            row,
+            media_types,
+            accept=sent.get("accept", ""),
+            explain=headers.get("explain") == "True",
+            json_length=sent.get(binary_tensors.HEADER),
+        )
         if headers.get("describe") == "True":
             try:
                 exchange.body = payload.dump(self.describe())
@@ -272,9 +277,6 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
                 exchange.fail(error)
         elif exchange.explain and self.ExplainOptions is None:
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
-        elif "inference-header-content-length" in sent:
-            hint = "send JSON; tritonclient does with binary_data=False"
-            exchange.fail(BadRequest("binary tensors are not supported", hint=hint, status=415))
         return exchange
 
     def answer_all(self, exchanges: Sequence[Exchange]) -> Batch:

@@ -24,6 +24,7 @@ class Exchange:
         media_types: parameter names to the media types they came with.
         accept: the media types that the client wants, as HTTP's header says it.
         explain: an explanation is wanted, not a prediction.
+        json_length: of a body with binary tensors behind its JSON, as HTTP's header says it.
         request: the row, read.
         options: the request's options, validated.
         samples: its decoded instances.
@@ -37,6 +38,7 @@ class Exchange:
     media_types: Mapping[str, str] = field(default_factory=dict)
     accept: str = ""
     explain: bool = False
+    json_length: str | None = None
     request: Request | None = None
     options: Any = None
     samples: Sequence[Sample] = ()
@@ -62,7 +64,7 @@ class Exchange:
         Raises:
             BadRequest: it can't be read, or holds more than `max_instances`.
         """
-        self.request = payload.read(self.row, self.media_types, option_names)
+        self.request = payload.read(self.row, self.media_types, option_names, self.json_length)
         count = len(self.request.instances)
         if count > max_instances:
             raise BadRequest(

@@ -21,7 +21,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_type_hints
 
-from handlers import tensors
+from handlers import binary_tensors, tensors
 from handlers.errors import BadRequest, ModelError
 from handlers.schema import kind, type_schema
 
@@ -80,20 +80,29 @@ class Request:
     identity: str | None = None
 
 
-def read(row: Row, content_types: Mapping[str, str], option_names: Sequence[str]) -> Request:
+def read(
+    row: Row,
+    content_types: Mapping[str, str],
+    option_names: Sequence[str],
+    json_length: str | None = None,
+) -> Request:
     """Read one row of a batch as TorchServe hands it over.
 
     Args:
         row: parameter names to values: bytes, text, or JSON that TorchServe has parsed.
         content_types: parameter names to the media types that came with them, if any.
         option_names: form fields of these names are options, not the instance.
+        json_length: of a body that has binary tensors behind its JSON; see `binary_tensors`.
 
     Raises:
         BadRequest: there is no instance, or no telling which field it is, or the JSON is wrong.
     """
     name = _instance_field(row, option_names)
     options = {field: _text(value) for field, value in row.items() if field != name}
-    value = _parsed(row[name], content_types.get(name, ""))
+    if json_length is None:
+        value = _parsed(row[name], content_types.get(name, ""))
+    else:
+        value = binary_tensors.join(row[name], json_length)
     if isinstance(value, (bytes, str)):
         if len(value) == 0:
             raise BadRequest("the request is empty", hint="send an instance as the body")

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol v2, in JSON: numbers in, columns of answers out."""
+"""Tensors of the Open Inference Protocol v2: numbers in, columns of answers out, in JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from handlers import binary_tensors
 from handlers.errors import BadRequest
 from handlers.schema import kind
 
@@ -36,7 +37,7 @@ def read(entry: dict[str, Any]) -> Any:
     """One entry of a request's `inputs`.
 
     Returns:
-        A numpy array of its shape; for BYTES a list of strings.
+        A numpy array of its shape; for BYTES a list of strings, or of bytes that came as such.
 
     Raises:
         BadRequest: its shape, datatype or data is wrong; 422 for numbers that don't fit.
@@ -55,19 +56,20 @@ def read(entry: dict[str, Any]) -> Any:
         allowed = ", ".join([*DATATYPES, "BYTES"])
         raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
     if "data" not in entry:
-        raise BadRequest(
-            f"input {name} has no 'data'", hint="binary tensor data is not supported; send JSON"
-        )
+        raise BadRequest(f"input {name} has no 'data'")
+    data, where, binary = entry["data"], f"input {name}", isinstance(entry["data"], bytes)
     if datatype == "BYTES":
-        strings = entry["data"]
+        strings = binary_tensors.strings(data, where) if binary else data
         if (
             not isinstance(strings, list)
             or [len(strings)] != shape
-            or not all(isinstance(string, str) for string in strings)
+            or not all(isinstance(string, (str, bytes)) for string in strings)
         ):
-            raise BadRequest(f"input {name}: BYTES must be a flat list of shape[0] strings")
+            raise BadRequest(f"{where}: BYTES must be a flat list of shape[0] strings")
         return strings
-    array = to_array(entry["data"], f"input {name}")
+    if binary:
+        return binary_tensors.numbers(data, shape, DATATYPES[datatype], where)
+    array = to_array(data, where)
     if array.size != math.prod(shape):
         raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
     with np.errstate(all="ignore"):

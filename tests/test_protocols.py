@@ -105,8 +105,8 @@ class TestGrpc:
 class TestOpenInferenceProtocol:
     """Triton's client over HTTP, whose /v2/models/NAME/infer TorchServe serves.
 
-    Not served: its metadata and health of models, and binary tensors. TorchServe's own gRPC
-    service of the protocol has another name than the protocol's, so no client finds it.
+    Not served: its metadata and health of models. TorchServe's own gRPC service of the protocol
+    has another name than the protocol's, so no client finds it.
     """
 
     @pytest.fixture
@@ -114,7 +114,7 @@ class TestOpenInferenceProtocol:
         http = pytest.importorskip("tritonclient.http")
         client = http.InferenceServerClient(f"127.0.0.1:{digits_server.port}")
 
-        def ask(array: Any, datatype: str, *, binary: bool = False, **rest: Any) -> Any:
+        def ask(array: Any, datatype: str, *, binary: bool = True, **rest: Any) -> Any:
             tensor = http.InferInput("image", list(array.shape), datatype)
             tensor.set_data_from_numpy(array, binary_data=binary)
             headers = {"Authorization": key(digits_server)}
@@ -123,9 +123,12 @@ class TestOpenInferenceProtocol:
         yield ask
         client.close()
 
-    def test_images_in_columns_out(self, infer: Any, usual: dict[str, float]) -> None:
-        text = np.array([base64.b64encode(IMAGE)] * 2, dtype=object)
-        answer = infer(text, "BYTES", request_id="7", parameters={"top_k": 3})
+    @pytest.mark.parametrize("binary", [True, False])
+    def test_images_in_columns_out(self, infer: Any, usual: dict[str, float], binary: bool) -> None:
+        one = IMAGE if binary else base64.b64encode(IMAGE)
+        images = np.array([one] * 2, dtype=object)
+        options = {"top_k": 3}
+        answer = infer(images, "BYTES", binary=binary, request_id="7", parameters=options)
         assert answer.get_response()["id"] == "7"
         labels, scores = answer.as_numpy("labels"), answer.as_numpy("scores")
         assert labels.shape == scores.shape == (2, 3)
@@ -134,15 +137,15 @@ class TestOpenInferenceProtocol:
 
     def test_pixels_and_the_models_own_input(self, infer: Any, usual: dict[str, float]) -> None:
         pixels = np.asarray(Image.open(io.BytesIO(IMAGE)))
-        of_pixels = infer(pixels[None], "UINT8").as_numpy("labels").tolist()
-        of_input = infer((pixels / 255).astype(np.float32)[None, None], "FP32")
-        assert of_pixels == of_input.as_numpy("labels").tolist() == [list(usual)]
+        normalised = (pixels / 255).astype(np.float32)[None, None]
+        for array, datatype in ((pixels[None], "UINT8"), (normalised, "FP32")):
+            for binary in (True, False):
+                found = infer(array, datatype, binary=binary).as_numpy("labels").tolist()
+                assert found == [list(usual)]
 
     def test_what_is_refused_says_so(self, infer: Any) -> None:
         from tritonclient.utils import InferenceServerException
 
-        with pytest.raises(InferenceServerException, match="binary tensors are not supported"):
-            infer(np.zeros((1, 1, 8, 8), np.float32), "FP32", binary=True)
         with pytest.raises(InferenceServerException, match="must be"):
             infer(np.zeros((1, 1, 9, 9), np.float32), "FP32")
 

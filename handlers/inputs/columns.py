@@ -257,6 +257,8 @@ def _plain(value: object, name: str) -> Plain:
     """A value without numpy's wrappings, which v2's tensors have."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size == 1):
         value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     if value is None or isinstance(value, (str, int, float)):
         return value
     found = "a list" if isinstance(value, np.ndarray) else kind(value)

@@ -95,6 +95,8 @@ def test_every_way_to_send_one_image_gives_one_answer(alone: dict[str, Any]) -> 
 def test_pixels_and_their_normalised_tensor_are_one_image(alone: dict[str, Any]) -> None:
     labels, scores = alone["v2 pixels"]["outputs"]
     assert same(dict(zip(labels["data"], scores["data"], strict=True)), alone["model's input"])
+    labels, scores = alone["v2 binary"]["outputs"]
+    assert same(dict(zip(labels["data"], scores["data"], strict=True)), alone["model's input"])
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,15 @@ def json_text(text: bytes) -> Request:
     return Request.raw(text, "application/json")
 
 
+def binary(data: bytes, *, said: int = 0) -> Request:
+    """A v2 body with one FP32 input of 64 numbers behind the JSON."""
+    entry = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32"}
+    entry["parameters"] = {"binary_data_size": len(data)}
+    text = json.dumps({"inputs": [entry]}).encode()
+    headers = {"Inference-Header-Content-Length": str(said or len(text))}
+    return Request.raw(text + data, "application/octet-stream", headers)
+
+
 def _good() -> dict[str, Request]:
     pixels = np.array(noise(seed=3))
     image = noise(30, 20, "RGB", seed=4)
@@ -73,6 +82,7 @@ def _good() -> dict[str, Request]:
         "v2 floats": Request.json(
             tensor("FP32", [2, 1, 8, 8], [i / 128 for i in range(128)], parameters={"top_k": 4})
         ),
+        "v2 binary": binary((pixels / 255).astype("<f4").tobytes()),
         "model's input": Request.json((pixels[None] / 255).tolist()),
         "form": Request.form({"data": PNGS[5], "top_k": "2"}),
         "form of any name": Request.form({"picture": (PNGS[5], "image/png"), "top_k": "1"}),
@@ -175,6 +185,9 @@ def _bad() -> dict[str, Request]:
         "shape of zero": Request.json(tensor("FP32", [1, 0, 8], [])),
         "shape of 65": Request.json(tensor("FP32", [1] * 65, [1.0])),
         "shape of a bool": Request.json(tensor("FP32", [True], [1.0])),
+        "v2 binary, too short": binary(b"1234"),
+        "v2 binary of NaN": binary(np.full(64, math.nan, "<f4").tobytes()),
+        "v2 binary of other lengths": binary(bytes(256), said=9999),
         "v2 of a scalar": Request.json(tensor("FP32", [1], [1.0])),
         "v2 uint8 of floats": Request.json(tensor("UINT8", [1, 1, 2], [0.5, 1.0])),
         "v2 uint8 of large": Request.json(tensor("UINT8", [1, 1, 2], [256, 0])),

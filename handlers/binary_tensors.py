@@ -1,0 +1,93 @@
+"""Tensors of the Open Inference Protocol v2 as bytes behind the JSON, not within it.
+
+See: the binary tensor data extension,
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+and https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+import numpy as np
+
+from handlers.errors import BadRequest
+
+HEADER = "inference-header-content-length"
+LENGTH = struct.Struct("<I")  # before each of an input's BYTES
+
+
+def join(body: object, json_length: str) -> Any:
+    """The JSON of a body, with the bytes of each binary input as its `data`.
+
+    Args:
+        body: JSON, then the inputs' bytes, in their order.
+        json_length: how many bytes the JSON has, as HTTP's header says it.
+
+    Raises:
+        BadRequest: the lengths don't fit, or the JSON is wrong.
+    """
+    if not isinstance(body, (bytes, bytearray)) or not json_length.isascii():
+        raise BadRequest(f"the header {HEADER} is for a body of JSON and binary tensors")
+    length = int(json_length) if json_length.isdigit() and len(json_length) < 20 else 0
+    if not 0 < length <= len(body):
+        raise BadRequest(f"{HEADER} must be 1 to {len(body)}, the length of the JSON in the body")
+    try:
+        value = json.loads(bytes(body[:length]))
+    except (ValueError, RecursionError):
+        raise BadRequest(f"the first {length} bytes of the body are not valid JSON") from None
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    start = length
+    for entry in inputs if isinstance(inputs, list) else []:
+        parameters = entry.get("parameters") if isinstance(entry, dict) else None
+        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+        if size is None:
+            continue
+        if type(size) is not int or not 0 <= size <= len(body) - start:
+            left = len(body) - start
+            raise BadRequest(f"'binary_data_size' must be at most {left}, which is what is left")
+        entry["data"] = bytes(body[start : start + size])
+        start += size
+    if start != len(body):
+        raise BadRequest(f"{len(body) - start} bytes of the body belong to no input")
+    return value
+
+
+def numbers(data: bytes, shape: list[int], kind: Any, where: str) -> Any:
+    """A numeric array from its bytes, little-endian, row by row.
+
+    Args:
+        data: the bytes.
+        shape: of the array.
+        kind: of numpy; for booleans, a byte each.
+        where: what it is, for messages.
+
+    Raises:
+        BadRequest: there are not as many bytes as the shape has.
+    """
+    kind = np.dtype(kind).newbyteorder("<")
+    if len(data) != kind.itemsize * math.prod(shape):
+        raise BadRequest(f"{where}: {len(data)} bytes are not those of its shape and datatype")
+    if kind == np.bool_:
+        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
+    return np.frombuffer(data, kind).astype(kind.newbyteorder("=")).reshape(shape)
+
+
+def strings(data: bytes, where: str) -> list[bytes]:
+    """An input of BYTES: each is its length, four bytes, and what it holds.
+
+    Raises:
+        BadRequest: the lengths don't fit.
+    """
+    found, start = [], 0
+    while start < len(data):
+        end = start + LENGTH.size
+        end += LENGTH.unpack_from(data, start)[0] if end <= len(data) else 0
+        if end > len(data):
+            raise BadRequest(f"{where}: the lengths before its BYTES don't fit")
+        found.append(data[start + LENGTH.size : end])
+        start = end
+    return found
