@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from marsmith import recipe_file
+from marsmith.report_words import metric_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
@@ -28,7 +29,7 @@ def row(task: str, report: dict[str, Any]) -> str:
     if before is None:
         metric, figures = "least cosine", ["", f"{shipped['difference']['min_cosine']:.4f}"]
     else:
-        metric = report["metric"].rpartition(":")[2].replace("_", " ")
+        metric = metric_name(report["metric"])
         figures = [f"{before:.4f}", f"{after:.4f}"]
     faster = report["original"]["p50_ms"] / shipped["timing"]["p50_ms"]
     name = f"[`{report['name']}`](archiver_configs/{report['name']}.yaml)"

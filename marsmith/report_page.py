@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from marsmith.report_plot import ORIGINAL, Point, draw, front
-from marsmith.report_words import DIGITS, facts, fixed, megabytes, number, times, told
+from marsmith.report_words import DIGITS, facts, fixed, megabytes, metric_name, number, times, told
 from marsmith.trials import ADMISSIBLE, FAILED, REFUSED, SHIPPED, SKIPPED
 
 TEMPLATE = Path(__file__).with_name("report_page.html.j2")
@@ -75,7 +75,7 @@ def _scored(report: Mapping[str, Any]) -> bool:
 
 
 def _axis(report: Mapping[str, Any]) -> str:
-    return str(report.get("metric") or "metric") if _scored(report) else "least cosine"
+    return metric_name(report.get("metric")) if _scored(report) else "least cosine"
 
 
 def _points(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Point]:

@@ -27,6 +27,11 @@ def fixed(value: float | None) -> str:
     return number(value) if value is None or not math.isfinite(value) else f"{value:.{DIGITS}f}"
 
 
+def metric_name(metric: str | None) -> str:
+    """A recipe's metric, for people: no module, no underscores."""
+    return (metric or "metric").rpartition(":")[2].replace("_", " ")
+
+
 def times(value: float | None) -> str:
     """A ratio."""
     return number(value) if value is None or value >= 10 else f"{value:.2f}"

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from marsmith.report_words import metric_name
+
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -48,7 +50,7 @@ def show_report(report: dict[str, Any], store: Path) -> None:
     for row in report["candidates"]:
         if row["status"] != "admissible":
             out.print(f"{row['candidate']} {row['status']}: {row['verdict']}", markup=False)
-    metric = words(report["metric"] or "metric")
+    metric = metric_name(report["metric"])
     ladder = Table("form", metric, "largest error", "least cosine", box=SIMPLE, pad_edge=False)
     for rung in report["ladder"]:
         worst = rung["difference"]
@@ -62,16 +64,11 @@ def show_report(report: dict[str, Any], store: Path) -> None:
     out.print(f"{store / name}.report.html")
 
 
-def words(metric: str) -> str:
-    """A metric's name for people."""
-    return metric.rpartition(":")[2].replace("_", " ")
-
-
 def candidates_table(report: dict[str, Any]) -> Table:
     """Every candidate, what was measured of it, and its verdict."""
     original, metric = report["original"], report["metric"]
     columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
-    figures = ["MB", *([words(metric)] if metric else []), "cosine", "ms at 1"]
+    figures = ["MB", *([metric_name(metric)] if metric else []), "cosine", "ms at 1"]
     figures.append(f"per s at {original['batch_size']}")
     columns += [Column(each, min_width=max(6, *map(len, each.split()))) for each in figures]
     table = Table(*columns, box=SIMPLE, pad_edge=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from marsmith.report_words import facts, fixed, megabytes, number, times, told
+from marsmith.report_words import facts, fixed, megabytes, metric_name, number, times, told
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,8 @@ def test_before_and_after_stand_side_by_side() -> None:
         ("pass", "x"), ("on a", "2"), ("macs", "4,000 → 1,000"), ("new", "– → 1"),
     ]  # fmt: skip
     assert list(facts({"before": 1, "after": 2})) == [("before", "1"), ("after", "2")]
+
+
+def test_a_metric_has_a_name_for_people() -> None:
+    assert metric_name("my.metrics:recall_at_10") == "recall at 10"
+    assert metric_name(None) == "metric"

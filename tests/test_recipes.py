@@ -1,0 +1,67 @@
+"""A recipe of each task, built and served by one TorchServe, asked what it was verified on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handlers import tasks
+from marsmith import metrics, recipe_file, server
+from marsmith.build import build
+from marsmith.candidates import only
+from marsmith.recipe import Recipe
+from marsmith.references import resolve
+from marsmith.server.run_folder import ServerInfo
+from tests.conftest import ROOT
+
+RECIPES = [
+    "digits",
+    "digits_embedding",
+    "scenes_detection",
+    "scenes_segmentation",
+    "imports",
+    "breast_cancer",
+    "minilm",
+]
+ASKED = 100
+SLACK = 0.1  # so few of the held-out data have another metric than all of them
+
+
+def load(name: str) -> Recipe:
+    return recipe_file.load(ROOT / "archiver_configs" / f"{name}.yaml")
+
+
+@pytest.fixture(scope="module")
+def together(store: Path, server_state: Path) -> Iterator[ServerInfo]:
+    archives = []
+    for name in RECIPES:
+        recipe = load(name)
+        # Of all candidates other tests tell; here one is enough.
+        build(only(recipe, ["torchscript"]) if recipe.runtime == "auto" else recipe, store)
+        archives.append(store / f"{name}.mar")
+    info = server.serve(archives, port=0, timeout_s=300)
+    try:
+        yield info
+    finally:
+        server.stop(info)
+
+
+def test_every_task_has_a_recipe() -> None:
+    assert sorted(load(name).task for name in RECIPES) == tasks.known()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_answers_as_well_as_it_was_verified(together: ServerInfo, name: str) -> None:
+    recipe = load(name)
+    assert recipe.evaluation
+    assert recipe.evaluation.metric
+    held_out = list(resolve(recipe.evaluation.data)())
+    if name != "minilm":  # sentences of one topic follow each other
+        held_out = held_out[:ASKED]
+    with server.client(together, timeout_s=60) as client:
+        answers = [client.predict(name, body, content_type="") for body, _ in held_out]
+    measured = metrics.find(recipe.evaluation.metric)(answers, [right for _, right in held_out])
+    assert measured >= (recipe.accept.metric_at_least or 0.75) - SLACK
