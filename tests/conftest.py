@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 # Before torch is imported: tests keep both cores busy. See docs/architecture.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+with warnings.catch_warnings():  # TorchServe leaves a file open as it is imported
+    warnings.simplefilter("ignore", ResourceWarning)
+    import ts  # noqa: F401
+
 from marsmith import new, recipe, recipe_file, server
 from marsmith.build import build
 from marsmith.server.run_folder import ServerInfo
@@ -20,8 +25,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # TorchServe leaves this file open as it is imported.
-    config.addinivalue_line("filterwarnings", "ignore:unclosed file .*version.txt:ResourceWarning")
     # A busy machine is no bug: no example fails for having taken long.
     hypothesis.settings.register_profile("marsmith", deadline=None)
     hypothesis.settings.load_profile("marsmith")
