@@ -16,6 +16,7 @@ from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.inputs import columns
 from handlers.outputs import labels
+from handlers.outputs.column_attributions import ColumnAttributions
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 
@@ -76,32 +77,6 @@ class Classification(Prediction):
         """Label to probability, best first."""
         scores = dict(zip(self.labels, self.probabilities, strict=True))
         return {"prediction": self.prediction, "probabilities": scores}
-
-
-@dataclass(frozen=True)
-class ColumnAttributions(payload.Answer):
-    """What each column has added to a label's logit, or to a number that is predicted.
-
-    Where a model gives one logit for two labels, it is the log-odds of either.
-
-    Compared with a row whose numbers are the means, and whose categories are missing.
-    """
-
-    target: str
-    columns: list[str]
-    attributions: list[float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Column to attribution, in the columns' order."""
-        added = dict(zip(self.columns, self.attributions, strict=True))
-        return {"target": self.target, "attributions": added}
-
-    @classmethod
-    def schema(cls) -> dict[str, Any]:
-        """The target, and an object of columns and attributions."""
-        added = {"type": "object", "additionalProperties": {"type": "number"}}
-        properties = {"target": {"type": "string"}, "attributions": added}
-        return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 class Tabular(base.Handler[Config]):
