@@ -123,7 +123,8 @@ def test_the_commands_run(digits_archive: Path, tmp_path: Path) -> None:
     (tmp_path / "my_model.yaml").write_text(text.replace("name: digits", "name: my_model"))
     own_state = {"MARSMITH_STATE": str(tmp_path / "state")}
     try:
-        printed = bash(block("bash", "marsmith inspect model_store/my_model.mar"), tmp_path, own_state)
+        script = block("bash", "marsmith inspect model_store/my_model.mar")
+        printed = bash(script, tmp_path, own_state)
     finally:
         bash("marsmith stop || true", tmp_path, own_state)
     assert f'{{"{label}": ' in printed
