@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 WARM_UP_RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
 WARM_UP_SECONDS = 1.0
 PATIENCE = 0.7  # of TorchServe's responseTimeout, for one batch
+MAX_LISTED = 1000  # in an option that is a list
 PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
 
 
@@ -306,8 +307,10 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             own = self.group_key(sample)
             return (sample.options, own) if self._explains(sample) else own
 
-        # Explanations come last: they take long, and must not take the time of predictions.
-        ordered = sorted(samples, key=self._explains)
+        # What takes long comes last, and takes no other request's time: explanations, and
+        # requests of many instances.
+        sizes = {id(s): len(each.samples) for each in exchanges for s in each.samples}
+        ordered = sorted(samples, key=lambda s: (self._explains(s), sizes[id(s)]))
         found = batching.run(ordered, predict, key=key, limit=max(1, self.batch_size))
         by_sample = dict(zip(map(id, ordered), found, strict=True))
         answers = iter([by_sample[id(sample)] for sample in samples])
@@ -331,6 +334,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
 
     def _read(self, exchange: Exchange) -> None:
         try:
+            self._check_time()
             allowed, defaults = self.Options, self.config.defaults or {}
             exchange.options = self.default_options
             if exchange.explain and self.ExplainOptions:
@@ -340,6 +344,12 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             names = [field.name for field in dataclasses.fields(allowed)]
             request = exchange.read(names, self.config.max_instances)
             self.screen(request.instances)
+            for name, value in request.options.items():
+                if isinstance(value, list) and len(value) > MAX_LISTED:
+                    raise BadRequest(
+                        f"{name[:40]!a} has {len(value)} items; at most {MAX_LISTED} are allowed",
+                        status=422,
+                    )
             if request.options:
                 options = {**defaults, **request.options}
                 exchange.options = parse(

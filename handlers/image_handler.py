@@ -148,6 +148,7 @@ class ImageHandler(base.Handler[C]):
             coloured = array.ndim == 3 and array.shape[2] == 3
             if not (array.ndim == 2 or coloured) or not array.size:
                 raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
+            images.check_size(array.shape[1], array.shape[0], max_pixels=self.config.max_pixels)
             return self._to_pixels(Image.fromarray(array))
         channels, fixed = 1 if self.config.greyscale else 3, self._fixed_size()
         if (

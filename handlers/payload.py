@@ -107,13 +107,18 @@ def read(
         if len(value) == 0:
             raise BadRequest("the request is empty", hint="send an instance as the body")
         return Request("raw", [value], options, textual=True)
-    if isinstance(value, dict) and "instances" in value:
-        return _read_v1(value)
-    if isinstance(value, dict) and isinstance(value.get("inputs"), list):
-        return _read_v2(value)
-    if isinstance(value, dict):
-        return _read_object(value)
-    return Request("raw", [value], options, textual=True)
+    if not isinstance(value, dict):
+        return Request("raw", [value], options, textual=True)
+    if "instances" in value:
+        request = _read_v1(value)
+    elif isinstance(value.get("inputs"), list):
+        request = _read_v2(value)
+    else:
+        request = _read_object(value)
+    if not options:
+        return request
+    # JSON in a form, with options beside it.
+    return dataclasses.replace(request, options={**options, **request.options}, textual=True)
 
 
 def _instance_field(row: Row, option_names: Sequence[str]) -> str:

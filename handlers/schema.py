@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -151,7 +152,7 @@ def _convert_union(value: Any, hints: tuple[Any, ...], text: bool) -> Any:
 
 def _convert_tuple(value: Any, arguments: tuple[Any, ...], text: bool) -> tuple[Any, ...]:
     if text and isinstance(value, str):
-        value = [part.strip() for part in value.split(",")]
+        value = _listed(value)
     if not isinstance(value, (list, tuple)):
         raise SchemaError(f"must be a list, not {kind(value)}")
     if arguments[-1] is Ellipsis:
@@ -159,6 +160,16 @@ def _convert_tuple(value: Any, arguments: tuple[Any, ...], text: bool) -> tuple[
     if len(value) != len(arguments):
         raise SchemaError(f"must be a list of {len(arguments)}, not of {len(value)}")
     return tuple(_convert(item, hint, text) for item, hint in zip(value, arguments, strict=True))
+
+
+def _listed(text: str) -> Any:
+    """A list in a form's field: JSON, or words with commas between."""
+    if text.lstrip().startswith("["):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise SchemaError("must be a list; this one is not valid JSON") from None
+    return [part.strip() for part in text.split(",")]
 
 
 def _from_text(value: str, hint: Any) -> Any:

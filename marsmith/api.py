@@ -162,24 +162,29 @@ def _content(
     body: Any, content_type: str | None, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Put a body and its options the way that they travel, as arguments of httpx."""
-    if isinstance(body, bytes) and options and content_type == "application/json":
+    if isinstance(body, bytes) and options and _is_json(content_type):
         with suppress(ValueError):
             body = json.loads(body)
     if isinstance(body, bytes) and options:
         fields = {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in options.items()
+            if value is not None
         }
         part = ("data", body, content_type or "application/octet-stream")
         return {"files": {"data": part}, "data": fields}
     if not isinstance(body, bytes):
         if options:
             body = body if isinstance(body, dict) else {"data": body}
-            body = {**body, "parameters": {**body.get("parameters", {}), **options}}
+            body = {**body, "parameters": {**(body.get("parameters") or {}), **options}}
         body = json.dumps(body).encode()
         content_type = content_type or "application/json"
     headers = {"Content-Type": content_type} if content_type else {}
     return {"headers": headers, "content": body}
+
+
+def _is_json(content_type: str | None) -> bool:
+    return (content_type or "").partition(";")[0].strip().lower() == "application/json"
 
 
 def _decode(response: httpx.Response) -> Any:

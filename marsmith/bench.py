@@ -142,8 +142,11 @@ def check_assets(recipe: Recipe, changed: torch.nn.Module, work: Path) -> None:
     """
     if recipe.assets is None:
         return
-    again = {f.name: f.read_bytes() for f in write_assets(recipe.assets, changed, work / "again")}
-    before = {file.name: file.read_bytes() for file in (work / "assets").iterdir()}
+    write_assets(recipe.assets, changed, work / "again")
+    before, again = (
+        {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+        for root in (work / "assets", work / "again")
+    )
     for name in sorted(again.keys() | before.keys()):
         if again.get(name) != before.get(name):
             raise BuildError(

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,21 @@ def source_files(reference: str) -> list[Path]:
 
 
 def _file_of(name: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # "package.module.function", or what has no file
-        return None
+    spec = _spec_of(name)
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where a module is, without importing the packages that lead to it: they may do anything."""
+    parent, _, _ = name.rpartition(".")
+    if parent:
+        above = _spec_of(parent)
+        places = above.submodule_search_locations if above else None
+        return PathFinder.find_spec(name, places) if places else None
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # of what has no file
+        return None
 
 
 def _imports(file: Path, name: str) -> Iterator[str]:

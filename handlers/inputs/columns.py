@@ -44,6 +44,11 @@ class Number:
     fill: float | None = setting(None, "What a missing value is taken for; by default the mean.")
     indicator: bool = setting(False, "Whether the model is also told, by a 1, that it is missing.")
 
+    def usual(self) -> float:
+        """The mean, to six digits where that is near enough."""
+        short = float(f"{self.mean:.6g}")
+        return short if abs(short - self.mean) <= self.std else self.mean
+
     def encode(self, value: Plain) -> list[float]:
         """The model's numbers: the scaled value, and the indicator if there is one.
 
@@ -198,9 +203,7 @@ class Columns:
     def example(self) -> dict[str, Plain]:
         """A row of what is common: means, and the first of each vocabulary."""
         return {
-            column.name: float(f"{column.mean:.6g}")
-            if isinstance(column, Number)
-            else column.values[0]
+            column.name: column.usual() if isinstance(column, Number) else column.values[0]
             for column in self.columns
         }
 

@@ -99,8 +99,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
         raise _too_large(max_pixels) from None
     except Exception:  # a decoder may raise anything on hostile bytes: all of it is the client's
         raise BadRequest("the image's header is damaged") from None
-    if image.width * image.height > max_pixels:
-        raise _too_large(max_pixels)
+    check_size(image.width, image.height, max_pixels=max_pixels)
     # A few bytes can repeat a scan of every pixel; encoders write some ten scans at most.
     if image.format in ("JPEG", "MPO") and data.count(JPEG_SCAN) > MAX_JPEG_SCANS:
         raise BadRequest(f"the image has more than {MAX_JPEG_SCANS} scans", status=413)
@@ -111,6 +110,16 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     except Exception:  # as above
         raise BadRequest("the image is damaged or incomplete") from None
     return image
+
+
+def check_size(width: int, height: int, *, max_pixels: int) -> None:
+    """Refuse an image of too many pixels.
+
+    Raises:
+        BadRequest: 413.
+    """
+    if width * height > max_pixels:
+        raise _too_large(max_pixels)
 
 
 def _too_large(max_pixels: int) -> BadRequest:

@@ -69,6 +69,8 @@ def suppress(
     """
     corners, kinds = boxes.double().numpy(), classes.numpy()
     (left,) = np.nonzero((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]))
+    if iou_threshold >= 1:
+        return [int(place) for place in left[:limit]]
     kept: list[int] = []
     while len(left) and len(kept) < limit:
         first, left = left[0], left[1:]

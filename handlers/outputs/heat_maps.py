@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from handlers import payload
+from handlers.errors import ModelError
 from handlers.runtimes import Tensors
 
 DECIMALS = 6
@@ -43,6 +44,8 @@ class HeatMap(payload.Answer):
 
 def of(attributions: torch.Tensor, label: str) -> HeatMap:
     """The map of one image's attributions, (C, H, W): the sum of its channels."""
+    if not torch.isfinite(attributions).all():
+        raise ModelError("the attributions are not finite", hint="check the input")
     heat = attributions.sum(dim=0).double().round(decimals=DECIMALS)
     return HeatMap(label, heat.tolist())
 

@@ -225,3 +225,24 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.pt").unlink()
     with pytest.raises(LoadError, match=r"no model file 'model\.pt'"):
         Doubler().initialize(lacking)
+
+
+def test_requests_of_many_instances_come_after_the_others(
+    doubler: Doubler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[float] = []
+
+    def noted(inputs: Tensors) -> Tensors:
+        order.extend(inputs["x"].flatten().tolist())
+        return model(inputs)
+
+    monkeypatch.setattr(doubler, "runtime", noted)
+    found = answers(doubler, [{"instances": [1, 2, 3, 4, 5, 6]}, "7", "8"])
+    assert [status for status, _ in found] == [200] * 3
+    assert order[:2] == [7, 8]
+
+
+def test_an_option_of_a_million_items_is_refused_before_it_is_read(doubler: Doubler) -> None:
+    (found,) = answers(doubler, [{"data": 1, "parameters": {"times": [1] * 10**6}}])
+    assert found[0] == 422
+    assert "at most 1000" in found[1]["error"]

@@ -336,3 +336,9 @@ def test_tritons_wish_for_binary_outputs_is_no_option() -> None:
     parameters = {"binary_data_output": True, "top_k": 3}
     request = read({"body": {"inputs": [tensor()], "parameters": parameters}}, JSON, OPTIONS)
     assert request.options == {"top_k": 3}
+
+
+@pytest.mark.parametrize("body", [b'{"history": ["a"]}', b'{"instances": [["a"]]}'])
+def test_options_beside_json_in_a_form_count(body: bytes) -> None:
+    request = read({"data": body, "top_k": b"2"}, {}, ["top_k"])
+    assert (dict(request.options), request.textual) == ({"top_k": "2"}, True)

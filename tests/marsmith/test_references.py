@@ -47,3 +47,14 @@ def test_what_is_installed_is_one_file() -> None:
 def test_the_examples_know_their_data() -> None:
     found = source_files("examples.scene_models:Detector")
     assert ROOT / "examples" / "scenes.py" in found
+
+
+def test_nothing_is_executed_to_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "careful"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "data.py").write_text("def data():\n    from careful.script import side")
+    (package / "script.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = source_files("careful.data:data")
+    assert [file.name for file in found] == ["__init__.py", "data.py", "script.py"]

@@ -211,3 +211,9 @@ def test_a_definition_that_cannot_work_is_refused(
         read(tmp_path / "columns.json")
     assert words in str(caught.value)
     assert "columns.json" in str(caught.value)
+
+
+def test_the_example_of_a_column_that_never_differs_can_be_served() -> None:
+    column = {"name": "t", "type": "number", "mean": 1767225600123.0, "std": 1.0}
+    found = Columns({"columns": [column]})
+    assert found.encode(found.example())["numbers"].tolist() == [0]

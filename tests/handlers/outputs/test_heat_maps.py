@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from handlers.errors import ModelError
 from handlers.outputs import heat_maps
 
 
@@ -35,3 +37,8 @@ def test_a_map_of_nothing_is_a_picture_too() -> None:
 
 def test_windows_cover_an_eighth_of_each_side() -> None:
     assert heat_maps.windows({"image": torch.zeros(2, 3, 17, 8)}) == {"image": (3, 3, 1)}
+
+
+def test_a_map_that_is_not_finite_is_no_picture() -> None:
+    with pytest.raises(ModelError, match="not finite"):
+        heat_maps.of(torch.tensor([[[float("nan")]]]), "a")
