@@ -21,6 +21,7 @@ from handlers import batching, binary_tensors, device, explanations, interface, 
 from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.exchange import Exchange
+from handlers.explanations import Explainer
 from handlers.metrics import Batch, Metrics
 from handlers.runtimes import Tensors
 from handlers.schema import SchemaError, parse, setting
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 WARM_UP_RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
 WARM_UP_SECONDS = 1.0
 PATIENCE = 0.7  # of TorchServe's responseTimeout, for one batch
-MAX_LISTED = 1000  # in an option that is a list
 PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
 
 
@@ -57,13 +57,12 @@ C = TypeVar("C", bound=Config)
 class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no types
     """A TorchServe handler. A task subclasses it and writes what is abstract here.
 
+    One that explains its answers is an `explanations.Explainer`, too.
+
     Attributes:
         Config: the dataclass of the task's settings.
         Options: the dataclass of what a request may ask for.
         Answer: the dataclass of what is answered for one instance.
-        ExplainOptions: the dataclass of what a request for an explanation may ask for; None
-            where there are no explanations.
-        Explanation: the dataclass of what is answered to that.
         config: the settings of this archive.
         runtime: the model; named tensors in, named tensors out.
     """
@@ -71,8 +70,6 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     Config: ClassVar[type[Any]] = Config
     Options: ClassVar[type[Any]]
     Answer: ClassVar[type[payload.Answer]]
-    ExplainOptions: ClassVar[type[Any] | None] = None
-    Explanation: ClassVar[type[payload.Answer] | None] = None
 
     config: C
     runtime: runtimes.Runtime
@@ -131,27 +128,6 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """By input, the axes besides the batch that differ from request to request."""
         return {}
-
-    # -- What a task that explains itself writes, too -----------------------------------------
-
-    def explained(self, outputs: Tensors) -> torch.Tensor:
-        """The numbers of which one is explained, (N, numbers); by default the first output."""
-        first = next(iter(outputs.values()))
-        return first if first.dim() > 1 else first[:, None]
-
-    def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
-        """Of each sample, which number of `explained` is explained: (N,) int64."""
-        raise NotImplementedError
-
-    def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
-        """By input, the shape of what occlusion takes away at once, without the batch."""
-        return {}
-
-    def explanation(
-        self, attributions: Tensors, targets: torch.Tensor, samples: Sequence[Sample]
-    ) -> Sequence[payload.Answer]:
-        """Attributions, in the shapes of the inputs, to one `Explanation` per sample."""
-        raise NotImplementedError
 
     # -- Loading ------------------------------------------------------------------------------
 
@@ -276,7 +252,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
                 exchange.body = payload.dump(self.describe())
             except Exception as error:  # as in _read
                 exchange.fail(error)
-        elif exchange.explain and self.ExplainOptions is None:
+        elif exchange.explain and not isinstance(self, Explainer):
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
         return exchange
 
@@ -290,16 +266,18 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         self.until = time.monotonic() + self.seconds
         with batch.stage("PreprocessTime"):
             self.preprocess(exchanges)
-        samples = [sample for exchange in exchanges for sample in exchange.samples]
+        # What takes long comes last, and takes no other request's time: explanations, and
+        # requests of many instances.
+        in_turn = sorted(exchanges, key=lambda each: (each.explain, len(each.samples)))
+        samples = [sample for exchange in in_turn for sample in exchange.samples]
 
         def predict(group: Sequence[Sample]) -> Sequence[payload.Answer]:
             self._check_time()
-            explain = self._explains(group[0])
             with batch.stage("InferenceTime"):
                 inputs = self.collate(group)
                 outputs = self.inference(inputs)
-                if explain:
-                    return self._explain(inputs, outputs, group)
+                if isinstance(self, Explainer) and self._explains(group[0]):
+                    return list(self.explain_batch(inputs, outputs, group, self._check_time))
             with batch.stage("PostprocessTime"):
                 return self.postprocess(outputs, group)
 
@@ -307,15 +285,9 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             own = self.group_key(sample)
             return (sample.options, own) if self._explains(sample) else own
 
-        # What takes long comes last, and takes no other request's time: explanations, and
-        # requests of many instances.
-        sizes = {id(s): len(each.samples) for each in exchanges for s in each.samples}
-        ordered = sorted(samples, key=lambda s: (self._explains(s), sizes[id(s)]))
-        found = batching.run(ordered, predict, key=key, limit=max(1, self.batch_size))
-        by_sample = dict(zip(map(id, ordered), found, strict=True))
-        answers = iter([by_sample[id(sample)] for sample in samples])
+        answers = iter(batching.run(samples, predict, key=key, limit=max(1, self.batch_size)))
         with batch.stage("PostprocessTime"):
-            for exchange in exchanges:
+            for exchange in in_turn:
                 exchange.answers = exchange.take([next(answers) for _ in exchange.samples])
                 self._finish(exchange)
         batch.counts["Instances"] = len(samples)
@@ -337,19 +309,13 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             self._check_time()
             allowed, defaults = self.Options, self.config.defaults or {}
             exchange.options = self.default_options
-            if exchange.explain and self.ExplainOptions:
+            if exchange.explain and isinstance(self, Explainer):
                 explanations.check()
                 allowed, defaults = self.ExplainOptions, {}
                 exchange.options = allowed()
             names = [field.name for field in dataclasses.fields(allowed)]
             request = exchange.read(names, self.config.max_instances)
             self.screen(request.instances)
-            for name, value in request.options.items():
-                if isinstance(value, list) and len(value) > MAX_LISTED:
-                    raise BadRequest(
-                        f"{name[:40]!a} has {len(value)} items; at most {MAX_LISTED} are allowed",
-                        status=422,
-                    )
             if request.options:
                 options = {**defaults, **request.options}
                 exchange.options = parse(
@@ -394,17 +360,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             return self.answer(outputs, samples)
 
     def _explains(self, sample: Sample) -> bool:
-        return self.ExplainOptions is not None and isinstance(sample.options, self.ExplainOptions)
-
-    def _explain(
-        self, inputs: Tensors, outputs: Tensors, samples: Sequence[Sample]
-    ) -> Sequence[payload.Answer]:
-        targets, options = self.targets(outputs, samples), samples[0].options
-        attributions = explanations.attribute(
-            self.runtime, inputs, targets, options, self.windows(inputs), self.explained,
-            self._check_time,
-        )  # fmt: skip
-        return self.explanation(attributions, targets, samples)
+        return isinstance(self, Explainer) and isinstance(sample.options, self.ExplainOptions)
 
     def _finish(self, exchange: Exchange) -> None:
         if not exchange.open:

@@ -7,12 +7,14 @@ M. Zeiler, R. Fergus, Visualizing and Understanding Convolutional Networks, 2013
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
+from handlers import payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest
 from handlers.runtimes import Runtime, Tensors
@@ -20,7 +22,6 @@ from handlers.schema import setting, unknown
 
 Method = Literal["integrated_gradients", "occlusion"]
 Explained = Callable[[Tensors], torch.Tensor]
-MAX_NAMES = 20  # in a message
 BATCH = 16  # inputs that are run at once, when the batch has fewer
 
 
@@ -33,6 +34,53 @@ class Options:
     )
     method: Method | None = setting(None, "By default integrated gradients, where there are any.")
     steps: int = setting(32, "Points on the path of gradients.", minimum=2, maximum=256)
+
+
+class Explainer(ABC):
+    """What a task that explains its answers writes, beside a `base.Handler`.
+
+    Attributes:
+        ExplainOptions: the dataclass of what a request for an explanation may ask for.
+        Explanation: the dataclass of what is answered to that.
+    """
+
+    ExplainOptions: ClassVar[type[Any]] = Options
+    Explanation: ClassVar[type[payload.Answer]]
+
+    runtime: Runtime
+
+    def explained(self, outputs: Tensors) -> torch.Tensor:
+        """The numbers of which one is explained, (N, numbers); by default the first output."""
+        first = next(iter(outputs.values()))
+        return first if first.dim() > 1 else first[:, None]
+
+    @abstractmethod
+    def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
+        """Of each sample, which number of `explained` is explained: (N,) int64."""
+
+    def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
+        """By input, the shape of what occlusion takes away at once, without the batch."""
+        return {}
+
+    @abstractmethod
+    def explanation(
+        self, attributions: Tensors, targets: torch.Tensor, samples: Sequence[Sample]
+    ) -> Sequence[payload.Answer]:
+        """Attributions, in the shapes of the inputs, to one `Explanation` per sample."""
+
+    def explain_batch(
+        self,
+        inputs: Tensors,
+        outputs: Tensors,
+        samples: Sequence[Sample],
+        check_time: Callable[[], None],
+    ) -> Sequence[payload.Answer]:
+        """One explanation per sample of a batch whose options are equal; see `attribute`."""
+        targets, options = self.targets(outputs, samples), samples[0].options
+        attributions = attribute(
+            self.runtime, inputs, targets, options, self.windows(inputs), self.explained, check_time
+        )
+        return self.explanation(attributions, targets, samples)
 
 
 def check() -> None:
@@ -134,7 +182,7 @@ def classes(
     for best, sample in zip(likeliest.tolist(), samples, strict=True):
         wanted = sample.options.target
         if wanted is not None and wanted not in names:
-            raise BadRequest(unknown(wanted, names, "the labels", MAX_NAMES), status=422)
+            raise BadRequest(unknown(wanted, names, "the labels"), status=422)
         targets.append(best if wanted is None else names.index(wanted))
     return torch.tensor(targets)
 

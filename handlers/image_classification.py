@@ -49,13 +49,12 @@ class Classification(payload.Answer):
         return {"type": "object", "additionalProperties": score}
 
 
-class ImageClassification(image_handler.ImageHandler[Config]):
+class ImageClassification(image_handler.ImageHandler[Config], explanations.Explainer):
     """Classifies images; the model answers (N, classes) logits."""
 
     Config = Config
     Options = Options
     Answer = Classification
-    ExplainOptions = explanations.Options
     Explanation = heat_maps.HeatMap
 
     def setup(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,11 +74,14 @@ class ImageHandler(base.Handler[C]):
 
     def screen(self, instances: Sequence[Any]) -> None:
         """Refuse a request whose images have more than `max_pixels` together."""
-        encoded = []
+        encoded, decoded = [], 0
         for instance in instances if len(instances) > 1 else ():
+            if isinstance(instance, np.ndarray):
+                decoded += math.prod(instance.shape[:2]) if instance.dtype == np.uint8 else 0
+                continue
             with suppress(BadRequest):  # it is refused, by its number, when it is decoded
                 encoded.append(_encoded(instance))
-        images.check_together(encoded, max_pixels=self.config.max_pixels)
+        images.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
 
     def decode(self, instance: Any, options: Any) -> Sample:
         """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""

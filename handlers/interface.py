@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
 from handlers import payload
+from handlers.explanations import Explainer
 from handlers.schema import json_schema
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def of(handler: Handler[Any]) -> dict[str, Any]:
         "explanations": the latter four of its explanations; empty where there are none.
     """
     explained = {}
-    if handler.ExplainOptions and handler.Explanation:
+    if isinstance(handler, Explainer):
         explained = {"options": json_schema(handler.ExplainOptions)} | _answers(handler.Explanation)
     return {
         "protocols": list(get_args(payload.Protocol)),

@@ -13,13 +13,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from handlers import base, batching, payload
 from handlers.batching import Sample
-from handlers.errors import BadRequest, LoadError
+from handlers.errors import LoadError
 from handlers.inputs import catalogue, histories
 from handlers.outputs.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
 from handlers.schema import setting
-
-MAX_EXCLUDED = 1000  # ids in 'exclude', which are looked up for every instance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ class Options:
 
     top_k: int = setting(10, "How many items; fewer if there are no more.", minimum=1, maximum=1000)
     exclude_seen: bool = setting(False, "Leave out what is in the history, all of it.")
-    exclude: tuple[str | int, ...] = setting((), "Ids of items to leave out, at most 1000.")
+    exclude: tuple[str | int, ...] = setting((), "Ids of items to leave out.", max_items=1000)
     ignore_unknown: bool = setting(False, "Ignore ids that are not in the catalogue.")
 
 
@@ -106,8 +104,6 @@ class Recommendation(base.Handler[Config]):
         history, features = histories.read(instance)
         lenient = options.ignore_unknown
         seen = self.catalogue.numbers(history, ignore_unknown=lenient)
-        if len(options.exclude) > MAX_EXCLUDED:
-            raise BadRequest(f"'exclude' may hold {MAX_EXCLUDED} ids at most", status=422)
         excluded = set(self.catalogue.numbers(options.exclude, ignore_unknown=lenient))
         if options.exclude_seen:
             excluded |= set(seen)

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 MAX_COMPARED = 1000  # names, to find the nearest: some 3 ms
+MAX_NAMES = 20  # in a message
 WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -27,7 +28,12 @@ class SchemaError(ValueError):
 
 
 def setting(
-    default: Any, doc: str, *, minimum: float | None = None, maximum: float | None = None
+    default: Any,
+    doc: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    max_items: int | None = None,
 ) -> Any:
     """Declare one setting of a dataclass.
 
@@ -36,8 +42,9 @@ def setting(
         doc: one sentence for people; travels into the JSON Schema.
         minimum: the smallest number allowed, inclusive.
         maximum: the largest number allowed, inclusive.
+        max_items: of a list, the most; longer ones are refused before they are read.
     """
-    bounds = {"minimum": minimum, "maximum": maximum}
+    bounds = {"minimum": minimum, "maximum": maximum, "maxItems": max_items}
     return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds})
 
 
@@ -61,6 +68,7 @@ def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
         if key not in fields:
             raise SchemaError(unknown(str(key), list(fields), where))
         try:
+            _check_length(value, fields[key], text)
             parsed[key] = _convert(value, hints[key], text)
             _check_bounds(parsed[key], fields[key])
         except SchemaError as error:
@@ -73,14 +81,14 @@ def _definition(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str,
     return {field.name: field for field in dataclasses.fields(cls)}, get_type_hints(cls)
 
 
-def unknown(key: str, known: Sequence[str], where: str, most: int | None = None) -> str:
-    """Say that a key is unknown, which is the nearest, and which there are: `most` of them."""
+def unknown(key: str, known: Sequence[str], where: str) -> str:
+    """Say that a key is unknown, which is the nearest, and which there are."""
     key = key[:80]  # a client may send megabytes
     close = difflib.get_close_matches(key, known[:MAX_COMPARED], n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
-    allowed = ", ".join(known[:most]) if known else "none"
-    if most is not None and len(known) > most:
-        allowed += f" and {len(known) - most} more"
+    allowed = ", ".join(known[:MAX_NAMES]) if known else "none"
+    if len(known) > MAX_NAMES:
+        allowed += f" and {len(known) - MAX_NAMES} more"
     return f"{key!a} is not allowed in {where}; {guess}allowed: {allowed}"
 
 
@@ -140,6 +148,8 @@ def _convert(value: Any, hint: Any, text: bool) -> Any:
 def _convert_union(value: Any, hints: tuple[Any, ...], text: bool) -> Any:
     if value is None and type(None) in hints:
         return None
+    if type(value) in hints and not isinstance(value, (float, str) if text else float):
+        return value  # a list may have a thousand: an error for each other hint would take long
     hints = tuple(hint for hint in hints if hint is not type(None))
     for hint in hints:
         try:
@@ -191,6 +201,15 @@ def _finite(value: float) -> float:
     if not math.isfinite(number):
         raise SchemaError("must be a finite number")
     return number
+
+
+def _check_length(value: Any, field: dataclasses.Field[Any], text: bool) -> None:
+    most = field.metadata.get("bounds", {}).get("maxItems")
+    if most is None:
+        return
+    items = _listed(value) if text and isinstance(value, str) else value
+    if isinstance(items, (list, tuple)) and len(items) > most:
+        raise SchemaError(f"must be a list of at most {most}, not of {len(items)}")
 
 
 def _check_bounds(value: Any, field: dataclasses.Field[Any]) -> None:

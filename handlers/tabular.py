@@ -79,7 +79,7 @@ class Classification(Prediction):
         return {"prediction": self.prediction, "probabilities": scores}
 
 
-class Tabular(base.Handler[Config]):
+class Tabular(base.Handler[Config], explanations.Explainer):
     """Predicts from rows; see `columns` for what a row is, and for the model's inputs.
 
     A classifier answers (N, classes) logits, or with two classes the second's alone, (N,) or
@@ -89,7 +89,6 @@ class Tabular(base.Handler[Config]):
     Config = Config
     Options = Options
     Answer = Prediction
-    ExplainOptions = explanations.Options
     Explanation = ColumnAttributions
 
     def setup(self, folder: Path) -> None:

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from marsmith.errors import RecipeError
 
 INSTALLED = {"site-packages", "dist-packages"}
+STANDARD = Path(sysconfig.get_path("stdlib"))
+OURS = {"handlers", "marsmith"}
 
 
 def on_path(folder: Path) -> None:
@@ -51,27 +54,30 @@ def resolve(reference: str) -> Callable[..., Any]:
 def source_files(reference: str) -> list[Path]:
     """The files that what a "module:function" names is made of; for keys of what depends on it.
 
-    Its own file, and those of the same package or folder that it imports, and they, too. Of what
+    Its own file, and what it imports from the same folder of packages, and they, too. Of what
     is installed it is the one file: that doesn't change from build to build.
     """
     resolve(reference)
     name = reference.partition(":")[0]
     own = _file_of(name)
-    if own is None or INSTALLED & set(own.parts):
+    if own is None or _installed(own):
         return [own] if own else []
-    top, alone = name.partition(".")[0], "." not in name
+    root = own.parents[name.count(".") + (own.name == "__init__.py")]
     found, todo = {own: name}, [own]
     while todo:
         file = todo.pop()
         for imported in _imports(file, found[file]):
-            within = imported.partition(".")[0] == top
-            if not within and (not alone or "." in imported):
-                continue  # neither of the package, nor a file that may lie beside this one
+            if imported.partition(".")[0] in OURS:
+                continue
             other = _file_of(imported)
-            if other and other not in found and (within or other.parent == own.parent):
+            if other and other not in found and root in other.parents and not _installed(other):
                 found[other] = imported
                 todo.append(other)
     return sorted(found)
+
+
+def _installed(file: Path) -> bool:
+    return bool(INSTALLED & set(file.parts)) or STANDARD in file.parents
 
 
 def _file_of(name: str) -> Path | None:

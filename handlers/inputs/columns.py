@@ -23,7 +23,6 @@ from handlers.errors import BadRequest, LoadError
 from handlers.runtimes import Tensors
 from handlers.schema import SchemaError, kind, parse, setting, unknown
 
-MAX_NAMES = 20  # in a message
 # In stds from the mean. Of n values none is further than √n from their own: nothing like this
 # was ever trained on. In a batch that is quantised as a whole, it would drown its neighbours.
 FURTHEST = 1e6
@@ -109,7 +108,7 @@ class Category:
         found = numbers.get(text, 0)
         if not found and refuse:
             where = f"the column {self.name!a}"
-            raise BadRequest(unknown(text, self.values, where, MAX_NAMES), status=422)
+            raise BadRequest(unknown(text, self.values, where), status=422)
         return found
 
 
@@ -211,7 +210,7 @@ class Columns:
         if isinstance(row, Mapping):
             for name in row:
                 if name not in self._known:
-                    message = unknown(str(name), self.names, "a row", MAX_NAMES)
+                    message = unknown(str(name), self.names, "a row")
                     raise BadRequest(message, status=422)
             return [row.get(name) for name in self.names]
         if isinstance(row, np.ndarray):

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from handlers.errors import BadRequest
-from handlers.schema import kind, unknown
+from handlers.schema import MAX_NAMES, kind, unknown
 
 PARTS = ["history", "features"]
 HINT = 'send {"history": ["...", "..."]}'
 FLOAT32_MAX = 3.4028234e38
-MAX_NAMES = 20  # in a message
 
 
 def read(instance: Any) -> tuple[list[Any], Any]:
@@ -64,7 +63,7 @@ def numbers(features: Any, names: Sequence[str]) -> list[float]:
         raise BadRequest(f"'features' must be an object or a list, not {kind(features)}")
     for key in features:
         if key not in names:
-            raise BadRequest(unknown(str(key), list(names)[:MAX_NAMES], "'features'"), status=422)
+            raise BadRequest(unknown(str(key), list(names), "'features'"), status=422)
     missing = [name for name in names if name not in features]
     if missing:
         raise BadRequest(f"'features' lacks {', '.join(missing[:MAX_NAMES])}", status=422)

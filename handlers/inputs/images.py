@@ -55,13 +55,18 @@ class Placement:
         return ((boxes - offset) * scale).clamp(min=torch.zeros(4), max=edges)
 
 
-def check_together(encoded: Sequence[bytes], *, max_pixels: int) -> None:
+def check_together(encoded: Sequence[bytes], decoded: int = 0, *, max_pixels: int) -> None:
     """Read the headers of a request's images: kilobytes can hold gigapixels.
+
+    Args:
+        encoded: those whose headers are to be read.
+        decoded: pixels of those that came without.
+        max_pixels: how many are allowed.
 
     Raises:
         BadRequest: 413 when they have more than `max_pixels` together.
     """
-    total = 0
+    total = decoded
     for data in encoded:
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)

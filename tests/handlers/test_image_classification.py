@@ -213,6 +213,8 @@ def test_a_request_of_many_large_images_is_refused_before_any_is_decoded(tmp_pat
     with pytest.raises(BadRequest, match="12000 pixels together; at most 10000") as caught:
         handler.screen([large, "no base64!", b"no image", large])
     assert caught.value.status == 413
+    with pytest.raises(BadRequest, match="12000 pixels together"):
+        handler.screen([large, np.zeros((60, 100, 3), np.uint8)])
 
 
 def test_pixels_without_a_file_are_counted_too(colour: ImageClassification) -> None:

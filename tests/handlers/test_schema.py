@@ -23,6 +23,7 @@ class Settings:
     size: int | tuple[int, int] | None = setting(None, "How large.", minimum=1)
     weights: tuple[float, ...] = setting((1.0,), "How heavy.")
     extra: dict[str, Any] | None = setting(None, "What else.")
+    words: tuple[str | int, ...] = setting((), "Which.", max_items=3)
 
 
 ANYTHING = st.recursive(
@@ -178,3 +179,16 @@ def test_json_schema_says_what_parse_does() -> None:
         {"type": "null"},
     ]
     assert properties["weights"]["items"] == {"type": "number"}
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_list_of_too_many_items_is_refused_before_it_is_read(text: bool) -> None:
+    for words in [
+        ["a"] * 4,
+        [object()] * 10**6,
+        *(["a,b,c,d", '["a", 1, "b", 2]'] if text else []),
+    ]:
+        with pytest.raises(SchemaError, match="must be a list of at most 3"):
+            parse(Settings, {"words": words}, where="the options", text=text)
+    schema = json_schema(Settings)["properties"]["words"]
+    assert schema["maxItems"] == 3

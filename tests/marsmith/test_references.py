@@ -39,9 +39,29 @@ def test_a_file_alone_counts_those_beside_it(
     assert [file.name for file in found] == ["lone_data.py", "lone_model.py"]
 
 
-def test_what_is_installed_is_one_file() -> None:
-    (found,) = source_files("torch.nn.functional:cross_entropy")
-    assert found.name == "functional.py"
+def test_one_package_may_import_from_another_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {
+        "trained/__init__.py": "",
+        "trained/model.py": "from layered.blocks import Block\nimport numpy\ndef model(): pass",
+        "layered/__init__.py": "",
+        "layered/blocks.py": "class Block: pass",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = [str(file.relative_to(tmp_path)) for file in source_files("trained.model:model")]
+    assert found == ["layered/__init__.py", "layered/blocks.py", "trained/model.py"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [("torch.nn.functional:cross_entropy", "functional.py"), ("json:loads", "__init__.py")],
+)
+def test_what_is_installed_is_one_file(reference: str, name: str) -> None:
+    (found,) = source_files(reference)
+    assert found.name == name
 
 
 def test_the_examples_know_their_data() -> None:
