@@ -83,7 +83,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     say(f"make the model of {recipe.name}")
     with settled():
         module: torch.nn.Module = recipe.source.load(kept, say)
-    recipe = with_assets(recipe, module, work / "assets")
+    recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     handler = configured(recipe)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
     say(f"measure the original on {len(ladder.samples)} samples")
@@ -106,6 +106,16 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
         measured_on(recipe, ladder), Cache(kept / "candidates"), kept / "logs" / recipe.name,
     )  # fmt: skip
+
+
+def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
+    """The recipe, with the files and settings that come with its model; its own win."""
+    folder.mkdir()
+    settings = recipe.source.bring(module, folder)
+    own = {file.name for file in recipe.files}
+    made = tuple(file for file in sorted(folder.iterdir()) if file.name not in own)
+    files, section = (*recipe.files, *made), {**settings, **recipe.handler}
+    return recipe.model_copy(update={"files": files, "handler": section})
 
 
 def with_assets(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:

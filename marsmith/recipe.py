@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Reference = str
 """A "module:function"."""
@@ -27,6 +35,9 @@ class Section(BaseModel):
 class Source(Section):
     """Where the model comes from; a subclass in each file of `marsmith/sources/`."""
 
+    TRACED: ClassVar[bool] = False
+    """Its models can be traced, and not scripted: TorchScript is made by tracing."""
+
     def load(self, cache: Path, say: Callable[[str], None]) -> Any:
         """Make the model, an `nn.Module` in evaluation mode on the CPU.
 
@@ -35,6 +46,22 @@ class Source(Section):
             say: takes one line about what is being done.
         """
         raise TypeError(f"{type(self).__name__} loads nothing")
+
+    def for_task(self, task: str) -> Source:
+        """The source with what it takes from the recipe's task; ValueError where it can't."""
+        return self
+
+    def bring(self, module: Any, out: Path) -> dict[str, Any]:
+        """Write what comes with the model and travels: a tokenizer, labels.
+
+        Args:
+            module: what `load` gave.
+            out: an existing folder.
+
+        Returns:
+            Settings for the recipe's `handler:` section, where it doesn't say them.
+        """
+        return {}
 
 
 class Training(Section):
@@ -179,6 +206,11 @@ class Recipe(Section):
     evaluation: Evaluation | None = None
     accept: Accept = Accept()
     serving: Serving = Serving()
+
+    @field_validator("source")
+    @classmethod
+    def _of_the_task(cls, source: Source, info: ValidationInfo) -> Source:
+        return source.for_task(info.data.get("task", ""))
 
     @field_validator("handler")
     @classmethod

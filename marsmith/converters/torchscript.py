@@ -146,7 +146,9 @@ def _frozen(module: nn.Module, job: Job) -> torch.jit.ScriptModule:
     }
     scripted: torch.jit.ScriptModule
     try:
-        scripted = torch.jit.script(module)
+        scripted = _traced(module, batch) if job.source.TRACED else torch.jit.script(module)
+    except UnsupportedError:
+        raise
     except Exception as error:  # the compiler raises what it meets
         if not job.settings.trace:
             raise UnsupportedError(

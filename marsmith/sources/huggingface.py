@@ -3,44 +3,54 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import field_validator
 
 from handlers.schema import unknown
+from marsmith import heads
 from marsmith.converters import need
 from marsmith.errors import BuildError, UnsupportedError
+from marsmith.heads import read_json
 from marsmith.recipe import Source as Section
 
 WEIGHTS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 SAVE_ANEW = "save it anew with save_pretrained(FOLDER), where you trust it"
-LAYERS = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers, that Embedding does
-POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls"}
 
 
 class Source(Section):
     """`huggingface` is the folder; `head` is what its model is for."""
 
+    TRACED = True
+
     huggingface: Path
     """With config.json and model.safetensors."""
-    head: str
-    """One of HEADS."""
+    head: str = ""
+    """A module of `marsmith.heads`; by default that of the recipe's task."""
 
     @field_validator("head")
     @classmethod
     def _known(cls, head: str) -> str:
-        if head not in HEADS:
-            raise ValueError(unknown(head, list(HEADS), "'head'"))
+        if head and head not in heads.known():
+            raise ValueError(unknown(head, heads.known(), "'head'"))
         return head
+
+    def for_task(self, task: str) -> Source:
+        """With the task's head, unless another is named."""
+        if self.head:
+            return self
+        if task not in heads.known():
+            allowed = ", ".join(heads.known())
+            raise ValueError(f"of the task {task!r}, 'head' must say which it is like: {allowed}")
+        return self.model_copy(update={"head": task})
 
     def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
         """Read the model; nothing is downloaded, and no code of the folder's runs.
@@ -56,14 +66,16 @@ class Source(Section):
         need("huggingface", "transformers")
         folder = self.huggingface
         check(folder)
-        head = HEADS[self.head]
+        head = heads.find(self.head)
         say(f"load {folder.name} for {self.head}")
-        model, found = _read(folder, head.auto)
-        if head.auto == "AutoModel" and hasattr(model, "pooler"):
-            # Of no use here, and many folders have no weights for it.
-            model.register_module("pooler", None)
+        model, found = _read(folder, head.AUTO)
+        module = head.wrap(model, folder).eval()
         _see_that_it_fits(model, found, f"{folder.name} for {self.head}")
-        return head.wrap(model, folder).eval()
+        return module
+
+    def bring(self, module: torch.nn.Module, out: Path) -> dict[str, Any]:
+        """What the head takes from the folder: its tokenizer, its labels."""
+        return heads.find(self.head).bring(module, self.huggingface, out)
 
 
 def _see_that_it_fits(model: torch.nn.Module, found: dict[str, Any], what: str) -> None:
@@ -77,69 +89,6 @@ def _see_that_it_fits(model: torch.nn.Module, found: dict[str, Any], what: str) 
         raise BuildError(f"{what}: there are no weights for {missing[0]} ({len(missing)} such)")
 
 
-class Embedding(torch.nn.Module):
-    """An encoder whose states become one vector of length 1 for each text.
-
-    Args:
-        model: an encoder of transformers.
-        pooling: "mean" of the states of what isn't masked, or "cls", the first.
-    """
-
-    def __init__(self, model: torch.nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.model, self.pooling = model, pooling
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Tokens and their mask, (N, T) int64, to (N, D) float32."""
-        states = self.model(input_ids=input_ids, attention_mask=attention_mask)[0].float()
-        if self.pooling == "cls":
-            vectors = states[:, 0]
-        else:
-            weights = attention_mask.unsqueeze(-1).float()
-            vectors = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-        return torch.nn.functional.normalize(vectors, dim=1)
-
-
-def embedding(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Embedding, pooled as sentence-transformers' files in the folder say; else by the mean.
-
-    Raises:
-        UnsupportedError: they say something that Embedding doesn't do.
-    """
-    modules = _json(folder / "modules.json") if (folder / "modules.json").is_file() else []
-    layers = {str(layer["type"]).rpartition(".")[2]: layer.get("path", "") for layer in modules}
-    for layer in layers:
-        if layer not in LAYERS:
-            raise UnsupportedError(f"{folder.name} has a layer {layer}; only {LAYERS} are known")
-    pooling = folder / layers.get("Pooling", "1_Pooling") / "config.json"
-    said = _json(pooling) if pooling.is_file() else {"pooling_mode": "mean"}
-    modes = said.get("pooling_mode") or [
-        key.removeprefix("pooling_mode_") for key, on in said.items() if on is True
-    ]
-    modes = [modes] if isinstance(modes, str) else modes
-    modes = [mode for mode in modes if mode != "include_prompt"]
-    if len(modes) != 1 or modes[0] not in POOLING:
-        raise UnsupportedError(
-            f"{folder.name} pools by {' and '.join(modes)}; only mean and cls are known"
-        )
-    return Embedding(model, POOLING[modes[0]])
-
-
-class Head(NamedTuple):
-    """How a folder becomes a module that is called with tensors by position.
-
-    Attributes:
-        auto: the class of transformers that reads it.
-        wrap: makes the module of what was read and its folder.
-    """
-
-    auto: str
-    wrap: Callable[[torch.nn.Module, Path], torch.nn.Module]
-
-
-HEADS = {"embedding": Head("AutoModel", embedding)}
-
-
 def check(folder: Path) -> None:
     """See that a folder holds one whole model in safetensors, before transformers reads it.
 
@@ -151,7 +100,7 @@ def check(folder: Path) -> None:
         raise BuildError(f"there is no folder {folder}", "nothing is downloaded: bring the model")
     if not (folder / "config.json").is_file():
         raise BuildError(f"{folder} has no config.json: it is not a Hugging Face model")
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise BuildError(f"{folder / 'config.json'} must be an object")
     if config.get("quantization_config"):
@@ -175,7 +124,7 @@ def _weights(folder: Path) -> set[str]:
     index = folder / f"{WEIGHTS}.index.json"
     if not (folder / WEIGHTS).is_file() and index.is_file():
         try:
-            return set(_json(index)["weight_map"].values())
+            return set(read_json(index)["weight_map"].values())
         except (TypeError, KeyError, AttributeError):
             raise BuildError(f"{index} has no 'weight_map' of files") from None
     if not (folder / WEIGHTS).is_file() and (folder / PICKLE).is_file():
@@ -234,10 +183,3 @@ def _quiet() -> Iterator[None]:
                     reports.enable_progress_bar()
     finally:
         logging.disable(disabled)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BuildError(f"{path} can't be read: {error}") from error

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from handlers.text_embedding import TextEmbedding
 from marsmith.errors import BuildError, UnsupportedError
-from marsmith.sources.huggingface import Source, embedding
+from marsmith.recipe import Recipe
+from marsmith.sources.huggingface import Source
 
 SMALL = {
     "model_type": "bert",
@@ -52,7 +53,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> torch.nn.Module:
-    module = Source(huggingface=folder, head="embedding").load(folder, lambda line: None)
+    module = Source(huggingface=folder, head="text_embedding").load(folder, lambda line: None)
     assert isinstance(module, torch.nn.Module)
     return module
 
@@ -129,31 +130,6 @@ def test_weights_of_half_precision_become_whole(folder: Path) -> None:
     weights = {name: tensor.half() for name, tensor in load_file(file).items()}
     save_file(weights, file, metadata={"format": "pt"})
     assert {parameter.dtype for parameter in load(folder).parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize(
-    ("files", "pooling"),
-    [
-        ({}, "mean"),
-        ({"1_Pooling/config.json": {"pooling_mode_cls_token": True}}, "cls"),
-        ({"1_Pooling/config.json": {"pooling_mode_mean_tokens": True, "x": 4}}, "mean"),
-        ({"p/config.json": {"pooling_mode": "cls"}, "modules.json": [("a.Pooling", "p")]}, "cls"),
-        ({"modules.json": [("s.Transformer", ""), ("s.Dense", "2")]}, "a layer Dense"),
-        ({"1_Pooling/config.json": {"pooling_mode": ["mean", "cls"]}}, "pools by mean and cls"),
-        ({"1_Pooling/config.json": {"pooling_mode_max_tokens": True}}, "pools by max_tokens"),
-    ],
-)
-def test_it_pools_as_the_folder_says(tmp_path: Path, files: dict[str, Any], pooling: str) -> None:
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        if isinstance(content, list):
-            content = [{"type": kind, "path": path} for kind, path in content]
-        (tmp_path / name).write_text(json.dumps(content))
-    if pooling in ("mean", "cls"):
-        assert embedding(torch.nn.Identity(), tmp_path).pooling == pooling
-    else:
-        with pytest.raises(UnsupportedError, match=pooling):
-            embedding(torch.nn.Identity(), tmp_path)
 
 
 def say(**changes: Any) -> Callable[[Path], None]:
@@ -251,3 +227,15 @@ def test_without_transformers_there_is_a_hint(saved: Path, monkeypatch: pytest.M
 def test_a_head_that_is_not_there_is_said() -> None:
     with pytest.raises(ValidationError, match="'embeding' is not allowed in 'head'; did you mean"):
         Source(huggingface=Path(), head="embeding")
+
+
+def test_the_head_is_the_tasks_unless_another_is_named() -> None:
+    def head(task: str, **said: str) -> str:
+        recipe = Recipe(name="x", task=task, source=Source(huggingface=Path(), **said))
+        assert isinstance(recipe.source, Source)
+        return recipe.source.head
+
+    assert head("text_embedding") == "text_embedding"
+    assert head("ours.texts:Task", head="text_embedding") == "text_embedding"
+    with pytest.raises(ValidationError, match="of the task 'tabular', 'head' must say"):
+        head("tabular")

@@ -1,0 +1,54 @@
+"""One file per head: how a Hugging Face folder becomes a module for a task, and what travels.
+
+The module's name is the key that a recipe's `source.head` says, by default its task. A head has
+
+- `AUTO`, the class of transformers that reads the folder;
+- `wrap(model, folder)`, which makes the module that is converted, called with tensors by
+  position, of what was read;
+- `bring(module, folder, out)`, which writes what travels of the folder into `out`, and returns
+  what the recipe's `handler:` section says if it doesn't: file names, lengths, labels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+
+from marsmith.errors import BuildError
+
+
+class Head(Protocol):
+    """What a file of this package has."""
+
+    AUTO: str
+    wrap: Callable[[torch.nn.Module, Path], torch.nn.Module]
+    bring: Callable[[torch.nn.Module, Path, Path], dict[str, Any]]
+
+
+def known() -> list[str]:
+    """The heads there are."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def find(name: str) -> Head:
+    """The head of that name, one of `known`."""
+    return cast(Head, importlib.import_module(f"marsmith.heads.{name}"))
+
+
+def read_json(path: Path) -> Any:
+    """What a file of a folder says.
+
+    Raises:
+        BuildError: it is missing, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{path} can't be read: {error}") from error

@@ -1,0 +1,101 @@
+"""The tokenizer of a Hugging Face folder, as text tasks take it with them."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marsmith.converters import need
+from marsmith.errors import BuildError
+from marsmith.heads import read_json
+
+FILE = "tokenizer.json"
+# Where a folder says how many tokens its model takes, and under which key.
+LIMITS = {
+    "sentence_bert_config.json": "max_seq_length",
+    "tokenizer_config.json": "model_max_length",
+    "config.json": "max_position_embeddings",
+}
+SAVE = "save it beside the model: tokenizer.save_pretrained(FOLDER)"
+UNLIMITED = 10**6  # transformers writes 10**30 for "not known"
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
+    """Write the folder's tokenizer into `out`.
+
+    Args:
+        module: the model, which may have fewer positions than the folder's files say.
+        folder: with a tokenizer.json, or what transformers can make one of.
+        out: an existing folder.
+
+    Returns:
+        The settings `tokenizer` and, where a limit is known, `max_tokens`.
+
+    Raises:
+        BuildError: there is no tokenizer, or none that the tokenizers library can run, or it
+            has more tokens than the model.
+    """
+    if (folder / FILE).is_file():
+        shutil.copyfile(folder / FILE, out / FILE)
+    else:
+        _made_fast(folder).save(str(out / FILE))
+    _see_that_it_fits(out / FILE, folder)
+    limits = [_positions(module), *(_said(folder / file, key) for file, key in LIMITS.items())]
+    known = [limit for limit in limits if limit is not None]
+    return {"tokenizer": FILE, **({"max_tokens": min(known)} if known else {})}
+
+
+def _made_fast(folder: Path) -> Any:
+    """A tokenizer of the tokenizers library, of files in another form."""
+    try:
+        auto = importlib.import_module("transformers").AutoTokenizer
+        found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what is wrong in the files decides which
+        raise BuildError(
+            f"{folder.name} has no tokenizer: {' '.join(str(error).split())[:200]}", SAVE
+        ) from error
+    # Of a folder without any files of a tokenizer, transformers makes one of special tokens alone.
+    if set(found.get_vocab()) <= set(found.all_special_tokens):
+        raise BuildError(f"{folder.name} has no tokenizer", SAVE)
+    if not getattr(found, "is_fast", False):
+        raise BuildError(
+            f"the tokenizer of {folder.name} is written in Python, which does not travel",
+            "save a fast one beside the model, as a tokenizer.json",
+        )
+    return found.backend_tokenizer
+
+
+def _see_that_it_fits(file: Path, folder: Path) -> None:
+    need("text", "tokenizers")
+    from tokenizers import Tokenizer
+
+    try:
+        last = max(Tokenizer.from_file(str(file)).get_vocab().values(), default=0)
+    except Exception as error:  # the library raises no other
+        raise BuildError(f"{folder.name}: {FILE} is not a tokenizer: {error}") from error
+    size = _said(folder / "config.json", "vocab_size")
+    if size is not None and last >= size:
+        raise BuildError(
+            f"{folder.name}: the tokenizer has ids up to {last}, the model only {size} tokens",
+            "save the two that belong together; or was the model not resized for added tokens?",
+        )
+
+
+def _said(file: Path, key: str) -> int | None:
+    said = read_json(file) if file.is_file() else {}
+    limit = said.get(key) if isinstance(said, dict) else None
+    return limit if isinstance(limit, int) and 0 < limit < UNLIMITED else None
+
+
+def _positions(module: torch.nn.Module) -> int | None:
+    """How many positions the model has a vector for; those of RoBERTa begin behind its padding."""
+    sizes = [
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for name, table in module.named_modules()
+        if isinstance(table, torch.nn.Embedding) and name.endswith("position_embeddings")
+    ]
+    return min(sizes, default=None)
