@@ -78,7 +78,7 @@ class TextEmbedding(base.Handler[Config]):
         pooled = _pool(found, lengths, self.config.pooling) if found.ndim == 3 else found
         finished = vectors.finish(pooled, normalise=self.config.normalise)
         return [
-            Embedding(vector, tokens, sample.meta)
+            Embedding(vector, tokens, sample.meta.truncated)
             for vector, tokens, sample in zip(finished, lengths, samples, strict=True)
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from torch.nn.utils.rnn import pad_sequence
 from handlers import base
 from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError
+from handlers.inputs import cutting
 from handlers.runtimes import Tensors
-from handlers.schema import kind, setting
+from handlers.schema import kind, setting, unknown
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
+PAIR = ("text", "text_pair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +69,74 @@ def read(instance: Any) -> str:
     return instance
 
 
+def read_pair(
+    instance: Any, parts: tuple[str, str] = PAIR, *, both: bool = False
+) -> tuple[str, str | None]:
+    """One text or two of an instance: a text, an object of `parts`, or a list of two texts.
+
+    Args:
+        instance: see `payload.Request`; v2's named inputs come as an object of them.
+        parts: what an object calls the first and the second.
+        both: the second may not be left out.
+
+    Raises:
+        BadRequest: it is none of these, or a text is no valid Unicode.
+    """
+    first, second = parts
+    if isinstance(instance, Mapping):
+        for name in instance:
+            if name not in parts:
+                raise BadRequest(unknown(str(name), parts, "an instance"), status=422)
+        instance = [instance.get(first), instance.get(second)]
+    elif not isinstance(instance, (list, tuple)):
+        instance = [instance, None]
+    if len(instance) != 2:
+        raise BadRequest(f"a list must be of two texts, {first!r} and {second!r}", status=422)
+    for name, part in zip(parts, instance, strict=True):
+        if part is None and (name == first or both):
+            raise BadRequest(
+                f"the instance has no {name!r}",
+                hint=f'send {{"{first}": "...", "{second}": "..."}}',
+            )
+    return read(instance[0]), None if instance[1] is None else read(instance[1])
+
+
 def check_together(instances: Sequence[Any], *, max_characters: int) -> None:
     """Refuse texts that would take too long to tokenise: some 2 s for a million characters.
 
     Raises:
         BadRequest: they have more than `max_characters` together.
     """
-    total = 0
-    for instance in instances:
-        if isinstance(instance, bytes):
-            instance = instance.decode("utf-8", "replace")
-        if isinstance(instance, str):
-            total += len(instance)
+    total, left = 0, [*instances]
+    while left:  # no recursion: a client decides how deep it is
+        value = left.pop()
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, (list, tuple, Mapping)):
+            left += value.values() if isinstance(value, Mapping) else value
     if total > max_characters:
         raise BadRequest(
             f"the texts have {total} characters together; at most {max_characters} are allowed",
             status=413,
         )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where the tokens of a sample come from.
+
+    Attributes:
+        truncated: whether tokens were left out.
+        offsets: of each token, (start, end) in the caller's own text, in code points. What a
+            tokenizer adds has (0, 0), and what it normalises has the place it was made from.
+        sequences: of each token, 0 in the first text, 1 in the second; None where it is special.
+    """
+
+    truncated: bool
+    offsets: list[tuple[int, int]]
+    sequences: list[int | None]
 
 
 class Encoder:
@@ -112,40 +165,98 @@ class Encoder:
         except Exception as error:  # the library raises no other
             raise LoadError(f"{path.name} is not a tokenizer: {error}") from error
         special = self.tokenizer.num_special_tokens_to_add(False)
-        if config.max_tokens <= special:  # the library would then cut nothing
+        if config.max_tokens <= special:
             raise LoadError(f"'max_tokens' must be more than the {special} special tokens")
         self.pad_id = _pad_id(self.tokenizer)
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(config.max_tokens)
+        self.tokenizer.no_truncation()  # see `cutting`
         self.config = config
 
-    def encode(self, text: str, options: Any) -> Sample:
-        """A text to its tokens; `meta` says whether it was cut.
+    def encode(
+        self,
+        text: str,
+        options: Options,
+        *,
+        pair: str | None = None,
+        truncation: cutting.Truncation = "longest_first",
+    ) -> Sample:
+        """A text, or two, to tokens; `meta` is their `Tokens`.
+
+        Args:
+            text: the first text.
+            options: whether it may be cut.
+            pair: the second.
+            truncation: which of two is cut; always at its end.
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids: (T,) int64,
             1 <= T <= max_tokens.
 
         Raises:
-            BadRequest: it has too many tokens and isn't to be cut, or none at all.
+            BadRequest: there are too many tokens and none is to be cut, or none at all.
         """
-        encoding = self.tokenizer.encode(text)
-        cut = bool(encoding.overflowing)
-        if cut and not options.truncate:
+        encoding = self._encoded(text, pair)
+        sequences, most = encoding.sequence_ids, self.config.max_tokens
+        if len(sequences) <= most:
+            return self._sample(encoding, range(len(sequences)), options)
+        if not options.truncate:
             raise BadRequest(
-                f"the text has more than {self.config.max_tokens} tokens",
+                f"the text has more than {most} tokens",
                 hint="send less, or allow 'truncate'",
                 status=422,
             )
+        places = cutting.first(sequences, most, "only_first" if pair is None else truncation)
+        return self._sample(encoding, places, options, truncated=True)
+
+    def windows(
+        self, text: str, options: Options, *, pair: str | None = None, overlap: int, limit: int
+    ) -> list[Sample]:
+        """All of a text, or of the second of two, in windows of at most `max_tokens`.
+
+        Args:
+            text: the text; or the first of two, which is whole in every window.
+            options: of the request.
+            pair: the second.
+            overlap: how many tokens of a window are in the next one, too.
+            limit: how many windows there may be.
+
+        Returns:
+            One sample or more, as of `encode`; none is said to be truncated.
+
+        Raises:
+            BadRequest: there would be more than `limit`, or there are no tokens, or too many of
+                the first text.
+        """
+        encoding = self._encoded(text, pair)
+        windows = cutting.windows(
+            encoding.sequence_ids,
+            self.config.max_tokens,
+            moving=0 if pair is None else 1,
+            overlap=overlap,
+            limit=limit,
+        )
+        return [self._sample(encoding, places, options) for places in windows]
+
+    def _encoded(self, text: str, pair: str | None) -> Any:
+        encoding = self.tokenizer.encode(text, pair)
         if not encoding.ids:
             raise BadRequest("the text has no tokens in it", status=422)
-        tensors = {
-            "input_ids": torch.tensor(encoding.ids),
-            "attention_mask": torch.tensor(encoding.attention_mask),
-        }
+        return encoding
+
+    def _sample(
+        self, encoding: Any, places: Sequence[int], options: Options, *, truncated: bool = False
+    ) -> Sample:
+        """The tokens at some places of an encoding."""
+
+        def of(values: Sequence[Any]) -> list[Any]:
+            return [values[place] for place in places]
+
+        ids = torch.tensor(of(encoding.ids))
+        tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if self.config.token_types:
-            tensors["token_type_ids"] = torch.tensor(encoding.type_ids)
-        return Sample(tensors, options, meta=cut)
+            tensors["token_type_ids"] = torch.tensor(of(encoding.type_ids))
+        meta = Tokens(truncated, of(encoding.offsets), of(encoding.sequence_ids))
+        return Sample(tensors, options, meta)
 
     def pad(self, samples: Sequence[Sample]) -> Tensors:
         """Samples to a batch, (N, T) int64, each padded on the right to the longest.

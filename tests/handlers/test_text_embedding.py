@@ -14,7 +14,7 @@ from torch import nn
 
 from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.inputs.text import Options
+from handlers.inputs.text import Options, Tokens
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.text_embedding import Embedding, TextEmbedding
 from tests.small_tokenizer import WORDS, write_tokenizer
@@ -89,7 +89,8 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
     states = torch.tensor([[[1.0, 3], [3, 5], [9, 9]], [[9.0, 7], [9, 7], [9, 7]]])
     for pooling, wanted in (("mean", [[2, 4], [9, 7]]), ("cls", [[1, 3], [9, 7]])):
         handler = configured(folder, pooling=pooling, normalise=False)
-        samples = [batching.Sample({"input_ids": torch.zeros(n)}, meta=False) for n in (2, 3)]
+        tokens = Tokens(truncated=False, offsets=[], sequences=[])
+        samples = [batching.Sample({"input_ids": torch.zeros(n)}, meta=tokens) for n in (2, 3)]
         answers = handler.answer({"states": states}, samples)
         assert [each.to_json()["embedding"] for each in answers] == wanted
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from handlers import batching
 from handlers.errors import BadRequest, LoadError
-from handlers.inputs import text
+from handlers.inputs import cutting, text
 from tests.small_tokenizer import write_tokenizer
 
 ANY = text.Options()
@@ -65,13 +67,148 @@ def test_whatever_comes_is_encoded_or_refused(words: text.Encoder, instance: str
 
 
 def test_what_is_too_long_is_cut_or_refused(words: text.Encoder) -> None:
-    assert not words.encode("one two three four five six", ANY).meta
+    assert not words.encode("one two three four five six", ANY).meta.truncated
     cut = words.encode("one two three four five six seven", ANY)
-    assert (cut.meta, text.length(cut)) == (True, 8)
+    assert (cut.meta.truncated, text.length(cut)) == (True, 8)
     assert cut.tensors["input_ids"][-1] == words.tokenizer.token_to_id("[SEP]")
     with pytest.raises(BadRequest, match="more than 8 tokens") as caught:
         words.encode("one two three four five six seven", text.Options(truncate=False))
     assert caught.value.status == 422
+
+
+def pairs(path: Path, *, max_tokens: int) -> text.Encoder:
+    """An encoder whose pairs have three special tokens and types, as BERT's have."""
+    write_tokenizer(path)
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    tokenizer.save(str(path))
+    return text.Encoder(path, text.Config(max_tokens=max_tokens, token_types=True))
+
+
+@given(
+    st.integers(0, 30),
+    st.none() | st.integers(0, 30),
+    st.integers(5, 24),
+    st.sampled_from(["longest_first", "only_first", "only_second"]),
+)
+@settings(max_examples=200)
+def test_it_cuts_as_the_tokenizers_library_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: int,
+    second: int | None,
+    room: int,
+    truncation: cutting.Truncation,
+) -> None:
+    encoder = pairs(tmp_path_factory.getbasetemp() / "pairs.json", max_tokens=room)
+    texts = "one two three " * first, None if second is None else "six five four " * second
+    if second is None:
+        truncation = "longest_first"
+    oracle = Tokenizer.from_str(encoder.tokenizer.to_str())
+    oracle.enable_truncation(room, strategy=truncation)
+    try:
+        wanted = oracle.encode(*texts)
+    except Exception:  # it has no other
+        wanted = None
+    try:
+        sample = encoder.encode(texts[0], ANY, pair=texts[1], truncation=truncation)
+    except BadRequest:
+        assert wanted is None or not {0, 1} <= set(wanted.sequence_ids)
+        return
+    assert wanted
+    assert sample.tensors["input_ids"].tolist() == wanted.ids
+    assert sample.tensors["attention_mask"].tolist() == wanted.attention_mask
+    assert sample.tensors["token_type_ids"].tolist() == wanted.type_ids
+    assert sample.meta == text.Tokens(bool(wanted.overflowing), wanted.offsets, wanted.sequence_ids)
+
+
+@given(st.integers(0, 30), st.integers(5, 24), st.integers(0, 4), st.booleans())
+def test_windows_are_those_of_the_tokenizers_library(
+    tmp_path_factory: pytest.TempPathFactory, words: int, room: int, overlap: int, paired: bool
+) -> None:
+    encoder = pairs(tmp_path_factory.getbasetemp() / "pairs.json", max_tokens=room)
+    long = "one two three " * words
+    texts = ("five", long) if paired else (long, None)
+    oracle = Tokenizer.from_str(encoder.tokenizer.to_str())
+    strategy = "only_second" if paired else "only_first"
+    if overlap >= room - (4 if paired else 2):
+        return
+    oracle.enable_truncation(room, stride=overlap, strategy=strategy)
+    first = oracle.encode(*texts)
+    wanted = [first, *first.overflowing]
+    samples = encoder.windows(texts[0], ANY, pair=texts[1], overlap=overlap, limit=100)
+    assert [each.tensors["input_ids"].tolist() for each in samples] == [e.ids for e in wanted]
+    assert [each.meta.offsets for each in samples] == [e.offsets for e in wanted]
+    assert [each.meta.sequences for each in samples] == [e.sequence_ids for e in wanted]
+    assert not any(each.meta.truncated for each in samples)
+
+
+def test_windows_have_their_most(tmp_path: Path) -> None:
+    encoder = pairs(tmp_path / "tokenizer.json", max_tokens=8)
+    assert len(encoder.windows("one " * 14, ANY, overlap=2, limit=3)) == 3
+    with pytest.raises(BadRequest, match="4 windows of 8 tokens; at most 3") as caught:
+        encoder.windows("one " * 15, ANY, overlap=2, limit=3)
+    assert caught.value.status == 413
+    with pytest.raises(BadRequest, match="no room for both"):
+        encoder.windows("one " * 5, ANY, pair="one two", overlap=0, limit=3)
+
+
+def test_two_long_texts_take_no_more_memory_than_one(tmp_path: Path) -> None:
+    long = "one two three " * 10_000
+    sample = pairs(tmp_path / "tokenizer.json", max_tokens=16).encode(long, ANY, pair=long)
+    assert sample.meta.sequences.count(0) == 6
+    assert sample.meta.sequences.count(1) == 7
+
+
+@pytest.mark.parametrize(
+    ("instance", "wanted"),
+    [
+        ("a", ("a", None)),
+        (b"a", ("a", None)),
+        ({"text": "a"}, ("a", None)),
+        ({"text": "a", "text_pair": None}, ("a", None)),
+        ({"text_pair": b"b", "text": "a"}, ("a", "b")),
+        (["a", ""], ("a", "")),
+    ],
+    ids=range(6),
+)
+def test_pairs_come_in_several_forms(instance: Any, wanted: tuple[str, str | None]) -> None:
+    assert text.read_pair(instance) == wanted
+
+
+@pytest.mark.parametrize(
+    ("instance", "status", "words"),
+    [
+        ({"text_pair": "b"}, 400, "no 'text'"),
+        ({"text": "a", "texts": "b"}, 422, "'texts' is not allowed in an instance; did you mean"),
+        ({"text": "a", "\ud800": 1}, 422, "not allowed"),
+        ({"text": 7}, 400, "not an integer"),
+        ({"text": "a", "text_pair": ["b"]}, 400, "not a list"),
+        (["a"], 422, "of two texts"),
+        (["a", "b", "c"], 422, "of two texts"),
+        ([], 422, "of two texts"),
+        ([None, "b"], 400, "no 'text'"),
+        (7, 400, "not an integer"),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_pair_is_told_why(instance: Any, status: int, words: str) -> None:
+    with pytest.raises(BadRequest, match=words) as caught:
+        text.read_pair(instance)
+    assert caught.value.status == status
+    caught.value.message.encode("utf-8")
+
+
+def test_both_texts_may_be_needed() -> None:
+    parts = ("question", "context")
+    assert text.read_pair({"question": "a", "context": "b"}, parts, both=True) == ("a", "b")
+    for instance in ("a", {"question": "a"}):
+        with pytest.raises(BadRequest, match="no 'context'") as caught:
+            text.read_pair(instance, parts, both=True)
+        assert '"context": "..."' in caught.value.hint
 
 
 @pytest.mark.parametrize("empty", ["", "  \n"])
@@ -113,7 +250,13 @@ def test_little_is_padded(lengths: list[int]) -> None:
 
 
 def test_texts_that_are_too_much_together_are_refused() -> None:
+    nested: Any = "ab"
+    for _ in range(5000):
+        nested = [nested]
     text.check_together(["ab", "é".encode(), 7], max_characters=3)
+    text.check_together([{"text": "a", "text_pair": b"b"}, ["c", None]], max_characters=3)
+    with pytest.raises(BadRequest, match="5 characters together"):
+        text.check_together([nested, {"a": ["b", "cd"]}], max_characters=3)
     with pytest.raises(BadRequest, match="4 characters together; at most 3") as caught:
         text.check_together(["ab", "cd"], max_characters=3)
     assert caught.value.status == 413
