@@ -63,6 +63,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         Config: the dataclass of the task's settings.
         Options: the dataclass of what a request may ask for.
         Answer: the dataclass of what is answered for one instance.
+        parts: what an instance of several parts calls them; fields of a form are named so.
         config: the settings of this archive.
         runtime: the model; named tensors in, named tensors out.
     """
@@ -70,6 +71,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     Config: ClassVar[type[Any]] = Config
     Options: ClassVar[type[Any]]
     Answer: ClassVar[type[payload.Answer]]
+    parts: ClassVar[tuple[str, ...]] = ()
 
     config: C
     runtime: runtimes.Runtime
@@ -314,7 +316,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
                 allowed, defaults = self.ExplainOptions, {}
                 exchange.options = allowed()
             names = [field.name for field in dataclasses.fields(allowed)]
-            request = exchange.read(names, self.config.max_instances)
+            request = exchange.read(names, self.config.max_instances, self.parts)
             self.screen(request.instances)
             if request.options:
                 options = {**defaults, **request.options}

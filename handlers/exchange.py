@@ -58,13 +58,17 @@ class Exchange:
         instances = self.request.instances if self.open and self.request else ()
         return [(instance, self.options) for instance in instances]
 
-    def read(self, option_names: Sequence[str], max_instances: int) -> Request:
+    def read(
+        self, option_names: Sequence[str], max_instances: int, parts: Sequence[str] = ()
+    ) -> Request:
         """Read the row; see `payload.read`.
 
         Raises:
             BadRequest: it can't be read, or holds more than `max_instances`.
         """
-        self.request = payload.read(self.row, self.media_types, option_names, self.json_length)
+        self.request = payload.read(
+            self.row, self.media_types, option_names, self.json_length, parts
+        )
         count = len(self.request.instances)
         if count > max_instances:
             raise BadRequest(

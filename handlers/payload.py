@@ -85,6 +85,7 @@ def read(
     content_types: Mapping[str, str],
     option_names: Sequence[str],
     json_length: str | None = None,
+    parts: Sequence[str] = (),
 ) -> Request:
     """Read one row of a batch as TorchServe hands it over.
 
@@ -93,10 +94,19 @@ def read(
         content_types: parameter names to the media types that came with them, if any.
         option_names: form fields of these names are options, not the instance.
         json_length: of a body that has binary tensors behind its JSON; see `binary_tensors`.
+        parts: form fields of these names are together the instance, an object of them.
 
     Raises:
         BadRequest: there is no instance, or no telling which field it is, or the JSON is wrong.
     """
+    given = {
+        name: bytes(value) if isinstance(value, bytearray) else value
+        for name, value in row.items()
+        if name in parts
+    }
+    if given and all(name in given or name in option_names for name in row):
+        options = {name: _text(value) for name, value in row.items() if name not in given}
+        return Request("raw", [given], options, textual=True)
     name = _instance_field(row, option_names)
     options = {field: _text(value) for field, value in row.items() if field != name}
     if json_length is None:

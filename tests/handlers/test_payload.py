@@ -118,6 +118,17 @@ def test_the_other_fields_of_a_form_are_options() -> None:
     assert request == Request("raw", [b"png"], {"top_k": "3", "mode": "\xe9"}, textual=True)
 
 
+def test_the_parts_of_an_instance_may_be_fields_of_a_form() -> None:
+    row, parts = {"text": bytearray(b"a"), "text_pair": "b", "top_k": b"3"}, ("text", "text_pair")
+    request = read(row, {}, OPTIONS, parts=parts)
+    assert request.instances == [{"text": b"a", "text_pair": "b"}]
+    assert (request.options, request.textual) == ({"top_k": "3"}, True)
+    assert read({"text": b"{}"}, {}, OPTIONS, parts=parts).instances == [{"text": b"{}"}]
+    with pytest.raises(BadRequest, match="no telling which field"):
+        read({"text": b"a", "other": b"b"}, {}, OPTIONS, parts=parts)
+    assert read({"data": b"a", "text": b"b"}, {}, OPTIONS, parts=parts).instances == [b"a"]
+
+
 def test_a_form_with_two_files_is_ambiguous() -> None:
     with pytest.raises(BadRequest, match=r"no telling which field is the instance: 'a', 'b'"):
         read({"a": b"1", "b": b"2", "top_k": b"3"}, {}, OPTIONS)
