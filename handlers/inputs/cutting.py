@@ -49,8 +49,8 @@ def _kept(first: int, second: int, room: int, truncation: Truncation) -> tuple[i
 
 
 def windows(
-    sequences: Sequences, most: int, *, moving: int, overlap: int, limit: int
-) -> list[list[int]]:
+    sequences: Sequences, most: int, *, moving: int, overlap: int, limit: int, truncate: bool
+) -> tuple[list[list[int]], bool]:
     """The places of the tokens in each window of at most `most`.
 
     Args:
@@ -59,25 +59,27 @@ def windows(
         moving: the text whose parts are in the windows; another is whole in each.
         overlap: how many tokens of a window are in the next one, too.
         limit: how many windows there may be.
+        truncate: leave out what lies behind them; otherwise that is refused.
+
+    Returns:
+        The windows, and whether anything was left out.
 
     Raises:
-        BadRequest: there would be more, or the other text leaves no room.
+        BadRequest: there would be more windows, or the other text leaves no room.
     """
     parts = [place for place, sequence in enumerate(sequences) if sequence == moving]
     room = most - (len(sequences) - len(parts))
     if len(parts) <= room:
-        return [list(range(len(sequences)))]
+        return [list(range(len(sequences)))], False
     if room <= overlap:
         raise BadRequest(f"no room for both texts in {most} tokens", hint="send less", status=422)
     starts = range(0, len(parts) - overlap, room - overlap)
-    if len(starts) > limit:
+    if len(starts) > limit and not truncate:
         raise BadRequest(
             f"the text needs {len(starts)} windows of {most} tokens; at most {limit} are allowed",
-            hint="send less",
+            hint="send less, or allow 'truncate'",
             status=413,
         )
-    found = []
-    for start in starts:
-        inside = set(parts[start : start + room])
-        found.append([p for p, each in enumerate(sequences) if each != moving or p in inside])
-    return found
+    others = [place for place, sequence in enumerate(sequences) if sequence != moving]
+    found = [sorted([*others, *parts[start : start + room]]) for start in starts[:limit]]
+    return found, len(starts) > limit

@@ -221,21 +221,23 @@ class Encoder:
             limit: how many windows there may be.
 
         Returns:
-            One sample or more, as of `encode`; none is said to be truncated.
+            One sample or more, as of `encode`; truncated, all of them, when there would be more
+            than `limit`.
 
         Raises:
-            BadRequest: there would be more than `limit`, or there are no tokens, or too many of
-                the first text.
+            BadRequest: there would be more and nothing is to be cut, or there are no tokens, or
+                too many of the first text.
         """
         encoding = self._encoded(text, pair)
-        windows = cutting.windows(
+        windows, cut = cutting.windows(
             encoding.sequence_ids,
             self.config.max_tokens,
             moving=0 if pair is None else 1,
             overlap=overlap,
             limit=limit,
+            truncate=options.truncate,
         )
-        return [self._sample(encoding, places, options) for places in windows]
+        return [self._sample(encoding, places, options, truncated=cut) for places in windows]
 
     def _encoded(self, text: str, pair: str | None) -> Any:
         encoding = self.tokenizer.encode(text, pair)

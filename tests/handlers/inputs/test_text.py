@@ -148,9 +148,13 @@ def test_windows_are_those_of_the_tokenizers_library(
 
 def test_windows_have_their_most(tmp_path: Path) -> None:
     encoder = pairs(tmp_path / "tokenizer.json", max_tokens=8)
-    assert len(encoder.windows("one " * 14, ANY, overlap=2, limit=3)) == 3
+    whole = encoder.windows("one " * 14, ANY, overlap=2, limit=3)
+    assert [each.meta.truncated for each in whole] == [False] * 3
+    cut = encoder.windows("one " * 15, ANY, overlap=2, limit=3)
+    assert [each.meta.truncated for each in cut] == [True] * 3
+    assert [each.meta.offsets for each in cut] == [each.meta.offsets for each in whole]
     with pytest.raises(BadRequest, match="4 windows of 8 tokens; at most 3") as caught:
-        encoder.windows("one " * 15, ANY, overlap=2, limit=3)
+        encoder.windows("one " * 15, text.Options(truncate=False), overlap=2, limit=3)
     assert caught.value.status == 413
     with pytest.raises(BadRequest, match="no room for both"):
         encoder.windows("one " * 5, ANY, pair="one two", overlap=0, limit=3)
