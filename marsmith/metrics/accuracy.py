@@ -1,4 +1,4 @@
-"""Accuracy of `image_classification`, and of `tabular` classification."""
+"""Accuracy of `image_classification`, `text_classification` and `tabular` classification."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float
     """The share of answers whose prediction is the expected one, in [0, 1].
 
     Args:
-        answers: a `prediction` and `probabilities`, or labels and their scores, best first.
+        answers: a `prediction` and `probabilities`; or labels and their scores, best first, which
+            may be among others as `scores`.
         expected: the labels.
 
     Raises:
@@ -20,11 +21,13 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float
     """
     if not all(isinstance(each, str) for each in expected):
         raise BuildError("accuracy compares labels: the expected answers must be strings")
-    hits = sum(_label(a) == e for a, e in zip(answers, expected, strict=True))
+    hits = sum(predicted(a) == e for a, e in zip(answers, expected, strict=True))
     return hits / len(expected)
 
 
-def _label(answer: dict[str, Any]) -> object:
+def predicted(answer: dict[str, Any]) -> object:
+    """The label that an answer says is the right one; None where it has none."""
     if isinstance(answer.get("probabilities"), dict):
         return answer["prediction"]
-    return next(iter(answer), None)
+    scores = answer["scores"] if isinstance(answer.get("scores"), dict) else answer
+    return next(iter(scores), None)

@@ -29,6 +29,7 @@ INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
     "semantic_segmentation": lambda archive: variety.picture,
     "recommendation": variety.history,
     "tabular": variety.row,
+    "text_classification": lambda archive: variety.text_or_pair,
     "text_embedding": lambda archive: variety.text,
 }
 

@@ -32,6 +32,12 @@ def text(random_: random.Random) -> str:
     return " ".join(["one", *random_.choices(SCRIPTS, k=random_.randint(0, 12))])
 
 
+def text_or_pair(random_: random.Random) -> Any:
+    """A text, or two, in one of the forms that pairs have."""
+    one, other = text(random_), text(random_)
+    return random_.choice([one, {"text": one}, {"text": one, "text_pair": other}, [one, other]])
+
+
 def history(archive: Path) -> Instance:
     """Some ids of the catalogue in an archive, as a list or in an object."""
     with zipfile.ZipFile(archive) as opened:

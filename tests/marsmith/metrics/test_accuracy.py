@@ -17,6 +17,13 @@ def test_a_prediction_is_a_label_whatever_comes_first() -> None:
     )
 
 
+def test_scores_may_be_among_others() -> None:
+    answer = {"scores": {"b": 0.9, "a": 0.1}, "tokens": 3}
+    assert measure([answer, answer, {"scores": 0.9, "a": 0.1}], ["b", "a", "scores"]) == (
+        pytest.approx(2 / 3)
+    )
+
+
 def test_what_is_expected_must_be_labels() -> None:
     with pytest.raises(BuildError, match="must be strings"):
         measure([{"a": 1.0}], [1])  # type: ignore[list-item]

@@ -1,0 +1,41 @@
+"""A classifier of texts, or of pairs of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marsmith.heads import _on_tokens, _tokenizer
+
+AUTO = "AutoModelForSequenceClassification"
+
+LABELS = "labels.json"
+
+
+def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """Tokens to logits, (N, classes)."""
+    return _on_tokens.OnTokens(model)
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
+    """The tokenizer, the labels of config.json, and how logits become scores."""
+    config: Any = module.model.config  # type: ignore[union-attr]
+    names = [config.id2label[number] for number in range(config.num_labels)]
+    (out / LABELS).write_text(json.dumps(names))
+    return {
+        **_tokenizer.bring(module, folder, out),
+        **_on_tokens.settings(module),
+        "labels": LABELS,
+        "activation": _activation(config),
+    }
+
+
+def _activation(config: Any) -> str:
+    """As transformers' own pipeline chooses it."""
+    if config.problem_type == "regression":
+        return "none"
+    many = config.problem_type == "multi_label_classification"
+    return "sigmoid" if many or config.num_labels == 1 else "softmax"
