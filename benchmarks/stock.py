@@ -1,0 +1,105 @@
+"""TorchServe under its own default settings, with handlers as people write them today."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from marsmith.server.java import find_java
+from marsmith.server.ports import choose_ports
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A handler to serve.
+
+    Attributes:
+        source: the text of its file.
+        files: lie beside it.
+        body: a request that it answers.
+    """
+
+    source: str
+    files: tuple[Path, ...] = ()
+    body: bytes = b"x"
+
+
+@contextmanager
+def stock_server(handlers: Mapping[str, Handler]) -> Iterator[int]:
+    """TorchServe with these handlers, by name, until the block ends; gives the inference port."""
+    ports = choose_ports(0)
+    with tempfile.TemporaryDirectory(prefix="stock-") as folder:
+        root = Path(folder)
+        environment = {
+            **os.environ,
+            "JAVA_HOME": str(find_java()),
+            "TEMP": folder,
+            "TMPDIR": folder,
+        }
+        (root / "store").mkdir()
+        for name, handler in handlers.items():
+            _archive(name, handler, root, environment)
+        (root / "config.properties").write_text(
+            f"inference_address=http://127.0.0.1:{ports.inference}\n"
+            f"management_address=http://127.0.0.1:{ports.management}\n"
+            f"metrics_address=http://127.0.0.1:{ports.metrics}\n"
+            f"grpc_inference_port={ports.grpc_inference}\n"
+            f"grpc_management_port={ports.grpc_management}\n"
+        )
+        start = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
+        start += ["--disable-token-auth", "--model-store", "store"]
+        start += ["--ts-config", "config.properties", "--models"]
+        with (root / "console.log").open("w") as log:
+            process = subprocess.Popen(
+                [*start, *(f"{name}={name}.mar" for name in handlers)],
+                cwd=root, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+            try:
+                for name, handler in handlers.items():
+                    if not _answers(f"http://127.0.0.1:{ports.inference}", name, handler.body):
+                        said = (root / "console.log").read_text()[-4000:]
+                        raise SystemExit(f"the stock server gave no answer of {name}:\n{said}")
+                yield ports.inference
+            finally:
+                tree = [process, *psutil.Process(process.pid).children(recursive=True)]
+                for each in tree:
+                    each.kill()
+                process.wait()
+
+
+def _archive(name: str, handler: Handler, root: Path, environment: Mapping[str, str]) -> None:
+    file = root / f"{name}_handler.py"
+    file.write_text(handler.source)
+    archiver = [sys.executable, "-m", "model_archiver.model_packaging", "--version", "1.0"]
+    archiver += ["--model-name", name, "--handler", str(file)]
+    if handler.files:
+        archiver += ["--extra-files", ",".join(map(str, handler.files))]
+    subprocess.run(
+        [*archiver, "--export-path", str(root / "store")], check=True, env=dict(environment)
+    )
+
+
+def _answers(address: str, model: str, body: bytes) -> bool:
+    """Whether a model answers within a minute."""
+    headers = {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        f"{address}/predictions/{model}", data=body, headers=headers
+    )
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(request, timeout=30):  # noqa: S310 - our own server
+                return True
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.5)
+    return False
