@@ -26,9 +26,11 @@ INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
     "image_classification": lambda archive: variety.picture,
     "image_embedding": lambda archive: variety.picture,
     "object_detection": lambda archive: variety.picture,
+    "question_answering": lambda archive: variety.question,
     "semantic_segmentation": lambda archive: variety.picture,
     "recommendation": variety.history,
     "tabular": variety.row,
+    "token_classification": lambda archive: variety.text,
     "text_classification": lambda archive: variety.text_or_pair,
     "text_embedding": lambda archive: variety.text,
 }

@@ -38,6 +38,12 @@ def text_or_pair(random_: random.Random) -> Any:
     return random_.choice([one, {"text": one}, {"text": one, "text_pair": other}, [one, other]])
 
 
+def question(random_: random.Random) -> Any:
+    """A question and a context, in one of the forms that these have."""
+    one, other = text(random_), text(random_)
+    return random_.choice([{"question": one, "context": other}, [one, other]])
+
+
 def history(archive: Path) -> Instance:
     """Some ids of the catalogue in an archive, as a list or in an object."""
     with zipfile.ZipFile(archive) as opened:
@@ -122,7 +128,7 @@ def as_text(instance: Any) -> str:
     """An instance as it goes into a tensor of BYTES."""
     if isinstance(instance, bytes):
         return base64.b64encode(instance).decode()
-    return instance if isinstance(instance, str) else json.dumps(instance)
+    return instance if isinstance(instance, str) else json.dumps(instance, ensure_ascii=False)
 
 
 def bad(random_: random.Random) -> Request:

@@ -1,0 +1,67 @@
+"""Where an answer begins and where it ends: logits of tokens to the best spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens `first` to `last`, both in it, of a window."""
+
+    score: float
+    window: int
+    first: int
+    last: int
+
+
+def best(
+    starts: torch.Tensor,
+    ends: torch.Tensor,
+    allowed: torch.Tensor,
+    null: torch.Tensor,
+    *,
+    count: int,
+    longest: int,
+) -> tuple[list[Span], float]:
+    """The best spans of all windows, and how sure it is that there is none.
+
+    A span's score is the probability that it begins at its first token times the probability
+    that it ends at its last; both are over the allowed tokens of its window and the null token.
+
+    Args:
+        starts: (W, T) float32 logits of where an answer begins.
+        ends: (W, T) likewise, of where it ends.
+        allowed: (W, T) bool; which tokens may be in an answer.
+        null: (W, T) bool; at most one token of each window, which stands for "there is none".
+        count: how many spans, at most.
+        longest: how many tokens a span may have.
+
+    Returns:
+        Spans, best first, and the least of all windows' scores of the null token.
+
+    See: J. Devlin et al., BERT, 2018, section 4.3, for the null token.
+    """
+    known = allowed | null
+    starts, ends = (_probabilities(logits, known) for logits in (starts, ends))
+    none = torch.where(null, starts * ends, 0.0).sum(dim=1).min()
+    starts, ends = (torch.where(allowed, each, 0.0) for each in (starts, ends))
+    longest = min(longest, starts.shape[1])
+    windows = torch.nn.functional.pad(ends, (0, longest - 1)).unfold(1, longest, 1)
+    scores = starts[..., None] * windows  # (W, T, L): of a window, a first token and a length
+    found = scores.flatten().topk(min(count, scores.numel()))
+    spans = []
+    for score, place in zip(found.values.tolist(), found.indices.tolist(), strict=True):
+        if score == 0:
+            break
+        first, more = divmod(place % (scores.shape[1] * longest), longest)
+        spans.append(Span(score, place // (scores.shape[1] * longest), first, first + more))
+    return spans, float(none)
+
+
+def _probabilities(logits: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Softmax over the known tokens of each window, 0 elsewhere; of none known, all 0."""
+    found = torch.softmax(logits.masked_fill(~known, -torch.inf), dim=1)
+    return torch.where(known, found, 0.0)

@@ -1,0 +1,28 @@
+"""A model that labels each token of a text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marsmith.heads import _on_tokens, _tokenizer
+
+AUTO = "AutoModelForTokenClassification"
+
+LABELS = "labels.json"
+
+
+def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """Tokens to logits, (N, T, classes)."""
+    return _on_tokens.OnTokens(model)
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
+    """The tokenizer, and the labels of config.json."""
+    config: Any = module.model.config  # type: ignore[union-attr]
+    names = [config.id2label[number] for number in range(config.num_labels)]
+    (out / LABELS).write_text(json.dumps(names), "utf-8")
+    return {**_tokenizer.bring(module, folder, out), "labels": LABELS}
