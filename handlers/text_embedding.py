@@ -1,8 +1,12 @@
-"""Text embedding: a text in, a vector out whose dot products say how alike texts are."""
+"""Text embedding: a text in, a vector out whose dot products say how alike texts are.
+
+Or a text and others in, and how alike they are out, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +15,13 @@ import torch
 
 from handlers import base, batching, payload
 from handlers.batching import Sample
-from handlers.inputs import text
+from handlers.errors import BadRequest, ModelError
+from handlers.inputs import text, windows
 from handlers.outputs import vectors
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import kind, setting
+
+HINT = 'send {"text": "...", "compare_with": ["...", "..."]}'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,27 +32,60 @@ class Config(text.Config):
         "mean", "How the states of tokens become one vector, if the model hasn't done it."
     )
     normalise: bool = setting(True, "Scale every vector to length 1.")
+    max_compared: int = setting(64, "The most texts to compare one with.", minimum=1)
 
 
 @dataclass(frozen=True)
 class Embedding(payload.Answer):
-    """A text's vector, how many tokens the model was given, and whether the text was cut."""
+    """A text's vector, how many tokens the model was given, and whether a text was cut."""
 
     embedding: list[float]
     tokens: int
     truncated: bool
 
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """With the similarities of a text that is compared."""
+        cosine = {"type": "number", "minimum": -1, "maximum": 1}
+        usual = super().schema()
+        similarities = {"similarities": {"type": "array", "items": cosine}}
+        return {**usual, "properties": {**usual["properties"], **similarities}}
+
+
+@dataclass(frozen=True)
+class Comparison(Embedding):
+    """The cosines of a text's vector with those that it is compared with, in their order."""
+
+    similarities: list[float]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is answered beside the vectors of a text and of those that it is compared with.
+
+    Attributes:
+        lengths: of each, how many tokens it has.
+        truncated: whether one of them was cut.
+        compared: whether they are to be compared; there may be none to compare with.
+    """
+
+    lengths: list[int]
+    truncated: bool
+    compared: bool
+
 
 class TextEmbedding(base.Handler[Config]):
     """Embeds texts; the model answers (N, D) vectors, or the states of tokens, (N, T, D).
 
-    An instance is a string, or bytes of UTF-8. The model takes input_ids and attention_mask,
-    (N, T) int64, and token_type_ids if the settings say so.
+    An instance is a string, or bytes of UTF-8; or an object of a "text" and what to
+    "compare_with", a list of texts. The model takes input_ids and attention_mask, (N, T) int64,
+    and token_type_ids if the settings say so.
     """
 
     Config = Config
     Options = text.Options
     Answer = Embedding
+    parts = ("text", "compare_with")
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer."""
@@ -56,16 +96,30 @@ class TextEmbedding(base.Handler[Config]):
         text.check_together(instances, max_characters=self.config.max_characters)
 
     def decode(self, instance: Any, options: Any) -> Sample:
-        """One text to its tokens."""
-        return self.encoder.encode(text.read(instance), options)
+        """A text and those to compare it with to tokens, a row for each: (1 + others, T)."""
+        one, others = _read(instance)
+        if others is not None and len(others) > self.config.max_compared:
+            raise BadRequest(
+                f"{len(others)} texts to compare with; at most {self.config.max_compared} are "
+                "allowed",
+                status=413,
+            )
+        found = [self.encoder.encode(each, options) for each in (one, *(others or ()))]
+        truncated = any(each.meta.truncated for each in found)
+        meta = Texts([text.length(each) for each in found], truncated, others is not None)
+        return Sample(self.encoder.pad(found), options, meta)
 
     def group_key(self, sample: Sample) -> Hashable:
         """Texts of about one length share a batch: padding is work, too."""
-        return batching.similar_length(text.length(sample))
+        return batching.similar_length(max(sample.meta.lengths))
 
     def collate(self, samples: Sequence[Sample]) -> Tensors:
-        """Tokens to (N, T) int64, padded to the longest."""
+        """Tokens of all texts to (texts, T) int64, padded to the longest."""
         return self.encoder.pad(samples)
+
+    def inference(self, batch: Tensors) -> Tensors:
+        """Run the model, on no more texts at once than `batch_size`."""
+        return windows.in_steps(super().inference, batch, max(1, self.batch_size))
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The length differs from batch to batch."""
@@ -73,14 +127,24 @@ class TextEmbedding(base.Handler[Config]):
 
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
         """One vector per text: pooled if it is yet to be, normalised if it shall be."""
-        lengths = [text.length(sample) for sample in samples]
+        lengths = [length for sample in samples for length in sample.meta.lengths]
         found = next(iter(outputs.values())).float()
         pooled = _pool(found, lengths, self.config.pooling) if found.ndim == 3 else found
         finished = vectors.finish(pooled, normalise=self.config.normalise)
-        return [
-            Embedding(vector, tokens, sample.meta.truncated)
-            for vector, tokens, sample in zip(finished, lengths, samples, strict=True)
-        ]
+        if len(finished) != len(lengths):
+            raise ModelError(f"{len(lengths)} texts gave {len(finished)} vectors")
+        answers: list[payload.Answer] = []
+        first = 0
+        for sample in samples:
+            meta, last = sample.meta, first + len(sample.meta.lengths)
+            said = finished[first], meta.lengths[0], meta.truncated
+            if meta.compared:
+                cosines = vectors.cosines(pooled[first], pooled[first + 1 : last])
+                answers.append(Comparison(*said, cosines))
+            else:
+                answers.append(Embedding(*said))
+            first = last
+        return answers
 
     def example(self) -> tuple[str, bytes]:
         """A sentence."""
@@ -90,9 +154,35 @@ class TextEmbedding(base.Handler[Config]):
         """What an instance may be."""
         return {
             "text": "a string, or UTF-8 bytes",
+            "comparison": '{"text": "...", "compare_with": ["...", "..."]}',
+            "max_compared": self.config.max_compared,
             "max_tokens": self.config.max_tokens,
             "max_characters": self.config.max_characters,
         }
+
+
+def _read(instance: Any) -> tuple[str, list[str] | None]:
+    """A text, and those to compare it with, if there are any."""
+    if not isinstance(instance, Mapping):
+        return text.read(instance), None
+    one, others = text.parts_of(instance, TextEmbedding.parts)
+    if one is None:
+        raise BadRequest("the instance has no 'text'", hint=HINT)
+    if isinstance(others, (bytes, str)):  # of a form, or of a tensor
+        others = _listed(text.read(others))
+    if others is not None and not isinstance(others, list):
+        raise BadRequest(f"'compare_with' must be a list of texts, not {kind(others)}", hint=HINT)
+    return text.read(one), None if others is None else [text.read(each) for each in others]
+
+
+def _listed(written: str) -> Any:
+    """A list in JSON, or one text."""
+    if not written.lstrip().startswith("["):
+        return [written]
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        raise BadRequest("'compare_with' is not a list in valid JSON", hint=HINT) from None
 
 
 def _pool(states: torch.Tensor, lengths: Sequence[int], pooling: str) -> torch.Tensor:

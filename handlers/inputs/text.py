@@ -84,10 +84,7 @@ def read_pair(
     """
     first, second = parts
     if isinstance(instance, Mapping):
-        for name in instance:
-            if name not in parts:
-                raise BadRequest(unknown(str(name), parts, "an instance"), status=422)
-        instance = [instance.get(first), instance.get(second)]
+        instance = parts_of(instance, parts)
     elif not isinstance(instance, (list, tuple)):
         instance = [instance, None]
     if len(instance) != 2:
@@ -99,6 +96,18 @@ def read_pair(
                 hint=f'send {{"{first}": "...", "{second}": "..."}}',
             )
     return read(instance[0]), None if instance[1] is None else read(instance[1])
+
+
+def parts_of(instance: Mapping[str, Any], parts: Sequence[str]) -> list[Any]:
+    """What an object has under each of some names; None for what it hasn't.
+
+    Raises:
+        BadRequest: it has something under another name.
+    """
+    for name in instance:
+        if name not in parts:
+            raise BadRequest(unknown(str(name), parts, "an instance"), status=422)
+    return [instance.get(name) for name in parts]
 
 
 def check_together(instances: Sequence[Any], *, max_characters: int) -> None:
@@ -263,11 +272,12 @@ class Encoder:
     def pad(self, samples: Sequence[Sample]) -> Tensors:
         """Samples to a batch, (N, T) int64, each padded on the right to the longest.
 
-        What is padded is masked: the answers are those that each would get alone.
+        What is padded is masked: the answers are those that each would get alone. A sample of
+        several texts, (R, T), has as many rows in the batch.
         """
         return {
             name: pad_sequence(
-                [sample.tensors[name] for sample in samples],
+                [row for sample in samples for row in torch.atleast_2d(sample.tensors[name])],
                 batch_first=True,
                 padding_value=self.pad_id if name == "input_ids" else 0,
             )

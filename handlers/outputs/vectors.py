@@ -27,3 +27,10 @@ def finish(vectors: torch.Tensor, *, normalise: bool) -> list[list[float]]:
         vectors = unit.double().round(decimals=DECIMALS)
     found: list[list[float]] = vectors.tolist()
     return found
+
+
+def cosines(one: torch.Tensor, others: torch.Tensor) -> list[float]:
+    """How alike one vector, (D,), is to others, (M, D): 1 of one direction, -1 of opposites."""
+    alike = torch.nn.functional.cosine_similarity(one[None].double(), others.double())
+    found: list[float] = alike.clamp(-1, 1).round(decimals=DECIMALS).tolist()
+    return found

@@ -32,7 +32,7 @@ INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
     "tabular": variety.row,
     "token_classification": lambda archive: variety.text,
     "text_classification": lambda archive: variety.text_or_pair,
-    "text_embedding": lambda archive: variety.text,
+    "text_embedding": lambda archive: variety.text_or_comparison,
 }
 
 

@@ -44,6 +44,12 @@ def question(random_: random.Random) -> Any:
     return random_.choice([{"question": one, "context": other}, [one, other]])
 
 
+def text_or_comparison(random_: random.Random) -> Any:
+    """A text, alone or with some to compare it with."""
+    one, others = text(random_), [text(random_) for _ in range(random_.randint(0, 9))]
+    return random_.choice([one, {"text": one}, {"text": one, "compare_with": others}])
+
+
 def history(archive: Path) -> Instance:
     """Some ids of the catalogue in an archive, as a list or in an object."""
     with zipfile.ZipFile(archive) as opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import nn
 
 from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.inputs.text import Options, Tokens
+from handlers.inputs.text import Options
 from handlers.runtimes.eager import ModuleRuntime
-from handlers.text_embedding import Embedding, TextEmbedding
+from handlers.text_embedding import Comparison, Embedding, TextEmbedding, Texts
 from tests.small_tokenizer import WORDS, write_tokenizer
 
 WIDTH = 16
@@ -52,7 +53,12 @@ def configured(folder: Path, **section: Any) -> TextEmbedding:
     return handler
 
 
-def embed(handler: TextEmbedding, texts: list[str], limit: int = 8) -> list[Embedding]:
+@pytest.fixture(scope="module")
+def handler(folder: Path) -> TextEmbedding:
+    return configured(folder, max_tokens=48)
+
+
+def embed(handler: TextEmbedding, texts: Sequence[Any], limit: int = 8) -> list[Embedding]:
     def predict(group: Any) -> Any:
         return handler.postprocess(handler.inference(handler.collate(group)), group)
 
@@ -78,6 +84,69 @@ def test_in_company_each_text_is_answered_as_alone(folder: Path, pooling: str) -
     assert [answer.truncated for answer in alone] == [False] * 5 + [True, False]
 
 
+PIECES = st.sampled_from(["one", "two ", "größe", "模型 три", "👩‍🔬", "six " * 40, ""])
+LONG = st.lists(PIECES, max_size=4).map(" ".join)
+ASKED = LONG | LONG.map(str.encode) | st.fixed_dictionaries({"text": LONG}, optional={
+    "compare_with": st.lists(LONG, max_size=4) | LONG | st.lists(LONG).map(json.dumps)
+})  # fmt: skip
+
+
+@given(st.lists(ASKED, min_size=1, max_size=8), st.integers(1, 8))
+def test_compared_in_company_as_alone(
+    handler: TextEmbedding, asked: list[Any], batch_size: int
+) -> None:
+    handler.batch_size = batch_size
+    for instance, answer in zip(asked, embed(handler, asked), strict=True):
+        (alone,) = embed(handler, [instance])
+        assert answer.embedding == pytest.approx(alone.embedding, abs=1e-5)
+        assert (answer.tokens, answer.truncated) == (alone.tokens, alone.truncated)
+        others = instance.get("compare_with") if isinstance(instance, dict) else None
+        assert isinstance(answer, Comparison) == (others is not None)
+        if isinstance(answer, Comparison) and isinstance(others, list):
+            vectors = [each.embedding for each in embed(handler, others)]
+            wanted = torch.tensor(vectors).reshape(-1, WIDTH) @ torch.tensor(answer.embedding)
+            assert answer.similarities == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+def test_a_text_is_compared_with_others(folder: Path) -> None:
+    handler = configured(folder, normalise=False, max_tokens=16)
+    asked: list[Any] = [
+        {"text": "one two", "compare_with": ["one two", "three", "six " * 20]},
+        {"text": "three", "compare_with": "three"},
+        {"text": b"three", "compare_with": b'["one", "three"]'},
+        {"text": "three", "compare_with": []},
+    ]
+    first, second, third, fourth = (each.to_json() for each in embed(handler, asked))
+    assert first["similarities"][0] == pytest.approx(1, abs=1e-5)
+    assert max(first["similarities"][1:]) < 0.99
+    assert (first["tokens"], first["truncated"], second["truncated"]) == (4, True, False)
+    assert second["similarities"] == pytest.approx([1], abs=1e-5)
+    assert third["similarities"][1] == pytest.approx(1, abs=1e-5)
+    assert fourth["similarities"] == []
+
+
+@pytest.mark.parametrize(
+    ("instance", "status", "words"),
+    [
+        ({"compare_with": ["a"]}, 400, "no 'text'"),
+        ({"text": "a", "compare": ["a"]}, 422, "did you mean 'compare_with'"),
+        ({"text": "a", "compare_with": 7}, 400, "must be a list of texts, not an integer"),
+        ({"text": "a", "compare_with": ["a", None]}, 400, "not null"),
+        ({"text": "a", "compare_with": "[1"}, 400, "not a list in valid JSON"),
+        ({"text": "a", "compare_with": "[" * 9999}, 400, "not a list in valid JSON"),
+        ({"text": "a", "compare_with": "[[1]]"}, 400, "not a list"),
+        ({"text": "a", "compare_with": ["a"] * 4}, 413, "4 texts to compare with; at most 3"),
+    ],
+    ids=range(8),
+)
+def test_what_cannot_be_compared_is_told(
+    folder: Path, instance: Any, status: int, words: str
+) -> None:
+    with pytest.raises(BadRequest, match=words) as caught:
+        configured(folder, max_compared=3).decode(instance, Options())
+    assert caught.value.status == status
+
+
 def test_vectors_have_length_one_unless_told_otherwise(folder: Path) -> None:
     for answer in embed(configured(folder), TEXTS):
         assert torch.tensor(answer.embedding).norm() == pytest.approx(1, abs=1e-5)
@@ -89,8 +158,9 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
     states = torch.tensor([[[1.0, 3], [3, 5], [9, 9]], [[9.0, 7], [9, 7], [9, 7]]])
     for pooling, wanted in (("mean", [[2, 4], [9, 7]]), ("cls", [[1, 3], [9, 7]])):
         handler = configured(folder, pooling=pooling, normalise=False)
-        tokens = Tokens(truncated=False, offsets=[], sequences=[])
-        samples = [batching.Sample({"input_ids": torch.zeros(n)}, meta=tokens) for n in (2, 3)]
+        samples = [
+            batching.Sample({}, meta=Texts([n], truncated=False, compared=False)) for n in (2, 3)
+        ]
         answers = handler.answer({"states": states}, samples)
         assert [each.to_json()["embedding"] for each in answers] == wanted
 
@@ -129,7 +199,7 @@ def test_the_example_and_what_it_takes(folder: Path) -> None:
     handler = configured(folder, max_tokens=32)
     media_type, body = handler.example()
     assert media_type == "text/plain"
-    assert handler.decode(body, Options()).tensors["input_ids"].shape[0] > 10
+    assert handler.decode(body, Options()).tensors["input_ids"].shape[1] > 10
     assert json.loads(json.dumps(handler.describe_input()))["max_tokens"] == 32
     batch = handler.collate([handler.decode(body, Options())])
     assert handler.varying_axes() == dict.fromkeys(batch, (1,))
