@@ -20,7 +20,8 @@ from examples.digits import held_out
 from marsmith import server
 from marsmith.client import AsyncClient, Client
 from marsmith.server.run_folder import ServerInfo
-from tests.test_serving import pids, same
+from tests.answers import same
+from tests.test_serving import pids
 from tests.torchserve_grpc import Stubs
 
 IMAGE, DIGIT = held_out()[0]

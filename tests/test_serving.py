@@ -22,8 +22,8 @@ import pytest
 from examples.digits import held_out
 from marsmith import server
 from marsmith.server.run_folder import ServerInfo
+from tests.answers import same
 
-TOLERANCE = 1e-5  # of a probability: kernels differ in the last bits with the size of a batch
 Answer = tuple[int, Any]
 
 
@@ -72,10 +72,6 @@ def ask(http: httpx.Client, body: bytes, media_type: str = "", model: str = "dig
     headers = {"Content-Type": media_type} if media_type else {}
     response = http.post(f"/predictions/{model}", content=body, headers=headers)
     return response.status_code, response.json()
-
-
-def same(one: dict[str, float], other: dict[str, float]) -> bool:
-    return list(one) == list(other) and all(abs(one[k] - other[k]) <= TOLERANCE for k in one)
 
 
 def mixed_batches(info: ServerInfo, count: int) -> None:

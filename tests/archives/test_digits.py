@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -19,39 +18,10 @@ from PIL import Image
 from examples.digits import held_out
 from handlers.metrics import STAGES
 from marsmith.harness import Harness, Metric
-from marsmith.wire import MAX_RESPONSE_SIZE, Request, Response
+from marsmith.wire import MAX_RESPONSE_SIZE, Request
+from tests.answers import check_refused, same, strict_json
 from tests.archives.mutations import fresh, mutated
 from tests.archives.traffic import BAD, GOOD, MUTABLE, PNGS, TEXTS
-
-# Batches of other sizes take other paths through the matrix library: float32, and scores <= 1.
-TOLERANCE = 1e-5
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, labels in the same order, and numbers within TOLERANCE."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) <= TOLERANCE
-    return type(one) is type(other) and one == other
-
-
-def strict_json(response: Response) -> Any:
-    """The body, which must be what every JSON parser reads."""
-    assert response.content_type == "application/json"
-    assert response.body.isascii()
-    return json.loads(response.body, parse_constant=lambda word: pytest.fail(f"{word} in JSON"))
-
-
-def check_refused(response: Response) -> None:
-    assert 400 <= response.status < 500, response
-    error = strict_json(response)
-    assert set(error) == {"error", "hint"}
-    assert all(isinstance(words, str) for words in error.values())
-    assert error["error"]
-    assert len(response.body) < 1500
 
 
 @pytest.fixture(scope="session")

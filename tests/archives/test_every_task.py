@@ -16,9 +16,9 @@ from PIL import Image
 from handlers import tasks
 from marsmith.harness import Harness
 from marsmith.wire import Request, Response
+from tests.answers import check_refused, strict_json
 from tests.archives import variety
 from tests.archives.mutations import fresh, mutated
-from tests.archives.test_digits import check_refused, strict_json
 
 BATCH = 16
 TOLERANCE = 1e-4  # of one answer alone and in a batch; of scores, and of what is scaled to 1
@@ -32,6 +32,7 @@ INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
     "tabular": variety.row,
     "token_classification": lambda archive: variety.text,
     "text_classification": lambda archive: variety.text_or_pair,
+    "text_generation": lambda archive: variety.text,
     "text_embedding": lambda archive: variety.text_or_comparison,
 }
 
@@ -57,6 +58,9 @@ def content(response: Response) -> Any:
     if response.content_type == "image/png":
         with Image.open(io.BytesIO(response.body)) as image:
             return list(image.convert("RGB").tobytes())
+    if response.content_type == "application/jsonlines":
+        lines = [strict_json(line) for line in response.body.splitlines()]
+        return {**lines[-1], "text": "".join(line["text"] for line in lines)}
     return strict_json(response)
 
 

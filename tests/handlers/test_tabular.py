@@ -23,6 +23,7 @@ from handlers.tabular import Options, Tabular
 from marsmith import columns
 from marsmith.metrics import r2
 from tests import rents
+from tests.answers import same
 
 NAMES = ["a", "b", "c"]
 NUMBERS = {"columns": [{"name": name, "type": "number", "mean": 1.0, "std": 2.0} for name in NAMES]}
@@ -86,16 +87,6 @@ def v2(name: str, data: list[Any], datatype: str = "FP32", *shape: int) -> dict[
     }  # fmt: skip
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) <= 1e-4
-    return type(one) is type(other) and one == other
-
-
 def test_it_says_a_label_and_probabilities_best_first(classifier: Tabular) -> None:
     answer = one(classifier, {"data": {"a": 5, "b": 1, "c": -3.0}})
     scores = answer["probabilities"]
@@ -115,7 +106,7 @@ def test_every_way_to_send_a_row_gives_one_answer(classifier: Tabular) -> None:
         {"a": 5, "c": -3}, {"data": json.dumps(values)},
     ):  # fmt: skip
         assert one(classifier, body) == wanted, body
-    assert same(one(classifier, {"instances": [row, values]})["predictions"], [wanted] * 2)
+    assert same(one(classifier, {"instances": [row, values]})["predictions"], [wanted] * 2, 1e-4)
     tensors = [
         [v2("x", [[5.0, nan, -3.0]], "FP32", 1, 3)],
         [v2("a", [5.0]), v2("c", [-3], "INT8")],
@@ -231,7 +222,7 @@ def test_in_any_company_each_is_answered_as_alone(
         found = ask(classifier, *(bodies[index] for index in chosen), explain=explain)
         for index, (status, answer) in zip(chosen, found, strict=True):
             assert status == alone[index][0]
-            assert same(answer, alone[index][1]), bodies[index]
+            assert same(answer, alone[index][1], 1e-4), bodies[index]
 
     check()
 

@@ -1,0 +1,42 @@
+"""What an answer is compared with, and what a refusal looks like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from marsmith.wire import Response
+
+
+def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
+    """Equal, keys in the same order, and numbers within the tolerance.
+
+    Batches of other sizes take other paths through the matrix library: float32, and scores <= 1.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(same(one[k], other[k], tolerance) for k in one)
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(same(*pair, tolerance) for pair in pairs)
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= tolerance
+    return type(one) is type(other) and one == other
+
+
+def strict_json(response: Response) -> Any:
+    """The body, which must be what every JSON parser reads."""
+    assert response.content_type == "application/json"
+    assert response.body.isascii()
+    return json.loads(response.body, parse_constant=lambda word: pytest.fail(f"{word} in JSON"))
+
+
+def check_refused(response: Response) -> None:
+    """The client's fault, said in words."""
+    assert 400 <= response.status < 500, response
+    error = strict_json(response)
+    assert set(error) == {"error", "hint"}
+    assert all(isinstance(words, str) for words in error.values())
+    assert error["error"]
+    assert len(response.body) < 1500
