@@ -24,6 +24,7 @@ RECIPES = [
     "imports",
     "breast_cancer",
     "minilm",
+    "stdlib_gpt",
 ]
 ASKED = 100
 SLACK = 0.1  # so few of the held-out data have another metric than all of them
