@@ -29,6 +29,7 @@ INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
     "question_answering": lambda archive: variety.question,
     "semantic_segmentation": lambda archive: variety.picture,
     "recommendation": variety.history,
+    "speech_recognition": lambda archive: variety.recording,
     "tabular": variety.row,
     "token_classification": lambda archive: variety.text,
     "text_classification": lambda archive: variety.text_or_pair,

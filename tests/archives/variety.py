@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from marsmith.wire import Request
+from tests import sounds
 from tests.pictures import encode, noise
 
 SCRIPTS = ["a model", "größe", "модель", "模型", "نموذج", "👩‍🔬 e\u0301", "\n\t", "x" * 300]
@@ -25,6 +26,13 @@ def picture(random_: random.Random) -> bytes:
     form, mode = random_.choice(PICTURES)
     width, height = random_.randint(1, 70), random_.randint(1, 70)
     return encode(noise(width, height, mode, random_.randrange(10**6)), form)
+
+
+def recording(random_: random.Random) -> Any:
+    """A second at most, as a file of any format or as its samples."""
+    samples = sounds.wave(random_.randint(1, 8000), random_.randrange(10**6)).round(3).tolist()
+    # Of what is wrong in an MP3, libmpg123 writes to the terminal.
+    return random_.choice([samples, sounds.recording(random_, mp3=False)])
 
 
 def text(random_: random.Random) -> str:
@@ -108,6 +116,10 @@ def good(
     asked |= {"steps": 4} if explain else {}
     form = random_.choice(["raw", "data", "v1", "v2", "form"])
     one = instance(random_)
+    if "seed" in said["options"]["properties"]:
+        asked["seed"] = random_.randrange(2**63)  # of chance, but the same alone
+    if form in ("v1", "v2"):
+        asked.pop("stream", None)  # a stream is of one instance
     if form == "v1":
         several = [jsonable(instance(random_)) for _ in range(random_.randint(1, 3))]
         body = {"instances": several, "parameters": asked}

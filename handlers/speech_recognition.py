@@ -1,0 +1,224 @@
+"""Speech recognition: sound in, its words out, by connectionist temporal classification (CTC)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from handlers import base, batching, payload
+from handlers.batching import Sample
+from handlers.errors import LoadError, ModelError
+from handlers.inputs import audio
+from handlers.inputs.frames import Frames
+from handlers.outputs import ctc, labels
+from handlers.runtimes import Tensors
+from handlers.schema import setting
+
+SILENT = 1e-7  # added to the variance; what wav2vec2 was trained with
+MILLISECONDS = 3  # decimals of seconds
+DECIMALS = 6  # of scores, which differ in the last ones with their company
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """How sound becomes the model's input, and what its frames mean."""
+
+    sample_rate: int = setting(
+        16_000, "The model's samples per second.", minimum=audio.RATES[0], maximum=audio.RATES[1]
+    )
+    normalise: bool = setting(False, "Scale every recording to mean 0 and variance 1.")
+    lengths: bool = setting(
+        True,
+        "The model takes lengths, (N,) int64, and pads; otherwise equal lengths share a batch.",
+    )
+    stride: int = setting(320, "Samples from one frame of the model's to the next.", minimum=1)
+    field: int = setting(1, "Samples that a frame needs; 1 where the model pads.", minimum=1)
+    vocabulary: str = setting("vocabulary.json", "A JSON file in the archive: a list of tokens.")
+    blank: str = setting("<pad>", "The token that is none.")
+    delimiter: str = setting("|", "The token between words, unless some begin with '▁'.")
+    chunk_seconds: float = setting(20.0, "Longer recordings are cut into such windows.", minimum=1)
+    overlap_seconds: float = setting(4.0, "What windows share; a half of it is context.", minimum=0)
+    max_seconds: float = setting(300.0, "The most of a request's recordings together.", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a request may ask for."""
+
+    beam_width: int = setting(
+        1, "Prefixes that are kept from frame to frame; 1 takes each frame's best.",
+        minimum=1, maximum=64,
+    )  # fmt: skip
+    timestamps: bool = setting(True, "Say when each word was said.")
+    sample_rate: int | None = setting(
+        None, "Of samples sent as numbers; by default the model's. Files say their own.",
+        minimum=audio.RATES[0], maximum=audio.RATES[1],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Transcript(payload.Answer):
+    """The text, its words unless they weren't asked for, and how long the recording lasts.
+
+    A word has `word`, `start` and `end` in seconds, and `score`, how sure the model is, in [0, 1].
+    """
+
+    text: str
+    words: list[dict[str, str | float]]
+    seconds: float
+
+
+class SpeechRecognition(base.Handler[Config]):
+    """Transcribes recordings; see `audio` for what an instance may be.
+
+    The model takes `waveform`, (N, S) float32, and, if the settings say so, `lengths`, (N,) int64,
+    in samples; it answers (N, T, V) logits or log probabilities of tokens. Of a row of L samples,
+    the first (L - field) // stride + 1 frames count, and must not depend on what is padded.
+
+    A sample's tensors have a row for each of its windows.
+    """
+
+    Config = Config
+    Options = Options
+    Answer = Transcript
+
+    def setup(self, folder: Path) -> None:
+        """Read the vocabulary; check the windows, and that there is something to decode with."""
+        config = self.config
+        audio.engines()
+        self.names = labels.read(folder / config.vocabulary)
+        self.blank = self._number(config.blank)
+        begun = any(name.startswith(ctc.BEGINS) for name in self.names)
+        self.delimiter = -1 if begun else self._number(config.delimiter)
+        chunk, overlap = (
+            round(seconds * config.sample_rate / config.stride) * config.stride
+            for seconds in (config.chunk_seconds, config.overlap_seconds)
+        )
+        self.frames = Frames(config.stride, config.field, chunk, overlap)
+
+    def _number(self, name: str) -> int:
+        if name not in self.names:
+            raise LoadError(f"there is no token {name[:40]!a} in {self.config.vocabulary}")
+        return self.names.index(name)
+
+    def screen(self, instances: Sequence[Any]) -> None:
+        """Refuse a request whose recordings last more than `max_seconds` together."""
+        if len(instances) > 1:
+            limit = self.config.max_seconds
+            audio.check_together(instances, self.config.sample_rate, max_seconds=limit)
+
+    def decode(self, instance: Any, options: Any) -> Sample:
+        """One recording to its windows; `meta` has them and the seconds it lasts."""
+        rate, limit = self.config.sample_rate, self.config.max_seconds
+        recording = audio.read(instance, rate, array_rate=options.sample_rate, max_seconds=limit)
+        waveform = torch.from_numpy(recording.samples)
+        if self.config.normalise:
+            spread = waveform.var(unbiased=False)
+            waveform = (waveform - waveform.mean()) / torch.sqrt(spread + SILENT)
+        short = self.config.field - len(waveform)
+        if short > 0:
+            waveform = torch.nn.functional.pad(waveform, (0, short))
+        windows = self.frames.windows(len(waveform))
+        tensors = {"waveform": _padded([waveform[each.start : each.end] for each in windows])}
+        if self.config.lengths:
+            tensors["lengths"] = torch.tensor([each.end - each.start for each in windows])
+        return Sample(tensors, options, (windows, recording.seconds))
+
+    def group_key(self, sample: Sample) -> Hashable:
+        """Recordings of about one length share a batch; of equal length, if the model can't pad.
+
+        What has several windows is a batch of its own.
+        """
+        rows, length = sample.tensors["waveform"].shape
+        if rows > 1:
+            return id(sample)
+        return -batching.similar_length(length) if self.config.lengths else length
+
+    def collate(self, samples: Sequence[Sample]) -> Tensors:
+        """All windows to `waveform`, (N, S) float32, padded on the right, and `lengths`, (N,)."""
+        rows = [row for sample in samples for row in sample.tensors["waveform"]]
+        batch = {"waveform": _padded(rows)}
+        if self.config.lengths:
+            batch["lengths"] = torch.cat([sample.tensors["lengths"] for sample in samples])
+        return batch
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """The length differs from batch to batch."""
+        return {"waveform": (1,)}
+
+    def inference(self, batch: Tensors) -> Tensors:
+        """Run the model; many windows in turns, so that they need no more memory than a batch."""
+        size = max(1, self.batch_size)
+        parts = []
+        for start in range(0, len(batch["waveform"]), size):
+            self._check_time()
+            turn = {name: tensor[start : start + size] for name, tensor in batch.items()}
+            parts.append(super().inference(turn))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+        """Frames to text: windows are joined, then tokens found, then words."""
+        logits = next(iter(outputs.values()))
+        count = sum(len(sample.meta[0]) for sample in samples)
+        if logits.ndim != 3 or (logits.shape[0], logits.shape[2]) != (count, len(self.names)):
+            wanted = f"(N, T, {len(self.names)})"
+            raise ModelError(
+                f"a speech recogniser answers {wanted}, this one {tuple(logits.shape)}"
+            )
+        logs = torch.log_softmax(logits.float(), dim=2)
+        if not torch.isfinite(logs).all():
+            raise ModelError("the model's answer is not finite", hint="check the input")
+        rows = iter(logs.numpy())
+        return [self._transcript(list(islice(rows, len(s.meta[0]))), s) for s in samples]
+
+    def _transcript(self, rows: Sequence[Any], sample: Sample) -> Transcript:
+        windows, seconds = sample.meta
+        parts = []
+        for window, row in zip(windows, rows, strict=True):
+            if len(row) < window.last:
+                size = window.end - window.start
+                raise ModelError(
+                    f"{size} samples gave {len(row)} frames, not {window.last}",
+                    hint="see 'stride' and 'field' in the recipe's 'handler:'",
+                )
+            parts.append(row[window.first : window.last])
+        logs = np.concatenate(parts)
+        width, names, delimiter = sample.options.beam_width, self.names, self.delimiter
+        if width > 1:
+            tokens, _ = ctc.beam(logs, self.blank, width)
+        else:
+            tokens = ctc.greedy(logs, self.blank)
+        text = ctc.text(tokens, names, delimiter)
+        found = ctc.words(tokens, logs, names, delimiter) if sample.options.timestamps else ()
+        timed = [self._timed(word, seconds) for word in found]
+        return Transcript(text, timed, round(seconds, MILLISECONDS))
+
+    def _timed(self, word: ctc.Word, seconds: float) -> dict[str, str | float]:
+        step = self.config.stride / self.config.sample_rate
+        start, end = (
+            round(min(frame * step, seconds), MILLISECONDS) for frame in (word.start, word.end)
+        )
+        return {"word": word.text, "start": start, "end": end, "score": round(word.score, DECIMALS)}
+
+    def example(self) -> tuple[str, bytes]:
+        """A WAV file: a second of a rising tone."""
+        return "audio/wav", audio.tone(self.config.sample_rate)
+
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be."""
+        return {
+            "recording": f"an audio file ({', '.join(audio.FORMATS)}), as bytes or base64",
+            "samples": "a list of floats in [-1, 1]; tensors FP32 or INT16; see 'sample_rate'",
+            "sample_rate": self.config.sample_rate,
+            "max_seconds": self.config.max_seconds,
+        }
+
+
+def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

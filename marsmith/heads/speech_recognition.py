@@ -1,0 +1,103 @@
+"""A wav2vec2-like recogniser, whose frames are scores of letters: CTC, over raw samples."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marsmith.errors import BuildError, UnsupportedError
+
+AUTO = "AutoModelForCTC"
+
+FILE = "vocabulary.json"
+SAVE = "save what belongs to it beside the model: processor.save_pretrained(FOLDER)"
+
+
+class Recogniser(torch.nn.Module):
+    """Samples to the scores of tokens; where recordings are padded, their lengths say so.
+
+    Args:
+        model: a CTC model of transformers.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Samples, (N, S) float32, and lengths, (N,) int64, to (N, T, V) logits."""
+        mask = None
+        if lengths is not None:
+            places = torch.arange(waveform.shape[1], device=waveform.device)
+            mask = (places < lengths.unsqueeze(1)).long()
+        logits: torch.Tensor = self.model(waveform, attention_mask=mask)[0]
+        return logits
+
+
+def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """Recogniser.
+
+    Raises:
+        UnsupportedError: the model doesn't take samples, or makes fewer frames than its
+            convolutions do.
+    """
+    config: Any = model.config
+    if not hasattr(config, "conv_stride") or not hasattr(config, "conv_kernel"):
+        raise UnsupportedError(f"{folder.name} is no model of raw samples, as wav2vec2 is")
+    if getattr(config, "add_adapter", False):
+        raise UnsupportedError(f"{folder.name} has an adapter that joins frames")
+    return Recogniser(model)
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
+    """The vocabulary, and all that turns samples into frames.
+
+    Models whose first convolution is normalised over time ("group") answer otherwise where they
+    are padded; only recordings of one length share a batch then.
+
+    Raises:
+        BuildError: the folder has no tokenizer or no feature extractor.
+        UnsupportedError: its vocabulary is of several languages.
+    """
+    config: Any = module.model.config  # type: ignore[union-attr]
+    tokenizer, sound = _read(folder, "AutoTokenizer"), _read(folder, "AutoFeatureExtractor")
+    numbers = tokenizer.get_vocab()
+    if not all(isinstance(number, int) for number in numbers.values()):
+        raise UnsupportedError(f"{folder.name} has a vocabulary of several languages")
+    blank, delimiter = str(tokenizer.pad_token), str(tokenizer.word_delimiter_token)
+    if getattr(tokenizer, "do_lower_case", False):
+        numbers = {n if n in (blank, delimiter) else n.lower(): numbers[n] for n in numbers}
+    names = {number: name for name, number in numbers.items()}
+    # What has no name is called by its number.
+    found = [names.get(number, f"<{number}>") for number in range(config.vocab_size)]
+    (out / FILE).write_text(json.dumps(found))
+    strides, kernels = config.conv_stride, config.conv_kernel
+    steps = [math.prod(strides[:layer]) for layer in range(len(strides))]
+    return {
+        "sample_rate": sound.sampling_rate,
+        "normalise": sound.do_normalize,
+        "lengths": getattr(config, "feat_extract_norm", "group") == "layer",
+        "stride": math.prod(strides),
+        "field": 1 + sum(step * (k - 1) for step, k in zip(steps, kernels, strict=True)),
+        "vocabulary": FILE,
+        "blank": blank,
+        "delimiter": delimiter,
+    }
+
+
+def _read(folder: Path, auto: str) -> Any:
+    try:
+        kind = getattr(importlib.import_module("transformers"), auto)
+        found = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what is wrong in the files decides which
+        reason = " ".join(str(error).split())[:200]
+        raise BuildError(f"{folder.name} can't be read by {auto}: {reason}", SAVE) from error
+    wanted = "word_delimiter_token" if auto == "AutoTokenizer" else "do_normalize"
+    if not hasattr(found, wanted):
+        raise UnsupportedError(f"{folder.name}: {type(found).__name__} is not wav2vec2's", SAVE)
+    return found
