@@ -24,6 +24,8 @@ RECIPES = [
     "imports",
     "breast_cancer",
     "minilm",
+    "quantities",
+    "signatures",
     "stdlib_gpt",
 ]
 ASKED = 100
