@@ -63,6 +63,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         Config: the dataclass of the task's settings.
         Options: the dataclass of what a request may ask for.
         Answer: the dataclass of what is answered for one instance.
+        continuous: it can serve under TorchServe's continuous batching.
         parts: what an instance of several parts calls them; fields of a form are named so.
         config: the settings of this archive.
         runtime: the model; named tensors in, named tensors out.
@@ -71,6 +72,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     Config: ClassVar[type[Any]] = Config
     Options: ClassVar[type[Any]]
     Answer: ClassVar[type[payload.Answer]]
+    continuous: ClassVar[bool] = False
     parts: ClassVar[tuple[str, ...]] = ()
 
     config: C
@@ -130,6 +132,10 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """By input, the axes besides the batch that differ from request to request."""
         return {}
+
+    def typical(self, samples: Sequence[Sample]) -> Tensors:
+        """What the model is mostly run on when samples are answered, to time it on."""
+        return self.collate(samples)
 
     # -- Loading ------------------------------------------------------------------------------
 
@@ -225,15 +231,18 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
                 if exchange.open:
                     exchange.fail(error)
         for index, exchange in enumerate(exchanges):
-            # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
-            phrase = HTTPStatus(exchange.status).phrase
-            context.set_response_status(exchange.status, phrase, index)
-            context.set_response_content_type(index, exchange.media_type)
-            if all(isinstance(value, dict) for value in headers[index].values()):
-                # By gRPC, which has none but those of parameters. A worker whose answer to a
-                # stream doesn't say that it is the last is ended by TorchServe.
-                context.set_response_header(index, "ts_stream_next", "false")
+            self._say(context, index, exchange)
         return [exchange.body or b"" for exchange in exchanges]
+
+    def _say(self, context: Any, index: int, exchange: Exchange) -> None:
+        # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
+        phrase = HTTPStatus(exchange.status).phrase
+        context.set_response_status(exchange.status, phrase, index)
+        context.set_response_content_type(index, exchange.media_type)
+        if exchange.grpc:
+            # A worker whose answer to a stream doesn't say that it is the last is ended by
+            # TorchServe.
+            context.set_response_header(index, "ts_stream_next", "false")
 
     def _open(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
         media_types = {
@@ -248,6 +257,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             accept=sent.get("accept", ""),
             explain=headers.get("explain") == "True",
             json_length=sent.get(binary_tensors.HEADER),
+            grpc=all(isinstance(value, dict) for value in headers.values()),
         )
         if headers.get("describe") == "True":
             try:

@@ -25,6 +25,7 @@ class Exchange:
         accept: the media types that the client wants, as HTTP's header says it.
         explain: an explanation is wanted, not a prediction.
         json_length: of a body with binary tensors behind its JSON, as HTTP's header says it.
+        grpc: it came by gRPC, which has no headers but those of parameters.
         request: the row, read.
         options: the request's options, validated.
         samples: its decoded instances.
@@ -39,6 +40,7 @@ class Exchange:
     accept: str = ""
     explain: bool = False
     json_length: str | None = None
+    grpc: bool = False
     request: Request | None = None
     options: Any = None
     samples: Sequence[Sample] = ()

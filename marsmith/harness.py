@@ -22,9 +22,10 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ class Harness:
             root = Path(stack.enter_context(folder)).resolve()
             _unpack(self.archive, root / "model")
             model = _read_manifest(self.archive, root / "model")
-            self.batch_size = self.batch_size or _configured_batch_size(root / "model", model)
+            served = _read_config(root / "model", model)
+            self.batch_size = self.batch_size or _batch_size(served)
+            self._continuous = served.get("continuousBatching") is True
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._sock = stack.enter_context(connection)
             # Into a file a worker writes whether anybody reads or not.
@@ -149,13 +152,53 @@ class Harness:
             raise ValueError(f"{len(requests)} requests; a batch has 1 to {self.batch_size}.")
         if len({request.request_id for request in requests}) < len(requests):
             raise ValueError("Two requests of a batch have the same request_id.")
-        frames = self._exchange(encode_predict(requests), "The worker did not answer")
-        try:
-            parts = zip(*(frame.answers(requests) for frame in frames), strict=True)
-        except ArchiveError:
-            self._stop(grace_s=0.0)
-            raise
-        return [replace(part[0], body=b"".join(each.body for each in part)) for part in parts]
+        parts: dict[str, list[Response]] = {request.request_id: [] for request in requests}
+        for said in self.stream(requests):
+            for request_id, response in said.items():
+                parts[request_id].append(response)
+        whole = (parts[request.request_id] for request in requests)
+        return [replace(part[0], body=b"".join(each.body for each in part)) for part in whole]
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[dict[str, Response]]:
+        """Sends one batch and gives what the worker says, message by message: by request id.
+
+        Where the archive serves continuously, requests are sent again until they are answered, as
+        the frontend does.
+
+        Raises:
+            ArchiveError: as in `predict`.
+        """
+        waiting = {request.request_id: request for request in requests}
+        while waiting:
+            for said in self.ask(list(waiting.values())):
+                for request_id, response in said.items():
+                    request = waiting.pop(request_id)
+                    if response.more_follows:
+                        waiting[request_id] = request.again()
+                yield said
+
+    def ask(self, requests: Sequence[Request]) -> Iterator[dict[str, Response]]:
+        """Sends one command and gives what the worker says to it; see `stream`.
+
+        A worker that serves continuously says one thing, perhaps not to all.
+
+        Raises:
+            ArchiveError: as in `predict`.
+        """
+        waiting = {request.request_id: request for request in requests}
+        for frame in self._frames(encode_predict(requests), "The worker did not answer"):
+            some = frame.code == HTTPStatus.OK and (self._continuous or frame.more_follows)
+            answered = [name for name in waiting if name in frame.responses or not some]
+            try:
+                responses = frame.answers([waiting[name] for name in answered])
+            except ArchiveError:
+                self._stop(grace_s=0.0)
+                raise
+            said = dict(zip(answered, responses, strict=True))
+            for name in answered:
+                if not said[name].more_follows:
+                    del waiting[name]
+            yield said
 
     def describe(self) -> dict[str, Any]:
         """What the handler says about its model when asked to describe it.
@@ -205,14 +248,19 @@ class Harness:
             raise self._failure(what)
 
     def _exchange(self, command: bytes, trouble: str) -> list[Batch]:
+        return list(self._frames(command, trouble))
+
+    def _frames(self, command: bytes, trouble: str) -> Iterator[Batch]:
         self._running()
         self._mark = os.fstat(self._output.fileno()).st_size
         try:
             self._sock.settimeout(self.timeout_s)
             self._sock.sendall(command)
-            frames = [self._receive()]
-            while frames[-1].more_follows:
-                frames.append(self._receive())
+            more = True
+            while more:
+                frame = self._receive()
+                more = frame.more_follows and not self._continuous
+                yield frame
         except TimeoutError:
             self._stop(grace_s=0.0)
             late = f"{trouble} within {self.timeout_s:g} s."
@@ -222,7 +270,6 @@ class Harness:
         except ArchiveError:
             self._stop(grace_s=0.0)
             raise
-        return frames
 
     def _receive(self) -> Batch:
         deadline = time.monotonic() + self.timeout_s
@@ -301,12 +348,17 @@ def _read_manifest(archive: Path, model_dir: Path) -> dict[str, str]:
     return dict(model)
 
 
-def _configured_batch_size(model_dir: Path, model: Mapping[str, str]) -> int:
+def _read_config(model_dir: Path, model: Mapping[str, str]) -> dict[str, Any]:
     """What the frontend reads in the model's configuration; a broken one it ignores."""
     try:
-        size = yaml.safe_load((model_dir / model["configFile"]).read_text("utf-8"))["batchSize"]
+        config = yaml.safe_load((model_dir / model["configFile"]).read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return 1
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _batch_size(config: Mapping[str, Any]) -> int:
+    size = config.get("batchSize")
     return max(1, size) if isinstance(size, int) else 1
 
 

@@ -100,6 +100,7 @@ class Ladder:
         """
         if refer:
             self.reference = []
+        self.handler.runtime = runtime  # some answers take more of it than one run
         worst: dict[str, Difference] = {}
         answers: Answers = {
             size: [None] * min(self._enough(size), len(self.samples)) for size in self.batch_sizes
@@ -211,13 +212,22 @@ class Ladder:
 
     def batches(self, size: int, count: int = 1) -> list[Tensors]:
         """Real inputs: `count` batches of exactly `size`, evenly from all over the data."""
+        return self._batches(self.handler.collate, size, count)
+
+    def typical(self, size: int, count: int) -> list[Tensors]:
+        """As `batches`, of what the model is mostly run on: what it is timed on."""
+        return self._batches(self.handler.typical, size, count)
+
+    def _batches(
+        self, collate: Callable[[Sequence[Sample]], Tensors], size: int, count: int
+    ) -> list[Tensors]:
         runs = [
             [members[(start + place) % len(members)] for place in range(size)]
             for members in _groups(self.handler, self.samples)
             for start in range(0, len(members), size)
         ]
         picked = (runs[turn * len(runs) // count] for turn in range(count))
-        return [self.handler.collate([self.samples[index] for index in run]) for run in picked]
+        return [collate([self.samples[index] for index in run]) for run in picked]
 
     def collated(self, samples: Sequence[Sample], size: int) -> list[Tensors]:
         """Other samples than its own, in batches of at most `size`."""

@@ -20,7 +20,7 @@ import socket
 import struct
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from marsmith.errors import ArchiveError
@@ -57,6 +57,10 @@ class Request:
     parameters: tuple[Parameter, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def again(self) -> Request:
+        """What a worker that serves continuously gets after a part of its answer: no body."""
+        return replace(self, parameters=())
 
     @classmethod
     def raw(
@@ -110,6 +114,11 @@ class Response:
         """The body read as JSON, whatever its content type says."""
         return json.loads(self.body)
 
+    @property
+    def more_follows(self) -> bool:
+        """Whether this is a part of a stream, and not the last."""
+        return self.headers.get("ts_stream_next") == "true"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -122,7 +131,7 @@ class Batch:
     @property
     def more_follows(self) -> bool:
         """Whether this is part of a stream, with at least one more frame to come."""
-        return "true" in (r.headers.get("ts_stream_next") for r in self.responses.values())
+        return any(response.more_follows for response in self.responses.values())
 
     def answers(self, requests: Sequence[Request]) -> list[Response]:
         """One response per request; of a batch that failed as a whole, the frontend's own error.

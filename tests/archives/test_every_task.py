@@ -7,6 +7,7 @@ import io
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from handlers import tasks
+from handlers.payload import JSON
 from marsmith.harness import Harness
 from marsmith.wire import Request, Response
 from tests.answers import check_refused, strict_json
@@ -60,7 +62,8 @@ def content(response: Response) -> Any:
         with Image.open(io.BytesIO(response.body)) as image:
             return list(image.convert("RGB").tobytes())
     if response.content_type == "application/jsonlines":
-        lines = [strict_json(line) for line in response.body.splitlines()]
+        bodies = response.body.splitlines()
+        lines = [strict_json(replace(response, content_type=JSON, body=each)) for each in bodies]
         return {**lines[-1], "text": "".join(line["text"] for line in lines)}
     return strict_json(response)
 

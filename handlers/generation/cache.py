@@ -1,0 +1,86 @@
+"""What a model has made of the tokens so far: keys and values, in a slot for each text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from handlers.runtimes import Tensors
+
+BLOCK = 64  # a cache grows by so many tokens at once; engines prepare for each new shape
+
+
+def empty(rows: int, layers: int, heads: int, size: int, room: int = 1) -> list[torch.Tensor]:
+    """Zeros, one (rows, heads, room, size) float32 for the keys and one for the values per layer.
+
+    Room for a token is there even where nothing is cached: not every engine takes a tensor of
+    no numbers. What isn't used is masked, and must be finite.
+    """
+    return [torch.zeros(rows, heads, room, size) for _ in range(2 * layers)]
+
+
+def named(tensors: Sequence[torch.Tensor], prefix: str = "past") -> Tensors:
+    """Keys and values by name: past.0.key, past.0.value, past.1.key and so on."""
+    kinds = ("key", "value")
+    return {f"{prefix}.{place // 2}.{kinds[place % 2]}": x for place, x in enumerate(tensors)}
+
+
+class Cache:
+    """Keys and values of several texts, in slots from 0; read without a copy where all are wanted.
+
+    Args:
+        slots: how many texts at most.
+        layers: of the model.
+        heads: of keys and values, in each layer.
+        size: of a head.
+    """
+
+    def __init__(self, slots: int, layers: int, heads: int, size: int) -> None:
+        self._shape = (slots, layers, heads, size)
+        self._tensors: list[torch.Tensor] = []
+        self.room = 0
+
+    def fit(self, tokens: int) -> None:
+        """See that every slot has room for so many tokens, and not for many more."""
+        room = -(-tokens // BLOCK) * BLOCK
+        if room == self.room or self.room // 2 < room < self.room:
+            return
+        old, self.room = self._tensors, room
+        self._tensors = empty(*self._shape, room) if room else []
+        for mine, its in zip(self._tensors, old, strict=False):
+            kept = min(room, its.shape[2])
+            mine[:, :, :kept] = its[:, :, :kept]
+
+    def read(self, slots: Sequence[int], used: int) -> list[torch.Tensor]:
+        """Of some slots what is cached: as it lies there, where they are the first.
+
+        Args:
+            slots: in the order wanted.
+            used: tokens in the fullest of them.
+        """
+        if not used:
+            return empty(len(slots), *self._shape[1:])
+        if list(slots) == list(range(len(slots))):
+            return [each[: len(slots)] for each in self._tensors]
+        return [each[list(slots)] for each in self._tensors]
+
+    def write(
+        self, slot: int, start: int, count: int, row: int, new: Sequence[torch.Tensor]
+    ) -> None:
+        """Add what a pass has made of the first `count` tokens of its row number `row`."""
+        for mine, made in zip(self._tensors, new, strict=True):
+            mine[slot, :, start : start + count] = made[row, :, :count]
+
+    def write_one_each(
+        self, slots: Sequence[int], starts: Sequence[int], new: Sequence[torch.Tensor]
+    ) -> None:
+        """Add what a pass of one token for each slot has made, (rows, heads, 1, size) each."""
+        rows, places = torch.tensor(slots), torch.tensor(starts)
+        for mine, made in zip(self._tensors, new, strict=True):
+            mine[rows, :, places] = made[:, :, 0]
+
+    def move(self, source: int, target: int) -> None:
+        """Put what a slot has into another."""
+        for each in self._tensors:
+            each[target] = each[source]

@@ -1,0 +1,77 @@
+"""Tokens to text, piece by piece: no character in halves, and nothing of a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+UNFINISHED = "\ufffd"  # what is decoded of a character that lacks bytes
+CONTEXT = 8  # tokens of the prompt that the first piece is decoded with: some begin with a space
+LONGEST = 4  # bytes of a character, so tokens too; what is longer and no character never will be
+
+
+class Writer:
+    """The text of one row's tokens; the pieces together are the text, however they are taken.
+
+    Args:
+        tokenizer: the tokenizers library's.
+        prompt: the tokens before the first.
+        stops: strings that end the text, and are not in it.
+
+    Attributes:
+        stopped: one of `stops` has come.
+    """
+
+    def __init__(self, tokenizer: Any, prompt: Sequence[int], stops: Sequence[str]) -> None:
+        self._tokenizer, self._stops = tokenizer, stops
+        self._ids = list(prompt[-CONTEXT:])
+        self._begin, self._written = 0, len(self._ids)
+        self._before = self._decode(self._ids)
+        self._held = ""
+        self.stopped = False
+
+    def add(self, token: int) -> str:
+        """What can be said after one token more; often nothing."""
+        self._ids.append(token)
+        text = self._decode(self._ids[self._begin :])
+        if not text.endswith(UNFINISHED):
+            return self._cut(self._advance(len(self._ids), text))
+        if len(self._ids) - self._written <= LONGEST:
+            return ""
+        until = len(self._ids) - (LONGEST - 1)
+        return self._cut(self._advance(until, self._decode(self._ids[self._begin : until])))
+
+    def finish(self) -> str:
+        """What is left when no token follows."""
+        if self.stopped:
+            return ""
+        text = self._decode(self._ids[self._begin :])
+        piece = self._cut(self._advance(len(self._ids), text))
+        rest, self._held = self._held, ""
+        return piece + rest
+
+    def _advance(self, until: int, text: str) -> str:
+        """The new part of a text; what it is made of is the context of the next."""
+        piece = text[len(self._before) :]
+        self._begin, self._written = self._written, until
+        self._before = self._decode(self._ids[self._begin : until])
+        return piece
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _cut(self, piece: str) -> str:
+        text = self._held + piece
+        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of a text may begin a stop string."""
+    sizes = range(min(len(text), len(stop) - 1), 0, -1)
+    return next((size for size in sizes if text.endswith(stop[:size])), 0)

@@ -1,0 +1,33 @@
+"""How well a language model knows a text: of `text_generation`, asked for a score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from marsmith.errors import BuildError
+
+
+def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
+    """How many times smaller the texts would be, coded by the model: 8 ÷ bits per byte.
+
+    Args:
+        answers: to requests of the texts with `score` and no `max_new_tokens`; each has their
+            `log_likelihood`, of a token in the mean. What a tokenizer puts before a text is what
+            its first token follows; without that, this token isn't counted.
+        expected: the texts.
+
+    Raises:
+        BuildError: an answer has no score, or a text was cut.
+    """
+    nats, size = 0.0, 0
+    for answer, text in zip(answers, expected, strict=True):
+        if "log_likelihood" not in answer or answer["truncated"]:
+            raise BuildError(
+                "compression needs whole texts with a score",
+                "send shorter ones, with the options score: true and max_new_tokens: 0",
+            )
+        nats -= answer["log_likelihood"] * (answer["prompt_tokens"] - 1)
+        size += len(text.encode())
+    return 8 * size * math.log(2) / nats

@@ -1,0 +1,100 @@
+"""A language model small enough to run a thousand times, and its tokenizer of bytes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from handlers.generation import sampling
+from handlers.generation.decoding import Decoder, Form, Row
+from handlers.generation.writing import Writer
+from handlers.runtimes.eager import ModuleRuntime
+
+END = "<|endoftext|>"
+FORM = Form(layers=2, heads=2, size=8)
+TOKENS = 257
+
+
+class Net(torch.nn.Module):
+    """A causal language model with random weights, of a context of 256."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        width = FORM.heads * FORM.size
+        self.tokens, self.places = torch.nn.Embedding(TOKENS, width), torch.nn.Embedding(256, width)
+        parts = (torch.nn.Linear(width, 3 * width) for _ in range(FORM.layers))
+        self.attention = torch.nn.ModuleList(parts)
+        self.logits = torch.nn.Linear(width, TOKENS)
+
+    def forward(
+        self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        rows, count = input_ids.shape
+        new = torch.arange(count)
+        known = (torch.arange(past[0].shape[2]) < past_tokens[:, None])[:, None, None]
+        before = (new <= new[:, None]).expand(rows, 1, -1, -1)
+        mask = torch.cat([known.expand(-1, 1, count, -1), before], dim=3)
+        x = self.tokens(input_ids) + self.places((past_tokens[:, None] + new).clamp(max=255))
+        made = []
+        for layer, attention in enumerate(self.attention):
+            parts = attention(x).unflatten(2, (3, FORM.heads, FORM.size)).permute(2, 0, 3, 1, 4)
+            keys = torch.cat([past[2 * layer], parts[1]], dim=2)
+            values = torch.cat([past[2 * layer + 1], parts[2]], dim=2)
+            found = torch.nn.functional.scaled_dot_product_attention(
+                parts[0], keys, values, attn_mask=mask
+            )
+            x = x + found.transpose(1, 2).flatten(2)
+            made += [parts[1], parts[2]]
+        return (self.logits(x), *made)
+
+
+@functools.cache
+def runtime() -> ModuleRuntime:
+    """The model, as a handler has it."""
+    return ModuleRuntime(Net().eval(), torch.device("cpu"))
+
+
+@functools.cache
+def tokenizer() -> Any:
+    """One token for each byte, and one that ends a text, number 0."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    numbers = {token: number for number, token in enumerate([END, *alphabet])}
+    made = Tokenizer(models.BPE(numbers, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([END])
+    return made
+
+
+def row(
+    prompt: str,
+    limit: int = 12,
+    options: sampling.Options | None = None,
+    stops: tuple[str, ...] = (),
+    *,
+    score: bool = False,
+) -> Row:
+    """A row that is yet to begin."""
+    ids = tokenizer().encode(prompt).ids
+    writer = Writer(tokenizer(), ids, stops)
+    return Row(ids, options or sampling.Options(), limit, writer, score)
+
+
+def decoder(slots: int = 4, run: Any = None) -> Decoder:
+    """What writes rows with the model, or with another."""
+    return Decoder(run or runtime(), FORM, slots, {0})
+
+
+def finished(*rows: Row, slots: int = 4) -> list[Row]:
+    """The rows, written to their ends."""
+    writes = decoder(slots)
+    for each in rows:
+        writes.join(each)
+    while writes.busy:
+        writes.step()
+    return list(rows)

@@ -1,0 +1,155 @@
+"""Rows that come and go write what each would alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers.errors import ModelError
+from handlers.generation import sampling
+from handlers.generation.cache import BLOCK
+from handlers.generation.decoding import CHUNK, Row
+from handlers.runtimes import Tensors
+from tests.handlers.generation.models import decoder, finished, row, runtime
+
+PROMPTS = ["a", "import json", "größe 模型 👩‍🔬", "x" * (CHUNK + 5), "y" * (2 * CHUNK)]
+CHOICES = [
+    sampling.Options(),
+    sampling.Options(temperature=1.0, seed=7),
+    sampling.Options(temperature=0.7, top_k=5, seed=2**62),
+    sampling.Options(temperature=1.5, top_p=0.8, repetition_penalty=1.3, seed=0),
+    sampling.Options(repetition_penalty=1.2),
+]
+WISHES = [
+    (prompt, limit, options, stops)
+    for prompt in PROMPTS
+    for limit, options, stops in (
+        (9, CHOICES[0], ()),
+        (0, CHOICES[0], ()),
+        (20, CHOICES[1], ("e", "qq")),
+        (14, CHOICES[2], ()),
+        (3, CHOICES[3], ("a",)),
+        (70, CHOICES[4], ()),
+    )
+]
+
+
+def made(wish: int) -> Row:
+    return row(*WISHES[wish], score=wish % 2 == 0)
+
+
+def outcome(each: Row) -> tuple[Any, ...]:
+    return each.made, each.text, each.reason, each.error
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[Row]:
+    return [finished(made(wish))[0] for wish in range(len(WISHES))]
+
+
+def test_in_any_company_each_writes_what_it_would_alone(alone: list[Row]) -> None:
+    @given(st.data())
+    @settings(max_examples=10)
+    def check(data: st.DataObject) -> None:
+        writes = decoder(data.draw(st.integers(1, 5), "slots"))
+        coming = data.draw(st.lists(st.integers(0, len(WISHES) - 1), max_size=6), "rows")
+        rows: list[tuple[int, Row]] = []
+        gone: list[Row] = []
+        while coming or writes.busy:
+            while coming and data.draw(st.booleans(), "one joins"):
+                wish = coming.pop()
+                rows.append((wish, made(wish)))
+                writes.join(rows[-1][1])
+            writes.step()
+            going = [each for _, each in rows if not each.done and each not in gone]
+            if going and data.draw(st.integers(0, 9), "one leaves") == 0:
+                gone.append(going[data.draw(st.integers(0, len(going) - 1))])
+                writes.leave(gone[-1])
+        for wish, each in rows:
+            if each in gone:
+                assert not each.done
+                assert alone[wish].text.startswith(each.text)
+            else:
+                assert outcome(each) == outcome(alone[wish])
+                near = pytest.approx(alone[wish].log_likelihood, rel=1e-5)
+                assert each.log_likelihood == near
+
+    check()
+
+
+def test_it_writes_what_the_model_says_without_a_cache() -> None:
+    (written,) = finished(row("import json", 80))
+    ids, nothing = list(row("import json").prompt), torch.zeros(1, dtype=torch.int64)
+    past = torch.zeros(1, 2, 1, 8)
+    for token in written.made:
+        outputs = runtime()(
+            {"ids": torch.tensor([ids]), "past": nothing, **dict.fromkeys("abcd", past)}
+        )
+        assert int(outputs["output_0"][0, -1].argmax()) == token
+        ids.append(token)
+
+
+def test_the_score_is_that_of_one_pass() -> None:
+    (scored,) = finished(row("x" * 100, 0, score=True))
+    past = dict.fromkeys("abcd", torch.zeros(1, 2, 1, 8))
+    ids = torch.tensor([scored.prompt])
+    logits = runtime()({"ids": ids, "past": torch.tensor([0]), **past})["output_0"][0].double()
+    wanted = torch.log_softmax(logits[:-1], 1)[torch.arange(99), ids[0, 1:]].sum()
+    assert scored.log_likelihood == pytest.approx(float(wanted), rel=1e-6)
+    assert (scored.text, scored.made, scored.reason) == ("", [], "length")
+
+
+def test_a_row_that_the_model_fails_on_fails_alone() -> None:
+    def run(inputs: Tensors) -> Tensors:
+        begins = inputs["past_tokens"][:, None] == 0
+        if (begins & (inputs["input_ids"] == row("!").prompt[0])).any():
+            raise RuntimeError("no such token")
+        return runtime()(inputs)
+
+    writes, rows = decoder(4, run), [row("a"), row("!"), row("b"), row("c!c")]
+    for each in rows:
+        writes.join(each)
+    while writes.busy:
+        writes.step()
+    assert [each.error is not None for each in rows] == [False, True, False, True]
+    assert outcome(rows[0]) == outcome(finished(row("a"))[0])
+
+
+def test_a_model_of_another_form_is_told() -> None:
+    def run(inputs: Tensors) -> Tensors:
+        return dict(list(runtime()(inputs).items())[:3])
+
+    writes, one = decoder(4, run), row("a")
+    writes.join(one)
+    writes.step()
+    assert isinstance(one.error, ModelError)
+    assert "a language model answers logits (1, 1, V) and 4 tensors" in one.error.message
+
+
+def test_time_ends_a_row() -> None:
+    writes, one = decoder(), row("a", 200)
+    one.seconds = 0.0
+    writes.join(one)
+    while writes.busy:
+        writes.step()
+    assert one.reason == "time"
+    assert len(one.made) < 5
+
+
+def test_what_is_cached_is_given_back() -> None:
+    writes = decoder(2)
+    long, short = row("x" * (2 * BLOCK + 3), 2), row("a", 12)
+    for each in (long, short):
+        writes.join(each)
+    while not long.done:
+        writes.step()
+    assert writes._cache.room == 3 * BLOCK
+    writes.step()
+    assert writes._cache.room == BLOCK
+    while writes.busy:
+        writes.step()
+    assert writes._cache.room == 0
