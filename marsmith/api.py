@@ -62,10 +62,33 @@ class Api:
         return decoded((yield self._request("inference", "POST", path, **content)))
 
     def describe(self, model: str) -> Flow[dict[str, Any]]:
-        """See `Client.describe`."""
+        """See `Client.describe`.
+
+        Of a model that serves continuously the management API must not be asked: TorchServe puts
+        the job back into its queue again and again, and its worker answers nothing else any more.
+        Others are: what they answer there comes alone, never in a batch.
+        """
+        known = yield from self.model(model)
+        if known.get("continuousBatching"):
+            path, headers = f"/predictions/{quote(model, safe='')}", {"describe": "True"}
+            said = decoded((yield self._request("inference", "POST", path, headers=headers)))
+            return {**known, "customizedMetadata": said}
         params = {"customized": "true"}
         response = yield self._request("management", "GET", _models(model), params=params)
         return _only_object(decoded(response), f"the description of {model!r}")
+
+    def streaming(
+        self,
+        model: str,
+        body: Any,
+        content_type: str | None,
+        options: Mapping[str, Any] | None,
+    ) -> httpx.Request:
+        """The request of `Client.stream`."""
+        content = _content(body, content_type, {**(options or {}), "stream": True})
+        return self._request(
+            "inference", "POST", f"/predictions/{quote(model, safe='')}", **content
+        )
 
     def models(self) -> Flow[list[str]]:
         """See `Client.models`."""
@@ -135,6 +158,18 @@ def decoded(response: httpx.Response) -> Any:
     if response.status_code >= 400:
         raise _refusal(response)
     return _decode(response)
+
+
+def piece(line: str) -> dict[str, Any]:
+    """What a line of a stream says.
+
+    Raises:
+        RequestError: that no more comes, because something went wrong.
+    """
+    said: dict[str, Any] = json.loads(line)
+    if "error" in said:
+        raise RequestError(500, said["error"], said.get("hint", ""))
+    return said
 
 
 def _models(name: str | None = None) -> str:

@@ -203,6 +203,8 @@ def configured(recipe: Recipe) -> Handler[Any]:
         BuildError: the handler's settings or files are wrong, or can't travel.
     """
     handler: Handler[Any] = tasks.find(recipe.task)()
+    if recipe.serving.continuous_batching and not handler.continuous:
+        raise BuildError(f"{recipe.task} can't serve under 'serving.continuous_batching'")
     with tempfile.TemporaryDirectory() as folder:
         contents.copy(contents.travelling(recipe), Path(folder))
         try:

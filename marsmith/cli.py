@@ -211,6 +211,7 @@ def predict(
     option: Annotated[list[str] | None, typer.Option(help="An option, as name=value.")] = None,
     port: Port = None,
     timeout_s: Annotated[float, typer.Option(help="For each answer.")] = 60.0,
+    stream: Annotated[bool, typer.Option(help="Print text as it is written.")] = False,
 ) -> None:
     """Send inputs to a running server and print its answers, one JSON line each."""
     from marsmith import server
@@ -218,9 +219,13 @@ def predict(
     options = dict(read_option(each) for each in option or [])
     with server.client(server.running(port), timeout_s) as client:
         for path in inputs:
-            answer = client.predict(
-                model, read_input(path), content_type=media_type(path), options=options
-            )
+            body, kind = read_input(path), media_type(path)
+            if stream:
+                for piece in client.stream(model, body, content_type=kind, options=options):
+                    print(piece["text"], end="", flush=True)
+                print()
+                continue
+            answer = client.predict(model, body, content_type=kind, options=options)
             if isinstance(answer, bytes):
                 sys.stdout.buffer.write(answer)
             else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
-from marsmith.api import Api, Flow, explained
+from marsmith.api import Api, Flow, decoded, explained, piece
 
 T = TypeVar("T")
 
@@ -81,6 +82,30 @@ class Client:
         """
         headers = {"Accept": accept, "Connection": "close" if fresh_connection else None}
         return self._run(self._api.ask("predictions", model, body, content_type, options, headers))
+
+    def stream(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Ask a model that writes text, and give each piece as it comes.
+
+        The arguments are those of `predict`. Who stops early hangs up.
+
+        Yields:
+            The `text` of each piece; with the last, all else of the answer.
+        """
+        request = self._api.streaming(model, body, content_type, options)
+        with explained(request, self._timeout_s):
+            response = self._http.send(request, stream=True)
+            with closing(response):
+                if response.is_error:
+                    response.read()
+                    decoded(response)
+                yield from map(piece, filter(None, response.iter_lines()))
 
     def explain(
         self,
@@ -164,6 +189,26 @@ class AsyncClient:
         return await self._run(
             self._api.ask("predictions", model, body, content_type, options, headers)
         )
+
+    async def stream(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See `Client.stream`."""
+        request = self._api.streaming(model, body, content_type, options)
+        with explained(request, self._timeout_s):
+            response = await self._http.send(request, stream=True)
+            async with aclosing(response):
+                if response.is_error:
+                    await response.aread()
+                    decoded(response)
+                async for line in response.aiter_lines():
+                    if line:
+                        yield piece(line)
 
     async def explain(
         self,

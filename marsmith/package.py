@@ -93,6 +93,8 @@ def model_config(recipe: Recipe, candidate: Candidate, runtime_options: dict[str
     }
     if serving.device:
         settings["deviceType"] = serving.device
+    if serving.continuous_batching:
+        settings["continuousBatching"] = True
     form = {"runtime": candidate.runtime, "precision": candidate.precision}
     section = {**recipe.handler_section, **form}
     if runtime_options:

@@ -165,6 +165,18 @@ class Serving(Section):
     """Requests beyond this many are refused at once with a 503."""
     device: Literal["cpu", "gpu"] | None = None
     """Where workers run; by default on GPUs when there are any."""
+    continuous_batching: bool = False
+    """New requests join those that are being answered, and what a client no longer waits for
+    ends; of tasks that write token by token, and on one worker."""
+
+    @model_validator(mode="after")
+    def _alone(self) -> Serving:
+        if self.continuous_batching and (self.min_workers, self.max_workers) != (1, 1):
+            raise ValueError(
+                "with continuous_batching, min_workers and max_workers must be 1: an idle worker"
+                " of TorchServe's keeps the others waiting"
+            )
+        return self
 
     @model_validator(mode="after")
     def _order(self) -> Serving:

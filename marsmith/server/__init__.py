@@ -177,6 +177,12 @@ def scale(
         if model not in names:
             raise ServerError(f"There is no model {model!r}. There are: {', '.join(names)}.")
         before = api.model(model)
+        if most > 1 and before.get("continuousBatching"):
+            raise ServerError(
+                f"{model!r} serves continuously, and must have one worker: an idle one keeps the"
+                " others waiting.",
+                hint="Build it without serving.continuous_batching.",
+            )
         watch = LoadWatch(info.logs)
         check = readiness.start_check(watch, lambda: _is_alive(info), info.logs / "console.log")
         api.scale(model, min_workers, most)
