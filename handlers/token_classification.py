@@ -11,6 +11,7 @@ import torch
 
 from handlers import base, batching, payload
 from handlers.batching import Sample
+from handlers.errors import ModelError
 from handlers.inputs import graphemes, text, windows, words
 from handlers.outputs import entities, labels
 from handlers.runtimes import Tensors
@@ -138,11 +139,13 @@ class TokenClassification(base.Handler[Config]):
         if how not in ("none", "simple"):
             ids = sample.tensors["input_ids"][rows, columns].tolist()
             begins = self.words.begin(ids, spans, meta.source)
-        each = scores[rows, columns].numpy()
+        each = scores[rows, columns]
+        if not torch.isfinite(each).all():  # of NaN the first label would come out
+            raise ModelError("the model's answer is not finite", hint="check the input")
         finds = [
             entity
-            for entity in entities.decode(each, spans, begins, names, how)
-            if not entity.score < options.score_threshold  # NaN is for `payload.write` to refuse
+            for entity in entities.decode(each.numpy(), spans, begins, names, how)
+            if entity.score >= options.score_threshold
         ]
         safe = graphemes.safe(meta.source, [(find.start, find.end) for find in finds])
         finds = [

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from handlers.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Span:
@@ -42,6 +44,9 @@ def best(
     Returns:
         Spans, best first, and the least of all windows' scores of the null token.
 
+    Raises:
+        ModelError: a logit that counts is not finite.
+
     See: J. Devlin et al., BERT, 2018, section 4.3, for the null token.
     """
     known = allowed | null
@@ -64,4 +69,7 @@ def best(
 def _probabilities(logits: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Softmax over the known tokens of each window, 0 elsewhere; of none known, all 0."""
     found = torch.softmax(logits.masked_fill(~known, -torch.inf), dim=1)
-    return torch.where(known, found, 0.0)
+    found = torch.where(known, found, 0.0)
+    if not torch.isfinite(found).all():
+        raise ModelError("the model's answer is not finite", hint="check the input")
+    return found

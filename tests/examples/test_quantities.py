@@ -1,0 +1,74 @@
+"""Texts of many locales: what is to be found in them, and that the model finds it."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from examples import quantities
+from examples.quantities import KINDS, LABELS, LOCALES, sentences
+from marsmith import recipe_file
+from marsmith.build import build
+from marsmith.harness import Harness
+from marsmith.metrics.entity_f1 import measure
+from marsmith.wire import Request
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_entities_are_where_they_are_said_to_be() -> None:
+    kinds, scripts = set(), set()
+    for text, entities in sentences(300, held_out=True):
+        end = 0
+        for entity in entities:
+            found = text[entity["start"] : entity["end"]]
+            assert entity["start"] >= end
+            assert found.strip(" \u200e\u200f") == found != ""
+            assert any(unicodedata.category(sign)[0] == "N" for sign in found)
+            end = entity["end"]
+            kinds.add(entity["label"])
+        scripts |= {unicodedata.name(sign).split()[0] for sign in text if sign.isalpha()}
+    assert kinds == set(KINDS)
+    assert len(LOCALES) == 32
+    assert {"ARABIC", "BENGALI", "CJK", "CYRILLIC", "GREEK", "HANGUL", "HEBREW", "THAI"} <= scripts
+
+
+def test_they_are_always_the_same_and_the_parts_share_no_value() -> None:
+    assert sentences(50, held_out=False) == sentences(50, held_out=False)
+    seen, held = (
+        {t[e["start"] : e["end"]] for t, entities in sentences(500, part) for e in entities}
+        for part in (False, True)
+    )
+    assert not seen & held
+
+
+def test_of_each_entity_the_first_token_begins_it() -> None:
+    offsets = [(0, 2), (2, 4), (5, 6), (6, 9)]
+    entities = [{"label": "TIME", "start": 2, "end": 6}]
+    assert [LABELS[each] for each in quantities._labels(offsets, entities)] == [
+        "O",
+        "B-TIME",
+        "I-TIME",
+        "O",
+    ]
+
+
+@pytest.mark.slow
+def test_the_recipe_that_ships(store: Path) -> None:
+    recipe = recipe_file.load(ROOT / "archiver_configs" / "quantities.yaml")
+    build(recipe, store)
+    held_out = quantities.held_out()
+    with Harness(store / "quantities.mar", batch_size=16) as harness:
+        answers = [
+            response.json()
+            for start in range(0, len(held_out), 16)
+            for response in harness.predict(
+                [Request.raw(body) for body, _ in held_out[start : start + 16]]
+            )
+        ]
+        (one,) = harness.predict([Request.json({"data": "Paris 12,50 € – 14. März 2021"})])
+    assert measure(answers, [entities for _, entities in held_out]) >= 0.90
+    assert json.loads(one.body)["truncated"] is False
