@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from examples import word_pieces
+
 SEED = 0
 LOCALES = (
     "ar", "bg", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "he", "hi", "hu", "it",
@@ -37,7 +39,7 @@ DIGITS = ("latn", "default")  # ours, or those of the locale
 HELD_OUT = 5  # every fifth name and value, by its hash
 TRAINING, EVALUATION, CALIBRATION = 16_000, 600, 160
 VOCABULARY = 8000
-PAD, UNKNOWN = "[PAD]", "[UNK]"
+SPECIAL = ("[PAD]", "[UNK]")
 EPOCHS = 3
 DIRECTION = "\u200e\u200f"  # marks of it, which nobody sees
 
@@ -216,18 +218,12 @@ def _training() -> list[tuple[str, list[Entity]]]:
 @cache
 def _tokenizer() -> Any:
     """Parts of words and of numbers of the training's texts."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import normalizers, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits()]
-    )
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY, special_tokens=[PAD, UNKNOWN], show_progress=False
-    )
-    tokenizer.train_from_iterator((text for text, _ in _training()), trainer)
-    return tokenizer
+    texts = [text for text, _ in _training()]
+    words = [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits()]
+    normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
+    return word_pieces.learn(texts, VOCABULARY, SPECIAL, pre_tokenizers.Sequence(words), normalizer)
 
 
 def assets(module: nn.Module, folder: Path) -> None:

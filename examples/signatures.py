@@ -23,6 +23,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from examples import word_pieces
+
 SEED = 0
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3"}
 OF_TORCH = ("nn", "optim", "utils/data", "distributions", "distributed", "ao")  # what has types
@@ -31,7 +33,7 @@ HELD_OUT = 5  # every fifth file, by the hash of its name
 MAX_TRAINING, MAX_EVALUATION, CALIBRATION = 12_000, 600, 160
 MAX_CONTEXT = 800  # characters
 MAX_TOKENS, OVERLAP = 96, 32  # of a window
-VOCABULARY = 4000
+VOCABULARY = 6000
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 EPOCHS = 2
 ASKED = {
@@ -201,17 +203,12 @@ def _place(node: ast.expr, first: int, lines: list[str]) -> tuple[int, int]:
 @cache
 def _tokenizer() -> Any:
     """Words in parts, and every sign on its own; a question and a context with types."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors, trainers
+    from tokenizers import Regex, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL[1]))
-    words = Regex(r"\d|[^\W\d]+|[^\w\s]")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(words, "removed", invert=True)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False
-    )
+    words = pre_tokenizers.Split(Regex(r"\d|[^\W\d]+|[^\w\s]"), "removed", invert=True)
     asked = questions(held_out=False)
     texts = [*dict.fromkeys(each.context for each in asked), *(each.question for each in asked)]
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = word_pieces.learn(texts, VOCABULARY, SPECIAL, words)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
