@@ -66,7 +66,9 @@ class Options:
 class Transcript(payload.Answer):
     """The text, its words unless they weren't asked for, and how long the recording lasts.
 
-    A word has `word`, `start` and `end` in seconds, and `score`, how sure the model is, in [0, 1].
+    A word has `word`, `start` and `end`, the seconds in which the model names its tokens, and
+    `score`, how sure it is of them, in [0, 1]. A model of letters names them all along the word;
+    one of whole words, once in it.
     """
 
     text: str

@@ -24,6 +24,7 @@ RECIPES = [
     "imports",
     "breast_cancer",
     "minilm",
+    "commands",
     "quantities",
     "signatures",
     "stdlib_gpt",
