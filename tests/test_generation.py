@@ -113,6 +113,12 @@ def test_a_short_answer_doesnt_wait_for_a_long_one(client: Client) -> None:
         assert stream.result()[-1]["tokens"] == LONG
 
 
+def test_a_whole_answer_may_take_long(client: Client) -> None:
+    """Continuously its headers come early, so that TorchServe sees its client hang up."""
+    for model in ("batched", "joined"):
+        assert client.predict(model, PROMPT, options=options(LONG))["tokens"] == LONG
+
+
 def test_who_hangs_up_stops_costing(info: ServerInfo, client: Client) -> None:
     before = answered(info)
     streams = [client.stream("joined", PROMPT, options=options(LONG)) for _ in range(2)]

@@ -14,6 +14,7 @@ and answers logits (N, T, V), of what follows each token, and of every past.I.J 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Collection, Sequence
@@ -121,6 +122,8 @@ class Row:
         scores = torch.log_softmax(logits[: len(targets)].double(), dim=1)
         found = scores[torch.arange(len(targets)), torch.tensor(targets, dtype=torch.int64)]
         self.log_likelihood += float(found.sum())
+        if not math.isfinite(self.log_likelihood):
+            raise ModelError("the model's logits are not finite", hint="check the input")
 
 
 class Decoder:

@@ -130,6 +130,18 @@ def test_a_model_of_another_form_is_told() -> None:
     assert "a language model answers logits (1, 1, V) and 4 tensors" in one.error.message
 
 
+def test_a_score_that_is_no_number_is_told() -> None:
+    def run(inputs: Tensors) -> Tensors:
+        outputs = runtime()(inputs)
+        return {**outputs, "output_0": torch.full_like(outputs["output_0"], float("nan"))}
+
+    writes, one = decoder(4, run), row("abc", 0, score=True)
+    writes.join(one)
+    writes.step()
+    assert one.error
+    assert "not finite" in one.error.message
+
+
 def test_time_ends_a_row() -> None:
     writes, one = decoder(), row("a", 200)
     one.seconds = 0.0
