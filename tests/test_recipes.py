@@ -24,6 +24,7 @@ RECIPES = [
     "imports",
     "breast_cancer",
     "minilm",
+    "languages",
     "commands",
     "quantities",
     "signatures",

@@ -30,10 +30,10 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float
     if not all(isinstance(each, str) for each in expected):
         raise BuildError("macro_f1 compares labels: the expected answers must be strings")
     labels, right = np.unique(np.array(expected), return_inverse=True)
-    numbers = {str(label): number for number, label in enumerate(labels)}
+    numbers: dict[object, int] = {str(label): number for number, label in enumerate(labels)}
     found = [predicted(answer) for answer in answers]
     # What is no expected label counts for none, in a place behind the others.
-    said = np.array([numbers.get(each, len(labels)) for each in found])  # type: ignore[arg-type]
+    said = np.array([numbers.get(each, len(labels)) for each in found])
     count = len(labels) + 1
     hits = np.bincount(right[said == right], minlength=count)
     both = np.bincount(said, minlength=count) + np.bincount(right, minlength=count)
