@@ -9,8 +9,8 @@ Of languages that such lists can hardly tell apart one is here and its twins are
 without Norwegian, Indonesian without Malay, Czech without Slovak, Slovenian (and Serbian in
 Cyrillic) without Croatian and Bosnian, Hindi without Marathi and Nepali, Spanish and Portuguese
 without Galician, Bulgarian without Macedonian. A text in one of those is answered with its
-neighbour. Names have hardly a verb: of 27 everyday questions, one in each of as many of these
-languages, the model tells some 20.
+neighbour. Names have hardly a verb: of 27 everyday questions, in as many of these languages, the
+model tells no more than 16.
 See: https://cldr.unicode.org.
 """
 
