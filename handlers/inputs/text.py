@@ -91,10 +91,8 @@ def read_pair(
         raise BadRequest(f"a list must be of two texts, {first!r} and {second!r}", status=422)
     for name, part in zip(parts, instance, strict=True):
         if part is None and (name == first or both):
-            raise BadRequest(
-                f"the instance has no {name!r}",
-                hint=f'send {{"{first}": "...", "{second}": "..."}}',
-            )
+            hint = f'send {{"{first}": "...", "{second}": "..."}}'
+            raise BadRequest(f"the instance has no {name!r}", hint=hint)
     return read(instance[0]), None if instance[1] is None else read(instance[1])
 
 
@@ -249,8 +247,7 @@ class Encoder:
         return [self._sample(encoding, places, options, truncated=cut) for places in windows]
 
     def _encoded(self, text: str, pair: str | None) -> Any:
-        encoding = self.tokenizer.encode(text, pair)
-        if not encoding.ids:
+        if not (encoding := self.tokenizer.encode(text, pair)).ids:
             raise BadRequest("the text has no tokens in it", status=422)
         return encoding
 
