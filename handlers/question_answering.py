@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from handlers.runtimes import Tensors
 from handlers.schema import setting
 
 PARTS = ("question", "context")
-DECIMALS = 6  # of scores, that tell answers apart
+DECIMALS = 4  # of scores' logarithms, that tell answers apart
 HINT = 'send {"question": "...", "context": "..."}'
 
 
@@ -112,7 +113,8 @@ class QuestionAnswering(base.Handler[windows.Config]):
 
     def inference(self, batch: Tensors) -> Tensors:
         """Run the model on windows, never on more at once than `batch_size`."""
-        return windows.in_steps(super().inference, batch, max(1, self.batch_size))
+        rows = max(1, self.batch_size)
+        return windows.in_steps(super().inference, batch, rows, self._check_time)
 
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
         """The best answers to each question, where they are in its context."""
@@ -173,7 +175,7 @@ class QuestionAnswering(base.Handler[windows.Config]):
 def _rank(answer: tuple[tuple[int, int], float]) -> tuple[float, tuple[int, int]]:
     """Best first; of equals, which differ in the last decimals with their company, the earliest."""
     place, score = answer
-    return -round(score, DECIMALS), place
+    return -round(math.log(score), DECIMALS) if score > 0 else math.inf, place
 
 
 def _parsed(instance: bytes | str) -> Any:

@@ -120,7 +120,7 @@ class SpeechRecognition(base.Handler[Config]):
         rate, limit = self.config.sample_rate, self.config.max_seconds
         recording = audio.read(instance, rate, array_rate=options.sample_rate, max_seconds=limit)
         waveform = torch.from_numpy(recording.samples)
-        if self.config.normalise:
+        if self.config.normalise and len(waveform):  # resampling may leave nothing of a sample
             spread = waveform.var(unbiased=False)
             waveform = (waveform - waveform.mean()) / torch.sqrt(spread + SILENT)
         short = self.config.field - len(waveform)
@@ -193,7 +193,7 @@ class SpeechRecognition(base.Handler[Config]):
         logs = np.concatenate(parts)
         width, names, delimiter = sample.options.beam_width, self.names, self.delimiter
         if width > 1:
-            tokens, _ = ctc.beam(logs, self.blank, width)
+            tokens, _ = ctc.beam(logs, self.blank, width, self._check_time)
         else:
             tokens = ctc.greedy(logs, self.blank)
         text = ctc.text(tokens, names, delimiter)

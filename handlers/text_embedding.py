@@ -92,8 +92,16 @@ class TextEmbedding(base.Handler[Config]):
         self.encoder = text.Encoder(folder / self.config.tokenizer, self.config)
 
     def screen(self, instances: Sequence[Any]) -> None:
-        """Refuse a request of more than `max_characters`."""
+        """Refuse a request of more than `max_characters`, or of too many texts to compare with."""
         text.check_together(instances, max_characters=self.config.max_characters)
+        lists = [each.get("compare_with") for each in instances if isinstance(each, Mapping)]
+        count = sum(len(each) for each in lists if isinstance(each, list))
+        if count > self.config.max_instances:
+            raise BadRequest(
+                f"{count} texts to compare with in one request; at most "
+                f"{self.config.max_instances} are allowed",
+                status=413,
+            )
 
     def decode(self, instance: Any, options: Any) -> Sample:
         """A text and those to compare it with to tokens, a row for each: (1 + others, T)."""
@@ -119,7 +127,8 @@ class TextEmbedding(base.Handler[Config]):
 
     def inference(self, batch: Tensors) -> Tensors:
         """Run the model, on no more texts at once than `batch_size`."""
-        return windows.in_steps(super().inference, batch, max(1, self.batch_size))
+        rows = max(1, self.batch_size)
+        return windows.in_steps(super().inference, batch, rows, self._check_time)
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The length differs from batch to batch."""
@@ -177,12 +186,11 @@ def _read(instance: Any) -> tuple[str, list[str] | None]:
 
 def _listed(written: str) -> Any:
     """A list in JSON, or one text."""
-    if not written.lstrip().startswith("["):
-        return [written]
     try:
-        return json.loads(written)
+        found = json.loads(written) if written.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
-        raise BadRequest("'compare_with' is not a list in valid JSON", hint=HINT) from None
+        found = None
+    return [written] if found is None else found
 
 
 def _pool(states: torch.Tensor, lengths: Sequence[int], pooling: str) -> torch.Tensor:

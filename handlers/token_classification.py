@@ -118,7 +118,8 @@ class TokenClassification(base.Handler[Config]):
 
     def inference(self, batch: Tensors) -> Tensors:
         """Run the model on windows, never on more at once than `batch_size`."""
-        return windows.in_steps(super().inference, batch, max(1, self.batch_size))
+        rows = max(1, self.batch_size)
+        return windows.in_steps(super().inference, batch, rows, self._check_time)
 
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
         """The entities of each text, where they are in it."""

@@ -111,7 +111,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
 def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
     """The recipe, with the files and settings that come with its model; its own win."""
     folder.mkdir()
-    settings = recipe.source.bring(module, folder)
+    settings = recipe.source.bring(module, folder, recipe.handler)
     own = {file.name for file in recipe.files}
     made = tuple(file for file in sorted(folder.iterdir()) if file.name not in own)
     files, section = (*recipe.files, *made), {**settings, **recipe.handler}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -51,12 +51,13 @@ class Source(Section):
         """The source with what it takes from the recipe's task; ValueError where it can't."""
         return self
 
-    def bring(self, module: Any, out: Path) -> dict[str, Any]:
+    def bring(self, module: Any, out: Path, own: Mapping[str, Any]) -> dict[str, Any]:
         """Write what comes with the model and travels: a tokenizer, labels.
 
         Args:
             module: what `load` gave.
             out: an existing folder.
+            own: the recipe's `handler:` section.
 
         Returns:
             Settings for the recipe's `handler:` section, where it doesn't say them.

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from handlers.errors import LoadError
 
+# Flags are pairs of letters. \X would look back over a whole row of them, for each.
+CLUSTER = r"[\U0001F1E6-\U0001F1FF]{2}[\p{Grapheme_Extend}\u200d\p{Mc}]*|\X"
+
 
 def safe(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Spans without blanks at their ends, widened until none splits what people see as one.
@@ -31,7 +34,7 @@ def safe(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     except ImportError as error:
         raise LoadError("spans of text need regex", hint="pip install regex") from error
     last, borders = max(end for _, end in trimmed), [0]
-    for cluster in regex.finditer(r"\X", text):
+    for cluster in regex.finditer(CLUSTER, text):
         if borders[-1] >= last:
             break
         borders.append(cluster.end())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -19,6 +19,7 @@ from handlers.schema import kind, setting, unknown
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
 PAIR = ("text", "text_pair")
+GROWTH = 18  # characters that one may become, by Unicode's NFKC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,15 @@ class Tokens:
     sequences: list[int | None]
 
 
+class _All(NamedTuple):
+    """Of each token of a whole text: its number, type, place and sequence; see `Tokens`."""
+
+    ids: list[int]
+    types: list[int]
+    offsets: list[tuple[int, int]]
+    sequences: list[int | None]
+
+
 class Encoder:
     """A tokenizer, which cuts what is too long and leaves padding to `pad`.
 
@@ -202,10 +212,10 @@ class Encoder:
         Raises:
             BadRequest: there are too many tokens and none is to be cut, or none at all.
         """
-        encoding = self._encoded(text, pair)
-        sequences, most = encoding.sequence_ids, self.config.max_tokens
+        tokens = self._tokens(text, pair)
+        sequences, most = tokens.sequences, self.config.max_tokens
         if len(sequences) <= most:
-            return self._sample(encoding, range(len(sequences)), options)
+            return self._sample(tokens, range(len(sequences)), options)
         if not options.truncate:
             raise BadRequest(
                 f"the text has more than {most} tokens",
@@ -213,7 +223,7 @@ class Encoder:
                 status=422,
             )
         places = cutting.first(sequences, most, "only_first" if pair is None else truncation)
-        return self._sample(encoding, places, options, truncated=True)
+        return self._sample(tokens, places, options, truncated=True)
 
     def windows(
         self, text: str, options: Options, *, pair: str | None = None, overlap: int, limit: int
@@ -235,35 +245,51 @@ class Encoder:
             BadRequest: there would be more and nothing is to be cut, or there are no tokens, or
                 too many of the first text.
         """
-        encoding = self._encoded(text, pair)
+        tokens = self._tokens(text, pair)
         windows, cut = cutting.windows(
-            encoding.sequence_ids,
+            tokens.sequences,
             self.config.max_tokens,
             moving=0 if pair is None else 1,
             overlap=overlap,
             limit=limit,
             truncate=options.truncate,
         )
-        return [self._sample(encoding, places, options, truncated=cut) for places in windows]
+        return [self._sample(tokens, places, options, truncated=cut) for places in windows]
 
-    def _encoded(self, text: str, pair: str | None) -> Any:
-        if not (encoding := self.tokenizer.encode(text, pair)).ids:
+    def _tokens(self, text: str, pair: str | None) -> _All:
+        self._check_normalised(text, pair or "")
+        encoding = self.tokenizer.encode(text, pair)
+        # The library makes a list anew whenever it is asked for one.
+        found = _All(encoding.ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
+        if not found.ids:
             raise BadRequest("the text has no tokens in it", status=422)
-        return encoding
+        return found
+
+    def _check_normalised(self, *texts: str) -> None:
+        """Refuse what becomes too long: a ligature may be taken apart into eighteen letters."""
+        normalizer, most = self.tokenizer.normalizer, self.config.max_characters
+        if normalizer is None or sum(map(len, texts)) * GROWTH <= most:
+            return
+        count = sum(len(normalizer.normalize_str(each)) for each in texts)
+        if count > most:
+            raise BadRequest(
+                f"the text has {count} characters when normalised; at most {most} are allowed",
+                status=413,
+            )
 
     def _sample(
-        self, encoding: Any, places: Sequence[int], options: Options, *, truncated: bool = False
+        self, tokens: _All, places: Sequence[int], options: Options, *, truncated: bool = False
     ) -> Sample:
-        """The tokens at some places of an encoding."""
+        """The tokens at some places of all."""
 
         def of(values: Sequence[Any]) -> list[Any]:
             return [values[place] for place in places]
 
-        ids = torch.tensor(of(encoding.ids))
+        ids = torch.tensor(of(tokens.ids))
         tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if self.config.token_types:
-            tensors["token_type_ids"] = torch.tensor(of(encoding.type_ids))
-        meta = Tokens(truncated, of(encoding.offsets), of(encoding.sequence_ids))
+            tensors["token_type_ids"] = torch.tensor(of(tokens.types))
+        meta = Tokens(truncated, of(tokens.offsets), of(tokens.sequences))
         return Sample(tensors, options, meta)
 
     def pad(self, samples: Sequence[Sample]) -> Tensors:

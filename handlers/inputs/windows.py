@@ -106,13 +106,24 @@ def length(sample: Sample) -> int:
     return sample.tensors["input_ids"].shape[1]
 
 
-def in_steps(run: Callable[[Tensors], Tensors], batch: Tensors, rows: int) -> Tensors:
-    """Run a model on a batch of windows, at most `rows` at once: its memory is bounded, too."""
-    count = len(next(iter(batch.values())))
-    found = [
-        run({name: tensor[start : start + rows] for name, tensor in batch.items()})
-        for start in range(0, count, rows)
-    ]
+def in_steps(
+    run: Callable[[Tensors], Tensors],
+    batch: Tensors,
+    rows: int,
+    check_time: Callable[[], None] = lambda: None,
+) -> Tensors:
+    """Run a model on a batch of windows, at most `rows` at once: its memory is bounded, too.
+
+    Args:
+        run: the model.
+        batch: named tensors of any number of rows.
+        rows: how many at once.
+        check_time: called before each run; raises when there is no time left.
+    """
+    found = []
+    for start in range(0, len(next(iter(batch.values()))), rows):
+        check_time()
+        found.append(run({name: tensor[start : start + rows] for name, tensor in batch.items()}))
     if len(found) == 1:
         return found[0]
     return {name: torch.cat([each[name] for each in found]) for name in found[0]}

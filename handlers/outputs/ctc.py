@@ -6,7 +6,7 @@ Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DN
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 BEGINS = "▁"  # what the tokens of sentencepiece that begin a word begin with
+CHECKED = 250  # frames, between looks at the time
 RARE = np.log(1e-5)  # what is less likely in a frame is not tried there
 PRIME, ONE = np.uint64(0x100000001B3), np.uint64(1)  # of the hash that names a prefix
 
@@ -69,13 +70,16 @@ def greedy(logs: Array, blank: int) -> list[Token]:
     ]
 
 
-def beam(logs: Array, blank: int, width: int) -> tuple[list[Token], float]:
+def beam(
+    logs: Array, blank: int, width: int, check_time: Callable[[], None] = lambda: None
+) -> tuple[list[Token], float]:
     """The likeliest tokens over all alignments, by prefix beam search.
 
     Args:
         logs: (T, V) log probabilities.
         blank: the number of the token that is none.
         width: how many prefixes are kept from frame to frame.
+        check_time: called now and then; raises when there is no time left.
 
     Returns:
         The tokens, each where the likeliest way to it says that it is; and the logarithm of their
@@ -85,6 +89,8 @@ def beam(logs: Array, blank: int, width: int) -> tuple[list[Token], float]:
     logs = np.asarray(logs, dtype=np.float64)
     likely = np.argsort(-logs, axis=1, kind="stable")[:, : width + 2]
     for frame, (scores, tokens) in enumerate(zip(logs, likely, strict=True)):
+        if frame % CHECKED == 0:
+            check_time()
         beams.advance(frame, scores, tokens[(tokens != blank) & (scores[tokens] > RARE)])
     return beams.best()
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 
+from marsmith.errors import BuildError
+
+LABELS = "labels.json"
+
 
 class OnTokens(torch.nn.Module):
     """A model that is called with tokens by position, and answers plain tensors.
@@ -30,6 +34,20 @@ class OnTokens(torch.nn.Module):
         named = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         found = self.model(input_ids=input_ids, attention_mask=attention_mask, **named)
         return found[0] if self.outputs == 1 else tuple(found[: self.outputs])
+
+
+def labels(config: Any) -> list[str]:
+    """The names of classes, in their order.
+
+    Raises:
+        BuildError: config.json doesn't have one for each.
+    """
+    known = dict(config.id2label)
+    if sorted(known) != list(range(len(known))):
+        raise BuildError(
+            f"'id2label' in config.json has the numbers {sorted(known)[:5]}; they must be 0 and on"
+        )
+    return [str(known[number]) for number in range(len(known))]
 
 
 def settings(module: torch.nn.Module) -> dict[str, Any]:

@@ -24,4 +24,6 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
     found = _tokenizer.bring(module, folder, out)
     tokens = min(found.get("max_tokens", MOST[0]), MOST[0])
     overlap = min(tokens // 2, MOST[1])
-    return {**found, **_on_tokens.settings(module), "max_tokens": tokens, "overlap": overlap}
+    found |= {**_on_tokens.settings(module), "max_tokens": tokens, "overlap": overlap}
+    _tokenizer.see_that_it_pads(module, out, found)
+    return found

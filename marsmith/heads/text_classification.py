@@ -12,8 +12,6 @@ from marsmith.heads import _on_tokens, _tokenizer
 
 AUTO = "AutoModelForSequenceClassification"
 
-LABELS = "labels.json"
-
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """Tokens to logits, (N, classes)."""
@@ -23,14 +21,15 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
     """The tokenizer, the labels of config.json, and how logits become scores."""
     config: Any = module.model.config  # type: ignore[union-attr]
-    names = [config.id2label[number] for number in range(config.num_labels)]
-    (out / LABELS).write_text(json.dumps(names))
-    return {
+    (out / _on_tokens.LABELS).write_text(json.dumps(_on_tokens.labels(config)), "utf-8")
+    found = {
         **_tokenizer.bring(module, folder, out),
         **_on_tokens.settings(module),
-        "labels": LABELS,
+        "labels": _on_tokens.LABELS,
         "activation": _activation(config),
     }
+    _tokenizer.see_that_it_pads(module, out, found)
+    return found
 
 
 def _activation(config: Any) -> str:

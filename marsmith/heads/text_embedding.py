@@ -68,4 +68,6 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
     """The tokenizer, and how many tokens the model takes."""
-    return _tokenizer.bring(module, folder, out)
+    found = _tokenizer.bring(module, folder, out)
+    _tokenizer.see_that_it_pads(module, out, found)
+    return found

@@ -12,8 +12,6 @@ from marsmith.heads import _on_tokens, _tokenizer
 
 AUTO = "AutoModelForTokenClassification"
 
-LABELS = "labels.json"
-
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """Tokens to logits, (N, T, classes)."""
@@ -23,6 +21,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
     """The tokenizer, and the labels of config.json."""
     config: Any = module.model.config  # type: ignore[union-attr]
-    names = [config.id2label[number] for number in range(config.num_labels)]
-    (out / LABELS).write_text(json.dumps(names), "utf-8")
-    return {**_tokenizer.bring(module, folder, out), "labels": LABELS}
+    (out / _on_tokens.LABELS).write_text(json.dumps(_on_tokens.labels(config)), "utf-8")
+    found = {**_tokenizer.bring(module, folder, out), "labels": _on_tokens.LABELS}
+    _tokenizer.see_that_it_pads(module, out, found)
+    return found

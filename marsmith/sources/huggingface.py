@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from handlers.schema import unknown
 from marsmith import heads
 from marsmith.converters import need
 from marsmith.errors import BuildError, UnsupportedError
-from marsmith.heads import read_json
+from marsmith.heads import _tokenizer, read_json
 from marsmith.recipe import Source as Section
 
 WEIGHTS = "model.safetensors"
@@ -73,8 +73,16 @@ class Source(Section):
         _see_that_it_fits(model, found, f"{folder.name} for {self.head}")
         return module
 
-    def bring(self, module: torch.nn.Module, out: Path) -> dict[str, Any]:
-        """What the head takes from the folder: its tokenizer, its labels."""
+    def bring(self, module: torch.nn.Module, out: Path, own: Mapping[str, Any]) -> dict[str, Any]:
+        """What the head takes from the folder: its tokenizer, its labels.
+
+        Raises:
+            BuildError: something is missing; or the recipe wants more tokens than the model has
+                positions.
+        """
+        most, wanted = _tokenizer.positions(module), own.get("max_tokens")
+        if most is not None and isinstance(wanted, int) and wanted > most:
+            raise BuildError(f"'max_tokens' is {wanted}; the model has {most} positions")
         return heads.find(self.head).bring(module, self.huggingface, out)
 
 
@@ -140,16 +148,12 @@ def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, dict[str, Any]]:
     with _quiet():
         try:
             kind: Any = getattr(importlib.import_module("transformers"), auto)
-            model, found = kind.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # it tells which; they are refused
-                attn_implementation="sdpa",  # can be traced and exported, as "eager" can
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+            try:
+                model, found = _from(kind, folder, "sdpa")
+            except ValueError as error:  # of models that have no other
+                if "scaled_dot_product_attention" not in str(error):
+                    raise
+                model, found = _from(kind, folder, "eager")
         except ImportError as error:
             raise UnsupportedError(f"{folder.name} needs more: {_in_a_line(error)}") from error
         except Exception as error:  # what is wrong in the files decides which
@@ -159,6 +163,20 @@ def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, dict[str, Any]]:
                 ) from None
             raise BuildError(f"{folder.name} can't be loaded: {_in_a_line(error)}") from error
     return model, found
+
+
+def _from(kind: Any, folder: Path, attention: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+    found: tuple[torch.nn.Module, dict[str, Any]] = kind.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # it tells which; they are refused
+        attn_implementation=attention,  # sdpa and eager can be traced and exported
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    return found
 
 
 def _in_a_line(error: Exception) -> str:

@@ -126,6 +126,17 @@ def ask(handler: QuestionAnswering, bodies: list[Any]) -> list[tuple[int, Any]]:
     return [(each.status, json.loads(each.body or b"")) for each in exchanges]
 
 
+def test_the_best_answer_is_given_however_unlikely_all_are(handler: QuestionAnswering) -> None:
+    sample = handler.decode(["who?", "one two"], Options(top_k=50, max_answer_tokens=1))
+    starts, ends = torch.zeros(2, 1, sample.tensors["input_ids"].shape[1])
+    starts[0, 0] = ends[0, 0] = 30.0  # "there is none", which is not asked for
+    (meta,) = sample.meta.tokens
+    best = [at for at, sequence in enumerate(meta.sequences) if sequence == 1][5]
+    starts[0, best] = ends[0, best] = 3.0
+    (answer,) = handler.answer({"starts": starts, "ends": ends}, [sample])
+    assert answer.to_json()["answers"][0]["start"] == meta.offsets[best][0]
+
+
 @given(st.lists(st.one_of(GOOD, GOOD, BAD), min_size=1, max_size=8))
 def test_in_any_company_each_is_answered_as_alone(
     handler: QuestionAnswering, bodies: list[Any]

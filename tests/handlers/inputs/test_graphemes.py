@@ -134,3 +134,9 @@ def test_without_regex_there_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     assert graphemes.safe("plain", [(0, 2)]) == [(0, 2)]
     with pytest.raises(LoadError, match="pip install regex"):
         graphemes.safe("é", [(0, 1)])
+
+
+def test_a_row_of_flags_takes_no_longer_than_other_characters() -> None:
+    flags = "\U0001f1e9\U0001f1ea" * 100_000  # quadratic, this would take minutes
+    assert graphemes.safe(flags, [(1, 3), (4, 6)]) == [(0, 4), (4, 6)]
+    assert graphemes.safe("\U0001f1e9" * 3 + "a", [(2, 3), (1, 2)]) == [(2, 3), (0, 2)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers
 from tokenizers.processors import TemplateProcessing
 
 from handlers import batching
@@ -263,6 +263,17 @@ def test_texts_that_are_too_much_together_are_refused() -> None:
         text.check_together([nested, {"a": ["b", "cd"]}], max_characters=3)
     with pytest.raises(BadRequest, match="4 characters together; at most 3") as caught:
         text.check_together(["ab", "cd"], max_characters=3)
+    assert caught.value.status == 413
+
+
+def test_what_grows_when_it_is_normalised_counts_so(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    made = encoder(tmp_path, max_characters=1000)
+    made.encode("a" * 1000, text.Options())
+    with pytest.raises(BadRequest, match="1080 characters when normalised; at most 1000") as caught:
+        made.encode("\ufdfa" * 60, text.Options())
     assert caught.value.status == 413
 
 

@@ -91,8 +91,8 @@ def answers_of(folder: Path, question: str, context: str, options: Options) -> l
             found[place] = max(found.get(place, 0.0), scores[first, last])
     if options.no_answer:
         found[0, 0] = none
-    best = sorted(found.items(), key=lambda each: (-each[1].round(6), each[0]))[: options.top_k]
-    return [(score, *place) for place, score in best]
+    best = sorted(found.items(), key=lambda each: (-np.log(each[1]).round(4), each[0]))
+    return [(score, *place) for place, score in best[: options.top_k]]
 
 
 def check(answers: list[Any], folder: Path, options: Options) -> None:
@@ -123,7 +123,7 @@ def test_a_folder_answers_as_transformers_did(
     source = Source(huggingface=folder, head="question_answering")
     module = source.load(tmp_path, lambda line: None)
     (out := tmp_path / "out").mkdir()
-    settings = source.bring(module, out)
+    settings = source.bring(module, out, {})
     assert (settings["max_tokens"], settings["overlap"]) == (40, 20)
     assert settings.get("token_types", False) == (make is bert)
     handler: QuestionAnswering = tasks.find("question_answering")()

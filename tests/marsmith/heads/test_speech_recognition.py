@@ -88,7 +88,7 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, kind: str, norm: 
     module = source.load(tmp_path, lambda line: None)
     (out := tmp_path / "out").mkdir()
     handler: SpeechRecognition = tasks.find("speech_recognition")()
-    handler.configure({"task": "speech_recognition", **source.bring(module, out)}, out)
+    handler.configure({"task": "speech_recognition", **source.bring(module, out, {})}, out)
     handler.runtime, handler.batch_size = ModuleRuntime(module, torch.device("cpu")), 8
 
     def predict(group: Any) -> Any:

@@ -16,6 +16,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.text_classification import TextClassification
 from marsmith import recipe_file
 from marsmith.build import build
+from marsmith.errors import BuildError
 from marsmith.harness import Harness
 from marsmith.heads.text_classification import bring, wrap
 from marsmith.sources.huggingface import Source
@@ -64,6 +65,37 @@ def roberta(folder: Path, **settings: Any) -> None:
     write_roberta_tokenizer(folder)
 
 
+def mpnet(folder: Path, **settings: Any) -> None:
+    from transformers import MPNetConfig, MPNetForSequenceClassification
+
+    config = MPNetConfig(
+        vocab_size=263, max_position_embeddings=42, intermediate_size=16, **SIZES, **settings
+    )
+    MPNetForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
+def gpt2(folder: Path, **settings: Any) -> None:
+    """Answers from a text's last token, which it finds by what it is padded with."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    config = GPT2Config(
+        vocab_size=263, n_positions=40, n_embd=16, n_layer=2, n_head=2, pad_token_id=2, **settings
+    )
+    GPT2ForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
+def xlnet(folder: Path, **settings: Any) -> None:
+    from transformers import XLNetConfig, XLNetForSequenceClassification
+
+    config = XLNetConfig(
+        vocab_size=263, d_model=16, n_layer=2, n_head=2, d_inner=16, pad_token_id=1, **settings
+    )
+    XLNetForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
 def saved(folder: Path, make: Callable[..., None], **settings: Any) -> Path:
     """A folder with random weights that are far from each other, and their tokenizer."""
     torch.manual_seed(0)
@@ -91,14 +123,14 @@ def check(answers: list[dict[str, Any]], folder: Path) -> None:
     assert [each["truncated"] for each in answers] == [False, False, True, False, True]
 
 
-@pytest.mark.parametrize("make", [bert, distilbert, roberta])
+@pytest.mark.parametrize("make", [bert, distilbert, roberta, mpnet, gpt2])
 def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..., None]) -> None:
     folder = saved(tmp_path / "model", make, id2label=LABELS)
     source = Source(huggingface=folder, head="text_classification")
     module = source.load(tmp_path, lambda line: None)
     (out := tmp_path / "out").mkdir()
     handler: TextClassification = tasks.find("text_classification")()
-    handler.configure({"task": "text_classification", **source.bring(module, out)}, out)
+    handler.configure({"task": "text_classification", **source.bring(module, out, {})}, out)
     handler.runtime = ModuleRuntime(module, torch.device("cpu"))
 
     def predict(group: Any) -> Any:
@@ -107,6 +139,29 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..
     samples = [handler.decode(each, handler.default_options) for each in TEXTS]
     answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
     check([each.to_json() for each in answers], folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "own", "words"),
+    [
+        (xlnet, {}, {}, "depends on how it is padded"),
+        (bert, {"id2label": {1: "good", 2: "bad"}}, {}, r"'id2label' .* must be 0 and on"),
+        (bert, {}, {"max_tokens": 41}, "'max_tokens' is 41; the model has 40 positions"),
+    ],
+)
+def test_what_cannot_be_served_is_told_at_build(
+    tmp_path: Path,
+    make: Callable[..., None],
+    said: dict[str, Any],
+    own: dict[str, Any],
+    words: str,
+) -> None:
+    folder = saved(tmp_path / "model", make, **said)
+    source = Source(huggingface=folder, head="text_classification")
+    module = source.load(tmp_path, lambda line: None)
+    (out := tmp_path / "out").mkdir()
+    with pytest.raises(BuildError, match=words):
+        source.bring(module, out, own)
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def configured(folder: Path, out: Path) -> TextGeneration:
     module = source.load(out, lambda line: None)
     out.mkdir()
     handler: TextGeneration = tasks.find("text_generation")()
-    handler.configure({"task": "text_generation", **source.bring(module, out)}, out)
+    handler.configure({"task": "text_generation", **source.bring(module, out, {})}, out)
     handler.runtime = ModuleRuntime(module, torch.device("cpu"))
     return handler
 

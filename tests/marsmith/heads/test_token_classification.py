@@ -115,7 +115,7 @@ def test_a_folder_answers_as_transformers_does(
     module = source.load(tmp_path, lambda line: None)
     (out := tmp_path / "out").mkdir()
     handler: TokenClassification = tasks.find("token_classification")()
-    handler.configure({"task": "token_classification", **source.bring(module, out)}, out)
+    handler.configure({"task": "token_classification", **source.bring(module, out, {})}, out)
     handler.runtime = ModuleRuntime(module, torch.device("cpu"))
     options = Options(aggregation=how)
     texts = texts_for(make)
