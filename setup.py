@@ -39,6 +39,7 @@ EXTRAS["dev"] = [
     "openapi-spec-validator>=0.7",
     "protobuf>=5",
     "tritonclient[http]>=2.50",
+    "filelock>=3.16",
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8.3",

@@ -94,7 +94,7 @@ def _predict_or_split(
         return list(answers)
     except Exception as error:  # a model may raise anything, and its neighbours must not notice
         if len(samples) == 1:
-            return [_blame(error)]
+            return [blame(error)]
         middle = len(samples) // 2
         return [
             *_predict_or_split(samples[:middle], predict),
@@ -102,7 +102,8 @@ def _predict_or_split(
         ]
 
 
-def _blame(error: Exception) -> HandlerError:
+def blame(error: Exception) -> HandlerError:
+    """What a model has raised on a single input, as its client is told."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         logger.error("out of memory on a single input", exc_info=error)
         return ModelError("not enough memory for this input", hint="send less", status=507)

@@ -159,7 +159,7 @@ class TextGeneration(serving.Serving[Config]):
 
     def decoder(self, slots: int) -> Decoder:
         """What writes rows with this model."""
-        return Decoder(self.runtime, self.form, slots, self.ends)
+        return Decoder(self.inference, self.form, slots, self.ends)
 
     def group_key(self, sample: Sample) -> Hashable:
         """Texts of all lengths are written together."""

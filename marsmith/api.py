@@ -22,6 +22,7 @@ Flow = Generator[httpx.Request, httpx.Response, T]
 Verb = Literal["predictions", "explanations"]
 
 LOST_SERVER = "Is it still running? `marsmith status` tells; `marsmith serve` starts one."
+BROKEN_OFF = "Does the model write text? If so, its worker may have died: the server's log tells."
 
 
 class Api:
@@ -59,7 +60,11 @@ class Api:
         sent = {name: value for name, value in headers.items() if value is not None}
         content["headers"] = {**content.get("headers", {}), **sent}
         path = f"/{verb}/{quote(model, safe='')}"
-        return decoded((yield self._request("inference", "POST", path, **content)))
+        answer = decoded((yield self._request("inference", "POST", path, **content)))
+        if isinstance(answer, dict) and answer.keys() == {"error", "hint"}:
+            # It took so long that its headers, a 200, had been sent before it failed.
+            raise RequestError(500, str(answer["error"]), str(answer["hint"]))
+        return answer
 
     def describe(self, model: str) -> Flow[dict[str, Any]]:
         """See `Client.describe`.
@@ -165,11 +170,26 @@ def piece(line: str) -> dict[str, Any]:
 
     Raises:
         RequestError: that no more comes, because something went wrong.
+        ServerError: nothing that can be read.
     """
-    said: dict[str, Any] = json.loads(line)
+    said: Any = None
+    with suppress(ValueError):
+        said = json.loads(line)
+    if not isinstance(said, dict):
+        raise ServerError(f"A line of the stream is no piece: {line[:200]!r}.", hint=BROKEN_OFF)
     if "error" in said:
-        raise RequestError(500, said["error"], said.get("hint", ""))
+        raise RequestError(500, str(said["error"]), str(said.get("hint", "")))
     return said
+
+
+def check_end(last: Mapping[str, Any]) -> None:
+    """See that a stream is all there, by its last piece.
+
+    Raises:
+        ServerError: it is not a stream's last.
+    """
+    if "finish_reason" not in last:
+        raise ServerError("The stream ended before its last piece.", hint=BROKEN_OFF)
 
 
 def _models(name: str | None = None) -> str:

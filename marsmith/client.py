@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from marsmith.api import Api, Flow, decoded, explained, piece
+from marsmith.api import Api, Flow, check_end, decoded, explained, piece
 
 T = TypeVar("T")
 
@@ -105,7 +105,11 @@ class Client:
                 if response.is_error:
                     response.read()
                     decoded(response)
-                yield from map(piece, filter(None, response.iter_lines()))
+                last: dict[str, Any] = {}
+                for line in filter(None, response.iter_lines()):
+                    last = piece(line)
+                    yield last
+                check_end(last)
 
     def explain(
         self,
@@ -206,9 +210,12 @@ class AsyncClient:
                 if response.is_error:
                     await response.aread()
                     decoded(response)
+                last: dict[str, Any] = {}
                 async for line in response.aiter_lines():
                     if line:
-                        yield piece(line)
+                        last = piece(line)
+                        yield last
+                check_end(last)
 
     async def explain(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 # Before torch is imported: tests keep both cores busy. See docs/architecture.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -82,9 +83,20 @@ def digits_server(
 
 @pytest.fixture(scope="session")
 def new_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Of each task, the archive of what `marsmith new` writes: tiny, with random weights."""
-    folder = tmp_path_factory.mktemp("new")
-    for task in new.tasks():
-        written, *_ = new.write(f"new_{task}", task, folder)
-        build(recipe_file.load(written), folder / "store")
-    return {task: folder / "store" / f"new_{task}.mar" for task in new.tasks()}
+    """Of each task, the archive of what `marsmith new` writes: tiny, with random weights.
+
+    Processes that test share them: each builds what no other has, the second from the end.
+    """
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if process else base) / "new_archives"
+    folder.mkdir(exist_ok=True)
+    found = {}
+    for task in sorted(new.tasks(), reverse=process == "gw1"):
+        store = folder / f"store_{task}"
+        found[task] = store / f"new_{task}.mar"
+        with FileLock(folder / f"{task}.lock"):
+            if not found[task].exists():
+                written, *_ = new.write(f"new_{task}", task, folder)
+                build(recipe_file.load(written), store)
+    return found

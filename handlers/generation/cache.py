@@ -46,8 +46,9 @@ class Cache:
         room = -(-tokens // BLOCK) * BLOCK
         if room == self.room or self.room // 2 < room < self.room:
             return
-        old, self.room = self._tensors, room
+        old = self._tensors
         self._tensors = empty(*self._shape, room) if room else []
+        self.room = room
         for mine, its in zip(self._tensors, old, strict=False):
             kept = min(room, its.shape[2])
             mine[:, :, :kept] = its[:, :, :kept]
@@ -84,3 +85,8 @@ class Cache:
         """Put what a slot has into another."""
         for each in self._tensors:
             each[target] = each[source]
+
+    def clear(self, slot: int) -> None:
+        """Forget what a slot has: of a masked number that isn't finite, attention makes NaN."""
+        for each in self._tensors:
+            each[slot] = 0

@@ -17,16 +17,18 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from handlers.errors import HandlerError, ModelError, unexpected
+from handlers.batching import blame
+from handlers.errors import HandlerError, ModelError
 from handlers.generation import sampling
 from handlers.generation.cache import Cache, empty, named
 from handlers.generation.writing import Writer
-from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes import Tensors
 
 CHUNK = 64  # tokens of a prompt in one pass; what is written beside it waits no longer than that
 
@@ -57,6 +59,7 @@ class Row:
         log_likelihood: of all the prompt's tokens but the first, in nats.
         reason: why it has ended: "stop", "length" or "time"; None before.
         error: why it has failed; then there is no answer.
+        group: rows of different groups take turns.
     """
 
     prompt: list[int]
@@ -73,6 +76,7 @@ class Row:
     error: HandlerError | None = None
     cached: int = 0
     until: float = float("inf")
+    group: Hashable = None
 
     def __post_init__(self) -> None:
         self._seen = set(self.prompt)
@@ -99,6 +103,13 @@ class Row:
         if not self.done:
             self.text += self.writer.finish()
             self.reason = reason
+
+    def expire(self) -> None:
+        """Write no more, for want of time: what the prompt has not been read for is an error."""
+        if self.begins and not self.done:
+            why = "there was no time left for this"
+            self.error = ModelError(why, hint="send less", status=503)
+        self.end("time")
 
     def take(self, logits: torch.Tensor, ends: Collection[int]) -> None:
         """Choose the next token, of logits (V,)."""
@@ -130,13 +141,15 @@ class Decoder:
     """Writes rows together: they join and end at any time, and never notice each other.
 
     Args:
-        run: the model.
+        run: the model; named tensors in, named tensors out.
         form: of the model.
         slots: how many rows at once; others wait for their turn.
         ends: tokens that end a text.
     """
 
-    def __init__(self, run: Runtime, form: Form, slots: int, ends: Collection[int]) -> None:
+    def __init__(
+        self, run: Callable[[Tensors], Tensors], form: Form, slots: int, ends: Collection[int]
+    ) -> None:
         self._run, self._form, self._slots, self._ends = run, form, slots, ends
         self._cache = Cache(slots, form.layers, form.heads, form.size)
         self._rows: list[Row] = []  # by slot
@@ -147,8 +160,9 @@ class Decoder:
         """Whether there is anything to do."""
         return bool(self._rows or self._waiting)
 
-    def join(self, row: Row) -> None:
-        """Add a row; it takes part from the next pass in which there is a slot."""
+    def join(self, row: Row, group: Hashable = None) -> None:
+        """Add a row, of a request; it takes part from the next pass that has a slot for it."""
+        row.group = group
         self._waiting.append(row)
 
     def leave(self, row: Row) -> None:
@@ -169,7 +183,7 @@ class Decoder:
         now = time.monotonic()
         for row in self._rows:
             if now > row.until:
-                row.end("time")
+                row.expire()
         self._sweep()
 
     def first(self, rows: Sequence[Row], outputs: Tensors) -> None:
@@ -181,7 +195,9 @@ class Decoder:
 
     def _admit(self) -> None:
         while self._waiting and len(self._rows) < self._slots:
-            row = self._waiting.pop(0)
+            running = Counter(row.group for row in self._rows)
+            row = min(self._waiting, key=lambda row: running[row.group])  # of equals, the oldest
+            self._waiting.remove(row)
             row.until = time.monotonic() + row.seconds
             self._rows.append(row)
 
@@ -192,7 +208,7 @@ class Decoder:
             self._absorb(rows, self._run(inputs(rows, self._cache.read(slots, used))))
         except Exception as error:  # a model may raise anything, and its neighbours must not notice
             if len(rows) == 1:
-                rows[0].error = unexpected(error)
+                rows[0].error = blame(error)
                 return
             middle = len(rows) // 2
             self._advance(rows[:middle])
@@ -217,7 +233,7 @@ class Decoder:
                 if not row.begins:
                     row.take(found[count - 1], self._ends)
             except Exception as error:  # of this row alone
-                row.error = unexpected(error)
+                row.error = blame(error)
 
     def _check(self, logits: torch.Tensor, new: Sequence[torch.Tensor], n: int, t: int) -> None:
         form = self._form
@@ -245,6 +261,7 @@ class Decoder:
         if last is not row:
             self._cache.move(len(self._rows), slot)
             self._rows[slot] = last
+        self._cache.clear(len(self._rows))
 
 
 def inputs(rows: Sequence[Row], past: Sequence[torch.Tensor]) -> Tensors:

@@ -13,6 +13,10 @@ and a second message to the latter stops it for good; where all clients are know
 former, `grpc_streams` allows it, but not continuously: TorchServe then drops such a stream after
 its first message. See: BatchAggregator.java, ContinuousBatching.java, GRPCJob.java (`isOpen`) in
 TorchServe 0.12.
+
+An answer that takes long has its headers, a 200, before it is known. What goes wrong after that
+can't change them: a stream ends with a line of `error` and `hint`, and where nothing is streamed
+the body of the 200 is an object of these two.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from ts.protocol.otf_message_handler import create_predict_response
 
 from handlers import base, negotiation, payload
 from handlers.batching import Sample
-from handlers.errors import BadRequest, ModelError
+from handlers.errors import BadRequest, HandlerError, unexpected
 from handlers.exchange import Exchange
 from handlers.generation.decoding import Decoder, Row
 from handlers.inputs import text
@@ -65,6 +69,7 @@ class Talk:
         sent: how many characters of its stream have been.
         opened: some of its answer has been sent.
         began: when it came.
+        error: why all of it has failed.
     """
 
     exchange: Exchange
@@ -74,6 +79,7 @@ class Talk:
     sent: int = 0
     opened: bool = False
     began: float = field(default_factory=time.monotonic)
+    error: HandlerError | None = None
 
     @property
     def done(self) -> bool:
@@ -194,7 +200,7 @@ class Serving(base.Handler[C]):
             talk.pieces = allowed or not exchange.grpc
         talk.rows = rows
         for row in rows:
-            self._writes.join(row)
+            self._writes.join(row, id(talk))
 
     def _write(self) -> None:
         """Write for a while; end what TorchServe would not wait for."""
@@ -206,18 +212,14 @@ class Serving(base.Handler[C]):
             return
         for talk in self._talks.values():
             for row in talk.rows:
-                if row.cached:
-                    row.end("time")
-                elif not row.done:
-                    row.error = ModelError("there was no time left for this", status=503)
+                row.expire()
                 self._writes.leave(row)
 
     def _fail_all(self, error: Exception, ids: dict[int, str], context: Any) -> dict[int, Talk]:
         talks = {}
         for index in context.request_ids:
             talk = self._talks.get(ids[index]) or Talk(Exchange({}))
-            talk.rows, talk.media_type = [], None
-            talk.exchange.fail(error)
+            talk.rows, talk.error = [], unexpected(error)
             talks[index] = talk
         self._begin_anew()
         self._talks = {ids[index]: talk for index, talk in talks.items()}
@@ -257,32 +259,46 @@ class Serving(base.Handler[C]):
 
     def _next(self, talk: Talk) -> bytes | None:
         """The next part of an answer; None when there is nothing to say yet."""
-        if talk.done:
+        try:
+            return self._last(talk) if talk.done else self._between(talk)
+        except Exception as error:  # a bug of ours must not reach the neighbours
+            for row in talk.rows:
+                self._writes.leave(row)
+            talk.rows, talk.error = [], unexpected(error)
             return self._last(talk)
+
+    def _between(self, talk: Talk) -> bytes | None:
         if talk.news:
             talk.exchange.media_type = talk.media_type or payload.JSON
             return _line(talk, {"text": talk.take()})
         # Only of what is answered in part TorchServe looks whether anybody still reads it.
         waits = time.monotonic() - talk.began > ALIVE_SECONDS
         alive = talk.opened or (waits and (talk.pieces or not talk.media_type))
-        return b"" if self._joins and alive and not talk.exchange.grpc else None
+        if not self._joins or not alive or talk.exchange.grpc:
+            return None
+        talk.exchange.media_type = talk.media_type or payload.JSON
+        return b""
 
     def _last(self, talk: Talk) -> bytes:
         exchange, counts = talk.exchange, self._batch.counts
         counts["Instances"] += len(talk.rows)
-        error = next((row.error for row in talk.rows if row.error), None)
+        error = talk.error or next((row.error for row in talk.rows if row.error), None)
         if talk.media_type and (talk.opened or not error):
+            said = {"error": error.message, "hint": error.hint} if error else self._whole(talk)
+            line = _line(talk, said)
             exchange.media_type = talk.media_type
-            if error:
-                return _line(talk, {"error": error.message, "hint": error.hint})
-            whole = self.written(talk.rows[0]).to_json()
-            return _line(talk, {**whole, "text": talk.take()})
+            return line
+        if exchange.open and talk.error:
+            exchange.fail(talk.error)
         if exchange.open:
             exchange.answers = exchange.take([row.error or self.written(row) for row in talk.rows])
             self._finish(exchange)
         counts["RefusedRequests"] += 400 <= exchange.status < 500
         counts["FailedRequests"] += exchange.status >= 500
         return exchange.body or b""
+
+    def _whole(self, talk: Talk) -> dict[str, Any]:
+        return {**self.written(talk.rows[0]).to_json(), "text": talk.take()}
 
 
 def _line(talk: Talk, said: dict[str, Any]) -> bytes:

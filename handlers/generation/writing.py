@@ -24,7 +24,7 @@ class Writer:
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
-        self._ids = list(prompt[-CONTEXT:])
+        self._ids = self._context(prompt[-CONTEXT:])
         self._begin, self._written = 0, len(self._ids)
         self._before = self._decode(self._ids)
         self._held = ""
@@ -49,6 +49,11 @@ class Writer:
         piece = self._cut(self._advance(len(self._ids), text))
         rest, self._held = self._held, ""
         return piece + rest
+
+    def _context(self, ids: Sequence[int]) -> list[int]:
+        """What begins with a character: halves of one make some decoders spoil all behind it."""
+        cuts = [list(ids[begin:]) for begin in range(min(LONGEST, max(1, len(ids))))]
+        return min(cuts, key=lambda cut: self._decode(cut).count(UNFINISHED))
 
     def _advance(self, until: int, text: str) -> str:
         """The new part of a text; what it is made of is the context of the next."""

@@ -120,17 +120,19 @@ def _values(layer: Any) -> torch.Tensor:
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """CausalLM, of at most LONGEST tokens, and no more than a layer looks back at."""
     config: Any = model.config
-    windows = [getattr(config, "sliding_window", None)] if _slides(config) else []
-    said = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
-    limits = [limit for limit in (*windows, *said, LONGEST) if isinstance(limit, int)]
-    return CausalLM(model, min(limits))
+    names = (*_windows(config), "max_position_embeddings", "n_positions")
+    limits = [limit for name in names if isinstance(limit := getattr(config, name, None), int)]
+    return CausalLM(model, min([*limits, LONGEST]))
 
 
-def _slides(config: Any) -> bool:
+def _windows(config: Any) -> list[str]:
+    """The settings that say how far some layer looks back."""
+    windows = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
     kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        return bool(getattr(config, "use_sliding_window", True))
-    return "sliding_attention" in kinds
+    if kinds is not None:
+        return [name for kind, name in windows.items() if kind in kinds]
+    slides = getattr(config, "use_sliding_window", True)
+    return [name for name in windows.values() if slides or name != "sliding_window"]
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:

@@ -19,15 +19,22 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float
         expected: the texts.
 
     Raises:
-        BuildError: an answer has no score, or a text was cut.
+        BuildError: an answer has no score, a text was cut, or the model ran out of time; or there
+            is nothing to measure.
     """
     nats, size = 0.0, 0
     for answer, text in zip(answers, expected, strict=True):
-        if "log_likelihood" not in answer or answer["truncated"]:
+        late = answer.get("finish_reason") == "time"
+        if "log_likelihood" not in answer or answer["truncated"] or late:
             raise BuildError(
                 "compression needs whole texts with a score",
                 "send shorter ones, with the options score: true and max_new_tokens: 0",
             )
         nats -= answer["log_likelihood"] * (answer["prompt_tokens"] - 1)
         size += len(text.encode())
+    if not nats:
+        raise BuildError(
+            "compression has nothing to measure: no token's likelihood counts, or each is 1",
+            "send texts of at least two tokens; a tokenizer's own first token counts",
+        )
     return 8 * size * math.log(2) / nats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -140,6 +141,15 @@ def test_mutations_are_answered_or_refused(check_mutations: Check) -> None:
 @pytest.mark.slow
 def test_two_thousand_mutations_are(check_mutations: Check) -> None:
     check_mutations(2000)
+
+
+def test_what_marsmith_new_writes_builds_and_is_verified(worker: Harness) -> None:
+    # A build loads the archive in TorchServe's worker, and asks for its own example.
+    report = json.loads(worker.archive.with_suffix(".report.json").read_text("utf-8"))
+    *_, archived = report["ladder"]
+    assert archived["name"] == "archived"
+    assert archived["batch_sizes"] == [1, 3, 8]
+    assert archived["difference"]["max_abs_error"] <= 1e-4
 
 
 def test_its_example_is_answered(worker: Harness, description: dict[str, Any]) -> None:

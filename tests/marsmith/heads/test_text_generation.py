@@ -104,7 +104,10 @@ def test_it_writes_what_transformers_would(tmp_path: Path, make: Callable[..., N
     assert written(handler, repetition_penalty=1.3) == penalised
 
 
-@pytest.mark.parametrize(("make", "runtime"), [(gpt2, "onnx"), (llama, "torchscript")])
+@pytest.mark.parametrize(
+    ("make", "runtime"),
+    [pytest.param(gpt2, "onnx", marks=pytest.mark.slow), (llama, "torchscript")],
+)
 def test_a_folder_builds_and_serves_with_a_short_recipe(
     tmp_path: Path, make: Callable[..., None], runtime: str
 ) -> None:
