@@ -147,3 +147,17 @@ def test_a_model_without_a_cache_of_keys_is_refused(tmp_path: Path) -> None:
     config = MambaConfig(vocab_size=TOKENS, hidden_size=16, num_hidden_layers=1, state_size=4)
     with pytest.raises(UnsupportedError, match="keys and values"):
         wrap(MambaForCausalLM(config).eval(), tmp_path)
+
+
+def test_a_text_is_no_longer_than_a_layer_looks_back(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, **COMMON)).eval()
+    model.config.attention_chunk_size = 32
+    for kinds, positions in (
+        (None, 32),
+        (["chunked_attention", "full_attention"], 32),
+        (["full_attention"] * 2, 128),
+    ):
+        model.config.layer_types = kinds
+        assert wrap(model, tmp_path).positions == positions

@@ -25,3 +25,14 @@ def test_what_is_no_score_is_told() -> None:
     for wrong in ({"text": "", "truncated": False}, answer(-1.0, 3, truncated=True)):
         with pytest.raises(BuildError, match="whole texts with a score"):
             measure([wrong], ["abc"])
+
+
+def test_what_had_no_time_is_no_score() -> None:
+    with pytest.raises(BuildError, match="whole texts with a score"):
+        measure([answer(-1.0, 3) | {"finish_reason": "time"}], ["abc"])
+
+
+def test_nothing_to_measure_is_told() -> None:
+    for answers, texts in (([], []), ([answer(0.0, 1)], ["a"])):
+        with pytest.raises(BuildError, match="nothing to measure"):
+            measure(answers, texts)
