@@ -165,3 +165,48 @@ def test_what_is_cached_is_given_back() -> None:
     while writes.busy:
         writes.step()
     assert writes._cache.room == 0
+
+
+def test_requests_take_turns(alone: list[Row]) -> None:
+    writes, large, small = decoder(2), [made(0) for _ in range(6)], made(0)
+    for each in large:
+        writes.join(each, "large")
+    writes.step()
+    writes.join(small, "small")
+    while not small.done:
+        writes.step()
+    assert sum(each.done for each in large) <= 3
+    assert outcome(small) == outcome(alone[0])
+
+
+@pytest.mark.parametrize("limit", [0, 10])
+def test_what_is_not_finite_spoils_no_later_row(limit: int) -> None:
+    def run(inputs: Tensors) -> Tensors:
+        outputs = runtime()(inputs)
+        bad = inputs["input_ids"] == row("!").prompt[0]
+        places = bad[:, None, :, None]
+        return {
+            name: each.masked_fill(places, float("inf")) if each.ndim == 4 else each
+            for name, each in outputs.items()
+        }
+
+    writes, stays = decoder(4, run), row("stay", 22)
+    writes.join(stays)
+    for prompt in ("a long and bad text!!!!", "good"):
+        for each in (joined := [row(prompt, limit), row(prompt, 9)]):
+            writes.join(each)
+        while not all(each.done for each in joined):
+            writes.step()
+    assert outcome(joined[1]) == outcome(finished(row("good", 9))[0])
+    while writes.busy:
+        writes.step()
+    assert outcome(stays) == outcome(finished(row("stay", 22))[0])
+
+
+def test_no_time_to_read_a_prompt_is_an_error() -> None:
+    writes, one = decoder(), row("x" * 200, 0, score=True)
+    one.seconds = 0.0
+    writes.join(one)
+    while writes.busy:
+        writes.step()
+    assert (one.reason, one.error and one.error.status) == (None, 503)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,3 +66,35 @@ def test_nothing_of_a_stop_string_is_said(text: str, stops: list[str]) -> None:
     assert text.startswith(said)
     if not places:
         assert said == text
+
+
+@functools.cache
+def llama_like() -> Any:
+    """Pieces of one letter; what isn't among them, in tokens of a byte."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abc"]
+    numbers = {name: number for number, name in enumerate(names)}
+    made = Tokenizer(models.BPE(numbers, [], byte_fallback=True))
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    made.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
+    return made
+
+
+SOME = st.text("ab c模型👩é", min_size=1, max_size=12)
+
+
+@given(SOME, SOME)
+@settings(max_examples=200)
+def test_a_prompt_of_bytes_is_not_read_from_the_middle_of_a_character(
+    prompt: str, text: str
+) -> None:
+    made = llama_like()
+    before, all_of_it = made.encode(prompt).ids, made.encode(prompt + text).ids
+    writer = Writer(made, before, ())
+    pieces = [writer.add(token) for token in all_of_it[len(before) :]]
+    wanted = made.decode(all_of_it)[len(made.decode(before)) :]
+    assert "".join([*pieces, writer.finish()]) == wanted
