@@ -11,10 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
 
 from marsmith.server.java import find_java
 from marsmith.server.ports import choose_ports
@@ -28,11 +30,13 @@ class Handler:
         source: the text of its file.
         files: lie beside it.
         body: a request that it answers.
+        settings: its `model-config.yaml`, if it has one.
     """
 
     source: str
     files: tuple[Path, ...] = ()
     body: bytes = b"x"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -85,6 +89,10 @@ def _archive(name: str, handler: Handler, root: Path, environment: Mapping[str, 
     archiver += ["--model-name", name, "--handler", str(file)]
     if handler.files:
         archiver += ["--extra-files", ",".join(map(str, handler.files))]
+    if handler.settings:
+        settings = root / f"{name}.yaml"
+        settings.write_text(yaml.safe_dump(dict(handler.settings)))
+        archiver += ["--config-file", str(settings)]
     subprocess.run(
         [*archiver, "--export-path", str(root / "store")], check=True, env=dict(environment)
     )

@@ -3,7 +3,9 @@
 Texts of 5 to 120 tokens, evenly, 16 connections, in turns, by one client:
 
 - plain: transformers in eager fp32, one request at a time, under TorchServe's default settings;
-- padded: the same, each text padded to 128 tokens, as TorchServe's own example handler does;
+- tuned: the same with one worker, which has all cores to itself; by default TorchServe starts one
+  per core, and torch's threads in each are as many as cores, too;
+- padded: as plain, each text padded to 128 tokens, as TorchServe's own example handler does;
 - alone: the shipped archive with a batch size of 1;
 - shipped: the archive as `marsmith build` made it.
 
@@ -21,6 +23,7 @@ import random
 import statistics
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -125,6 +128,7 @@ def main() -> None:
     written["padded"] = PLAIN.replace("{padding}", ', padding="max_length"')
     files = tuple(each for each in sorted(folder.iterdir()) if each.is_file())
     stock = {name: Handler(source, files, bodies[0]) for name, source in written.items()}
+    stock["tuned"] = replace(stock["plain"], settings={"minWorkers": 1, "maxWorkers": 1})
     rounds: dict[str, list[Load]] = {}
     with tempfile.TemporaryDirectory() as work, stock_server(stock) as port:
         info = server.serve([options.archive, alone(options.archive, Path(work))], port=0)

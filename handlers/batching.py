@@ -84,6 +84,29 @@ def run(
     return results  # type: ignore[return-value]  # every index has a group or an error
 
 
+def in_steps(
+    run: Callable[[Tensors], Tensors],
+    batch: Tensors,
+    rows: int,
+    check_time: Callable[[], None] = lambda: None,
+) -> Tensors:
+    """Run a model on a batch, at most `rows` of it at once: its memory is bounded, too.
+
+    Args:
+        run: the model.
+        batch: named tensors of any number of rows.
+        rows: how many at once.
+        check_time: called before each run; raises when there is no time left.
+    """
+    found = []
+    for start in range(0, len(next(iter(batch.values()))), rows):
+        check_time()
+        found.append(run({name: tensor[start : start + rows] for name, tensor in batch.items()}))
+    if len(found) == 1:
+        return found[0]
+    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+
+
 def _predict_or_split(
     samples: Sequence[Sample], predict: Callable[[Sequence[Sample]], Sequence[Answer]]
 ) -> list[Answer | HandlerError]:

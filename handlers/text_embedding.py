@@ -16,7 +16,7 @@ import torch
 from handlers import base, batching, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, ModelError
-from handlers.inputs import text, windows
+from handlers.inputs import text
 from handlers.outputs import vectors
 from handlers.runtimes import Tensors
 from handlers.schema import kind, setting
@@ -128,7 +128,7 @@ class TextEmbedding(base.Handler[Config]):
     def inference(self, batch: Tensors) -> Tensors:
         """Run the model, on no more texts at once than `batch_size`."""
         rows = max(1, self.batch_size)
-        return windows.in_steps(super().inference, batch, rows, self._check_time)
+        return batching.in_steps(super().inference, batch, rows, self._check_time)
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The length differs from batch to batch."""

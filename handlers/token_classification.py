@@ -110,7 +110,7 @@ class TokenClassification(base.Handler[Config]):
 
     def collate(self, samples: Sequence[Sample]) -> Tensors:
         """Windows to (windows of all, T) int64, padded to the longest."""
-        return self.reader.collate(samples)
+        return self.reader.encoder.pad(samples)
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The length differs from batch to batch."""
@@ -119,7 +119,7 @@ class TokenClassification(base.Handler[Config]):
     def inference(self, batch: Tensors) -> Tensors:
         """Run the model on windows, never on more at once than `batch_size`."""
         rows = max(1, self.batch_size)
-        return windows.in_steps(super().inference, batch, rows, self._check_time)
+        return batching.in_steps(super().inference, batch, rows, self._check_time)
 
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
         """The entities of each text, where they are in it."""

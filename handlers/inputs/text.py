@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from handlers import base
@@ -19,6 +20,7 @@ from handlers.schema import kind, setting, unknown
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
 PAIR = ("text", "text_pair")
+STEP = 8  # tokens that a batch's length is a multiple of: engines keep something for every shape
 GROWTH = 18  # characters that one may become, by Unicode's NFKC
 
 
@@ -293,19 +295,21 @@ class Encoder:
         return Sample(tensors, options, meta)
 
     def pad(self, samples: Sequence[Sample]) -> Tensors:
-        """Samples to a batch, (N, T) int64, each padded on the right to the longest.
+        """Samples to a batch, (N, T) int64, each padded on the right.
 
+        T is that of the longest, rounded up to a multiple of STEP, but not above `max_tokens`.
         What is padded is masked: the answers are those that each would get alone. A sample of
         several texts, (R, T), has as many rows in the batch.
         """
-        return {
-            name: pad_sequence(
-                [row for sample in samples for row in torch.atleast_2d(sample.tensors[name])],
-                batch_first=True,
-                padding_value=self.pad_id if name == "input_ids" else 0,
-            )
-            for name in samples[0].tensors
-        }
+        batch = {}
+        for name in samples[0].tensors:
+            rows = [row for sample in samples for row in torch.atleast_2d(sample.tensors[name])]
+            value = self.pad_id if name == "input_ids" else 0
+            padded = pad_sequence(rows, batch_first=True, padding_value=value)
+            longest = padded.shape[1]
+            rounded = max(longest, min(-(-longest // STEP) * STEP, self.config.max_tokens))
+            batch[name] = pad(padded, (0, rounded - longest), value=value)
+        return batch
 
     @property
     def varying_axes(self) -> dict[str, tuple[int, ...]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import pad
 
 from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
 from handlers.inputs import text
-from handlers.runtimes import Tensors
 from handlers.schema import setting
 
 
@@ -73,7 +71,7 @@ class Reader:
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids: (W, T) int64,
-            each window padded to the longest.
+            padded as `text.Encoder.pad` does.
 
         Raises:
             BadRequest: see `text.Encoder.windows`.
@@ -86,54 +84,17 @@ class Reader:
         meta = Windows(source, tokens, self.overlap, tokens[0].truncated)
         return Sample(self.encoder.pad(found), options, meta)
 
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
-        """The windows of samples, one behind the other: (windows of all, T) int64, padded."""
-        longest = max(map(length, samples))
-        values = {"input_ids": self.encoder.pad_id}
-        return {
-            name: torch.cat(
-                [
-                    pad(each.tensors[name], (0, longest - length(each)), value=values.get(name, 0))
-                    for each in samples
-                ]
-            )
-            for name in samples[0].tensors
-        }
-
 
 def length(sample: Sample) -> int:
     """How many tokens the longest window of a sample has."""
     return sample.tensors["input_ids"].shape[1]
 
 
-def in_steps(
-    run: Callable[[Tensors], Tensors],
-    batch: Tensors,
-    rows: int,
-    check_time: Callable[[], None] = lambda: None,
-) -> Tensors:
-    """Run a model on a batch of windows, at most `rows` at once: its memory is bounded, too.
-
-    Args:
-        run: the model.
-        batch: named tensors of any number of rows.
-        rows: how many at once.
-        check_time: called before each run; raises when there is no time left.
-    """
-    found = []
-    for start in range(0, len(next(iter(batch.values()))), rows):
-        check_time()
-        found.append(run({name: tensor[start : start + rows] for name, tensor in batch.items()}))
-    if len(found) == 1:
-        return found[0]
-    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
-
-
 def split(output: torch.Tensor, samples: Sequence[Sample], shape: str) -> list[torch.Tensor]:
     """A model's output, (N, T, ...), by sample: (W, T, ...) each.
 
     Args:
-        output: of a batch that `collate` made of the samples.
+        output: of the samples in one batch, as `text.Encoder.pad` makes it.
         samples: in their order.
         shape: what the model must answer, for messages.
 

@@ -45,6 +45,10 @@ def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime
         # Pinned, the threads of several workers would share the first cores.
         # See: https://www.intel.com/content/www/us/en/support/articles/000058227.html
         "ENABLE_CPU_PINNING": False,
+        # What is kept for shapes seen before; 5000 by default. With texts of any length a worker
+        # grew by half a gigabyte, and was no faster.
+        # See: https://github.com/openvinotoolkit/openvino/issues/23316
+        "CPU_RUNTIME_CACHE_CAPACITY": 100,
     }
     try:
         model = openvino.Core().compile_model(str(path), "CPU", settings)

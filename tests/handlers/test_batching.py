@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.batching import Sample, run, same_shape, stack
+from handlers.batching import Sample, in_steps, run, same_shape, stack
 from handlers.errors import BadRequest, ModelError
 
 
@@ -116,3 +116,15 @@ def test_the_key_tells_names_shapes_and_types_apart() -> None:
 def test_stack_adds_the_batch_in_front() -> None:
     batch = stack([sample(1, 3), sample(2, 3)])
     assert batch["x"].tolist() == [[1, 1, 1], [2, 2, 2]]
+
+
+def test_a_model_is_given_no_more_rows_at_once_than_allowed() -> None:
+    seen: list[int] = []
+
+    def run(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        seen.append(len(batch["x"]))
+        return {"y": batch["x"] * 2}
+
+    values = torch.arange(7)
+    assert torch.equal(in_steps(run, {"x": values}, 3)["y"], values * 2)
+    assert seen == [3, 3, 1]

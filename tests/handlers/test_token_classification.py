@@ -166,7 +166,7 @@ def test_an_entity_is_where_it_says(
 def constant(handler: TokenClassification, text: str, labels: list[int], **options: Any) -> Any:
     """What is made of these labels, one for each byte of the text."""
     sample = handler.decode(text, Options(**options))
-    logits = torch.zeros(1, len(labels) + 2, len(LABELS))
+    logits = torch.zeros(*sample.tensors["input_ids"].shape, len(LABELS))
     logits[0, range(1, len(labels) + 1), labels] = 9.0
     (answer,) = handler.answer({"logits": logits}, [sample])
     return answer.to_json()
@@ -232,10 +232,10 @@ def test_the_example_and_what_it_takes(handler: TokenClassification) -> None:
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((1, 4), r"\(N, T, classes\)"),
-        ((1, 3, 5), r"of \[1, 4\]"),
-        ((2, 4, 5), r"of \[1, 4\]"),
-        ((1, 4, 3), "5 labels for 3 classes"),
+        ((1, 8), r"\(N, T, classes\)"),
+        ((1, 3, 5), r"of \[1, 8\]"),
+        ((2, 8, 5), r"of \[1, 8\]"),
+        ((1, 8, 3), "5 labels for 3 classes"),
     ],
 )
 def test_a_model_that_labels_no_tokens_is_told(

@@ -226,10 +226,18 @@ def test_without_special_tokens_nothing_is_refused(tmp_path: Path) -> None:
         encoder(tmp_path).encode(" ", ANY)
 
 
+def test_few_lengths_reach_the_engine_and_none_above_the_models(tmp_path: Path) -> None:
+    typed = encoder(tmp_path, max_tokens=13)
+    lengths = {typed.pad([typed.encode("one " * n, ANY)])["input_ids"].shape[1] for n in range(12)}
+    assert lengths == {8, 13}
+    with_longer_rows = typed.pad([text.Sample({"input_ids": torch.zeros(1, 16)})])
+    assert with_longer_rows["input_ids"].shape == (1, 16)
+
+
 def test_a_batch_is_padded_to_its_longest_and_masked(words: text.Encoder) -> None:
     batch = words.pad([words.encode(each, ANY) for each in ("one", "one two three", "")])
     assert list(batch) == ["input_ids", "attention_mask"]
-    assert batch["input_ids"].shape == (3, 5)
+    assert batch["input_ids"].shape == (3, 8)
     assert batch["attention_mask"].sum(dim=1).tolist() == [3, 5, 2]
     padding = batch["input_ids"][batch["attention_mask"] == 0]
     assert set(padding.tolist()) == {words.tokenizer.token_to_id("[PAD]")} != {0}
@@ -239,7 +247,7 @@ def test_token_types_come_where_the_model_takes_them(tmp_path: Path) -> None:
     typed = encoder(tmp_path, token_types=True)
     batch = typed.pad([typed.encode(each, ANY) for each in ("one", "one two")])
     assert list(batch) == list(typed.varying_axes)
-    assert batch["token_type_ids"].tolist() == [[0] * 4] * 2
+    assert batch["token_type_ids"].tolist() == [[0] * 8] * 2
 
 
 @given(st.lists(st.integers(1, 300), min_size=1))

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.inputs import text, windows
 from tests.small_tokenizer import WORDS, write_tokenizer
@@ -78,7 +77,7 @@ def test_of_two_texts_the_second_is_read_in_windows(tmp_path: Path) -> None:
 def test_windows_of_several_share_a_batch_and_come_back(tmp_path: Path) -> None:
     of_eight = reader(tmp_path, max_tokens=8)
     samples = [of_eight.read("one " * count, ANY) for count in (3, 30, 0)]
-    batch = of_eight.collate(samples)
+    batch = of_eight.encoder.pad(samples)
     counts = [len(sample.meta.tokens) for sample in samples]
     assert counts[0] == counts[2] == 1 < counts[1]
     assert all(tensor.shape == (sum(counts), 8) for tensor in batch.values())
@@ -90,21 +89,8 @@ def test_windows_of_several_share_a_batch_and_come_back(tmp_path: Path) -> None:
         assert torch.equal(part[:, : shape[1]], sample.tensors["input_ids"])
 
 
-@pytest.mark.parametrize("shape", [(2, 5), (1, 6), (1, 5, 3)])
+@pytest.mark.parametrize("shape", [(2, 8), (1, 6), (1, 8, 3)])
 def test_a_model_that_answers_something_else_is_told(tmp_path: Path, shape: Any) -> None:
     sample = reader(tmp_path).read("one two three", ANY)
-    with pytest.raises(ModelError, match=r"must answer \(N, T\) of \[1, 5\], not"):
+    with pytest.raises(ModelError, match=r"must answer \(N, T\) of \[1, 8\], not"):
         windows.split(torch.zeros(shape), [sample], "(N, T)")
-
-
-def test_a_model_is_given_no_more_rows_at_once_than_allowed() -> None:
-    seen: list[int] = []
-
-    def run(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        seen.append(len(batch["x"]))
-        return {"y": batch["x"] * 2}
-
-    values = torch.arange(7)
-    assert torch.equal(windows.in_steps(run, {"x": values}, 3)["y"], values * 2)
-    assert seen == [3, 3, 1]
-    assert windows.length(Sample({"input_ids": torch.zeros(2, 5)})) == 5

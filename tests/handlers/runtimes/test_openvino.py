@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,6 +56,26 @@ def test_a_later_call_leaves_an_earlier_answer_alone(runtime: Runtime) -> None:
     kept = {name: tensor.clone() for name, tensor in first.items()}
     runtime({"x": torch.zeros(2, 3), "ids": ids + 1})
     assert all(torch.equal(first[name], kept[name]) for name in kept)
+
+
+def test_lengths_without_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    import openvino
+    from openvino import opset13
+
+    x = opset13.parameter([-1, 8, -1], np.float32, name="x")
+    y = x
+    for _ in range(4):
+        kernel = opset13.constant(np.ones((8, 8, 3), np.float32))
+        y = opset13.relu(opset13.convolution(y, kernel, [1], [1], [1], [1]))
+    openvino.save_model(openvino.Model([y], [x], "lengths"), tmp_path / "model.xml")
+    runtime = load(tmp_path / "model.xml", CPU)
+
+    def memory_after(lengths: range) -> float:
+        for length in lengths:
+            runtime({"x": torch.zeros(1, 8, length)})
+        return psutil.Process().memory_info().rss / 2**20
+
+    assert -memory_after(range(1, 400)) + memory_after(range(400, 1000)) < 60  # unbounded, 100
 
 
 @pytest.mark.parametrize(
