@@ -10,7 +10,7 @@ And how long the first piece of a stream takes beside that load, and the memory 
 many requests.
 
     marsmith build archiver_configs/stdlib_gpt.yaml
-    python -m benchmarks.generation [--seconds 15] [--rounds 3] [--requests 2000]
+    python -m benchmarks.generation [--seconds 15] [--rounds 3] [--requests 10000]
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, default=Path("model_store/stdlib_gpt.mar"))
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--requests", type=int, default=10_000)
     options = parser.parse_args()
     asked = bodies()
     rounds: dict[str, list[Load]] = {}

@@ -15,6 +15,7 @@ from handlers import base, batching, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, ModelError
 from handlers.inputs import graphemes, text, windows
+from handlers.inputs.tokens import Encoder
 from handlers.outputs import spans
 from handlers.runtimes import Tensors
 from handlers.schema import setting
@@ -85,7 +86,7 @@ class QuestionAnswering(base.Handler[windows.Config]):
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer."""
-        self.encoder = text.Encoder(folder / self.config.tokenizer, self.config)
+        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
         self.reader = windows.Reader(self.encoder, self.config, paired=True)
 
     def screen(self, instances: Sequence[Any]) -> None:

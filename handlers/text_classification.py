@@ -13,6 +13,7 @@ from handlers import base, batching, payload
 from handlers.batching import Sample
 from handlers.errors import ModelError
 from handlers.inputs import text
+from handlers.inputs.tokens import Encoder, length
 from handlers.outputs import labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
@@ -78,7 +79,7 @@ class TextClassification(base.Handler[Config]):
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer and the labels."""
-        self.encoder = text.Encoder(folder / self.config.tokenizer, self.config)
+        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def screen(self, instances: Sequence[Any]) -> None:
@@ -92,7 +93,7 @@ class TextClassification(base.Handler[Config]):
 
     def group_key(self, sample: Sample) -> Hashable:
         """Texts of about one length share a batch: padding is work, too."""
-        return batching.similar_length(text.length(sample))
+        return batching.similar_length(length(sample))
 
     def collate(self, samples: Sequence[Sample]) -> Tensors:
         """Tokens to (N, T) int64, padded to the longest."""
@@ -110,7 +111,7 @@ class TextClassification(base.Handler[Config]):
         for best, values, sample in zip(order.tolist(), scores.tolist(), samples, strict=True):
             k = sample.options.top_k
             found = [names[index] for index in best[:k]]
-            tokens, truncated = text.length(sample), sample.meta.truncated
+            tokens, truncated = length(sample), sample.meta.truncated
             answers.append(Classification(found, values[:k], tokens, truncated))
         return answers
 

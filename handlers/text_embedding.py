@@ -17,6 +17,7 @@ from handlers import base, batching, payload
 from handlers.batching import Sample
 from handlers.errors import BadRequest, ModelError
 from handlers.inputs import text
+from handlers.inputs.tokens import Encoder, length
 from handlers.outputs import vectors
 from handlers.runtimes import Tensors
 from handlers.schema import kind, setting
@@ -89,7 +90,7 @@ class TextEmbedding(base.Handler[Config]):
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer."""
-        self.encoder = text.Encoder(folder / self.config.tokenizer, self.config)
+        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
 
     def screen(self, instances: Sequence[Any]) -> None:
         """Refuse a request of more than `max_characters`, or of too many texts to compare with."""
@@ -114,7 +115,7 @@ class TextEmbedding(base.Handler[Config]):
             )
         found = [self.encoder.encode(each, options) for each in (one, *(others or ()))]
         truncated = any(each.meta.truncated for each in found)
-        meta = Texts([text.length(each) for each in found], truncated, others is not None)
+        meta = Texts([length(each) for each in found], truncated, others is not None)
         return Sample(self.encoder.pad(found), options, meta)
 
     def group_key(self, sample: Sample) -> Hashable:

@@ -17,6 +17,7 @@ from handlers.generation.cache import BLOCK, empty, named
 from handlers.generation.decoding import Decoder, Form, Row, prompts
 from handlers.generation.writing import Writer
 from handlers.inputs import text
+from handlers.inputs.tokens import Encoder
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 
@@ -107,7 +108,7 @@ class TextGeneration(serving.Serving[Config]):
         if not (config.layers and config.key_value_heads and config.head_size):
             raise LoadError("'layers', 'key_value_heads' and 'head_size' must be the model's")
         self.form = Form(config.layers, config.key_value_heads, config.head_size)
-        self.tokenizer = text.Encoder(folder / config.tokenizer, config).tokenizer
+        self.tokenizer = Encoder(folder / config.tokenizer, config).tokenizer
         self.ends: set[int] = set()
         for token in config.stop_tokens:
             number = self.tokenizer.token_to_id(token)

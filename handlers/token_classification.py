@@ -13,6 +13,7 @@ from handlers import base, batching, payload
 from handlers.batching import Sample
 from handlers.errors import ModelError
 from handlers.inputs import graphemes, text, windows, words
+from handlers.inputs.tokens import Encoder
 from handlers.outputs import entities, labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
@@ -91,7 +92,7 @@ class TokenClassification(base.Handler[Config]):
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer and the labels."""
-        self.encoder = text.Encoder(folder / self.config.tokenizer, self.config)
+        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
         self.reader = windows.Reader(self.encoder, self.config)
         self.words = words.Words(self.encoder.tokenizer)
         self.names = labels.read(folder / self.config.labels) if self.config.labels else None

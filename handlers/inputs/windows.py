@@ -10,6 +10,7 @@ import torch
 from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
 from handlers.inputs import text
+from handlers.inputs.tokens import Encoder, Tokens
 from handlers.schema import setting
 
 
@@ -39,7 +40,7 @@ class Windows:
     """
 
     source: str
-    tokens: list[text.Tokens]
+    tokens: list[Tokens]
     overlap: int
     truncated: bool
 
@@ -56,7 +57,7 @@ class Reader:
         LoadError: a window has no room for more than the overlap.
     """
 
-    def __init__(self, encoder: text.Encoder, config: Config, *, paired: bool = False) -> None:
+    def __init__(self, encoder: Encoder, config: Config, *, paired: bool = False) -> None:
         self.encoder, self.config = encoder, config
         self.overlap = config.max_tokens // 4 if config.overlap is None else config.overlap
         special = encoder.tokenizer.num_special_tokens_to_add(paired)
@@ -71,15 +72,15 @@ class Reader:
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids: (W, T) int64,
-            padded as `text.Encoder.pad` does.
+            padded as `tokens.Encoder.pad` does.
 
         Raises:
-            BadRequest: see `text.Encoder.windows`.
+            BadRequest: see `tokens.Encoder.windows`.
         """
         found = self.encoder.windows(
             first, options, pair=second, overlap=self.overlap, limit=self.config.max_windows
         )
-        tokens: list[text.Tokens] = [each.meta for each in found]
+        tokens: list[Tokens] = [each.meta for each in found]
         source = first if second is None else second
         meta = Windows(source, tokens, self.overlap, tokens[0].truncated)
         return Sample(self.encoder.pad(found), options, meta)
@@ -94,7 +95,7 @@ def split(output: torch.Tensor, samples: Sequence[Sample], shape: str) -> list[t
     """A model's output, (N, T, ...), by sample: (W, T, ...) each.
 
     Args:
-        output: of the samples in one batch, as `text.Encoder.pad` makes it.
+        output: of the samples in one batch, as `tokens.Encoder.pad` makes it.
         samples: in their order.
         shape: what the model must answer, for messages.
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError
-from handlers.inputs.text import Tokens
+from handlers.inputs.tokens import Tokens
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
 from handlers.text_classification import Classification, Options, TextClassification

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.inputs import text, windows
+from handlers.inputs.tokens import Encoder
 from tests.small_tokenizer import WORDS, write_tokenizer
 
 ANY = text.Options()
@@ -22,7 +23,7 @@ def reader(folder: Path, *, paired: bool = False, **section: Any) -> windows.Rea
     if not file.exists():
         write_tokenizer(file)
     config = windows.Config(**section)
-    return windows.Reader(text.Encoder(file, config), config, paired=paired)
+    return windows.Reader(Encoder(file, config), config, paired=paired)
 
 
 @given(st.integers(0, 40), st.integers(5, 16), st.integers(0, 9))
