@@ -155,14 +155,9 @@ class SpeechRecognition(base.Handler[Config]):
         return {"waveform": (1,)}
 
     def inference(self, batch: Tensors) -> Tensors:
-        """Run the model; many windows in turns, so that they need no more memory than a batch."""
-        size = max(1, self.batch_size)
-        parts = []
-        for start in range(0, len(batch["waveform"]), size):
-            self._check_time()
-            turn = {name: tensor[start : start + size] for name, tensor in batch.items()}
-            parts.append(super().inference(turn))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        """Run the model on windows, never on more at once than `batch_size`."""
+        rows = max(1, self.batch_size)
+        return batching.in_steps(super().inference, batch, rows, self._check_time)
 
     def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
         """Frames to text: windows are joined, then tokens found, then words."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from handlers.base import Handler
 from handlers.batching import Sample
 from handlers.errors import HandlerError
@@ -77,6 +79,7 @@ class Ladder:
         self, handler: Handler[Any], evaluation: Evaluation | None, batch_size: int
     ) -> None:
         self.handler = handler
+        handler.batch_size, handler.device = batch_size, torch.device("cpu")
         named = evaluation.metric if evaluation else None
         self.metric = metrics.find(named) if named else None
         self.data = load_data(handler, evaluation)
@@ -100,7 +103,7 @@ class Ladder:
         """
         if refer:
             self.reference = []
-        self.handler.runtime = runtime  # some answers take more of it than one run
+        self.handler.runtime = runtime
         worst: dict[str, Difference] = {}
         answers: Answers = {
             size: [None] * min(self._enough(size), len(self.samples)) for size in self.batch_sizes
@@ -108,7 +111,7 @@ class Ladder:
         for turn, (size, members) in enumerate(self._all_batches()):
             batch = [self.samples[index] for index in members]
             try:
-                outputs = runtime(self.handler.collate(batch))
+                outputs = self.handler.inference(self.handler.collate(batch))
                 if refer:
                     self.reference.append(outputs)
                 here = compare(outputs, self.reference[turn])
@@ -250,15 +253,15 @@ class Ladder:
         return {name: tuple(sorted(axes)) for name, axes in found.items() if axes}
 
     def _all_batches(self) -> Iterator[tuple[int, list[int]]]:
-        """Every batch size, and the samples' numbers in batches of one group and that size.
+        """Every batch size, and the samples' numbers in the batches that a worker would make.
 
         All of them at the largest, which comes last; enough to see a difference at the others.
         """
         for size in self.batch_sizes:
             chosen = self.samples[: self._enough(size)]
-            for members in _groups(self.handler, chosen):
-                for start in range(0, len(members), size):
-                    yield size, members[start : start + size]
+            for start in range(0, len(chosen), size):
+                for members in _groups(self.handler, chosen[start : start + size]):
+                    yield size, [start + place for place in members]
 
     def _enough(self, size: int) -> int:
         return len(self.samples) if size == max(self.batch_sizes) else SMALL_BATCH_SAMPLES

@@ -130,8 +130,10 @@ def test_samples_of_several_shapes_keep_their_order(batch_size: int) -> None:
 def test_answers_that_depend_on_their_neighbours_are_noticed() -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
     ladder = Ladder(ByShape(), evaluation, 3)
-    measured, _ = ladder.measure("x", lambda x: {"x": x["x"] * len(x["x"])}, refer=True)
-    assert measured.spread == 12  # 6 alone, 18 among three
+    measured, answers = ladder.measure("x", lambda x: {"x": x["x"] * len(x["x"])}, refer=True)
+    # As a worker does it: of three requests the first and the last have one shape.
+    assert [each["value"] for each in answers[3]] == [2, 2, 6, 8, 5, 12, 7]
+    assert measured.spread == 6  # 6 alone, 12 with another
 
 
 def test_a_model_that_fails_on_the_data_is_a_build_error() -> None:
