@@ -22,15 +22,11 @@ import statistics
 import tempfile
 import threading
 import time
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.load import Load, authorization, put
-from benchmarks.texts import memory, summary
+from benchmarks.texts import memory, summary, variant
 from examples import stdlib_gpt
 from marsmith import server
 
@@ -55,23 +51,6 @@ def bodies() -> list[bytes]:
         options = {"max_new_tokens": FOLLOWING}
         made.append(json.dumps({"data": tokenizer.decode(ids), "parameters": options}).encode())
     chance.shuffle(made)
-    return made
-
-
-def variant(archive: Path, name: str, changed: Mapping[str, Any], folder: Path) -> Path:
-    """The same archive served otherwise, and without checksums to miss it."""
-    made = folder / f"{name}.mar"
-    with zipfile.ZipFile(archive) as given, zipfile.ZipFile(made, "w") as written:
-        for entry in given.namelist():
-            data = given.read(entry)
-            if entry == "MAR-INF/MANIFEST.json":
-                manifest = json.loads(data)
-                manifest["model"]["modelName"] = name
-                data = json.dumps(manifest).encode()
-            if entry == "model-config.yaml":
-                data = yaml.safe_dump({**yaml.safe_load(data), **changed}).encode()
-            if entry != "MAR-INF/SHA256SUMS":
-                written.writestr(entry, data)
     return made
 
 

@@ -23,8 +23,10 @@ import random
 import statistics
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -82,21 +84,21 @@ def texts(folder: Path) -> list[bytes]:
     return made
 
 
-def alone(archive: Path, folder: Path) -> Path:
-    """The same archive with a batch size of 1, and no checksums to miss it."""
-    changed = folder / f"{archive.stem}_alone.mar"
-    with zipfile.ZipFile(archive) as given, zipfile.ZipFile(changed, "w") as written:
-        for name in given.namelist():
-            data = given.read(name)
-            if name == "MAR-INF/MANIFEST.json":
+def variant(archive: Path, name: str, changed: Mapping[str, Any], folder: Path) -> Path:
+    """The same archive served otherwise, and without checksums to miss it."""
+    made = folder / f"{name}.mar"
+    with zipfile.ZipFile(archive) as given, zipfile.ZipFile(made, "w") as written:
+        for entry in given.namelist():
+            data = given.read(entry)
+            if entry == "MAR-INF/MANIFEST.json":
                 manifest = json.loads(data)
-                manifest["model"]["modelName"] = changed.stem
+                manifest["model"]["modelName"] = name
                 data = json.dumps(manifest).encode()
-            if name == "model-config.yaml":
-                data = yaml.safe_dump({**yaml.safe_load(data), "batchSize": 1}).encode()
-            if name != "MAR-INF/SHA256SUMS":
-                written.writestr(name, data)
-    return changed
+            if entry == "model-config.yaml":
+                data = yaml.safe_dump({**yaml.safe_load(data), **changed}).encode()
+            if entry != "MAR-INF/SHA256SUMS":
+                written.writestr(entry, data)
+    return made
 
 
 def memory(info: server.ServerInfo) -> float:
@@ -131,11 +133,12 @@ def main() -> None:
     stock["tuned"] = replace(stock["plain"], settings={"minWorkers": 1, "maxWorkers": 1})
     rounds: dict[str, list[Load]] = {}
     with tempfile.TemporaryDirectory() as work, stock_server(stock) as port:
-        info = server.serve([options.archive, alone(options.archive, Path(work))], port=0)
+        single = variant(options.archive, "alone", {"batchSize": 1}, Path(work))
+        info = server.serve([options.archive, single], port=0)
         try:
             ours = (info.port, authorization(info))
             turns = {name: (name, port, {}) for name in stock}
-            turns["alone"] = (f"{options.archive.stem}_alone", *ours)
+            turns["alone"] = ("alone", *ours)
             turns["shipped"] = (options.archive.stem, *ours)
             for counted in [False] + [True] * options.rounds:  # the first warms all of them
                 for name, (model, where, headers) in turns.items():
