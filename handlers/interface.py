@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
-from handlers import payload
+from handlers import payload, tensors
 from handlers.explanations import Explainer
 from handlers.schema import json_schema
 
@@ -37,6 +36,6 @@ def of(handler: Handler[Any]) -> dict[str, Any]:
 def _answers(kind: type[payload.Answer]) -> dict[str, Any]:
     return {
         "output": kind.schema(),
-        "columns": [field.name for field in dataclasses.fields(kind)],
+        "columns": tensors.names(kind),
         "media_types": [payload.JSON, *kind.media_types],
     }

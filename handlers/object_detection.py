@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from handlers import image_handler, payload
 from handlers.batching import Sample
@@ -58,6 +58,8 @@ class Detections(payload.Answer):
     labels: list[str]
     scores: list[float]
     boxes: list[list[float]]
+
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {"labels": (), "scores": (), "boxes": (4,)}
 
     def to_json(self) -> list[dict[str, Any]]:
         """A list with one object for each find."""

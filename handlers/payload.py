@@ -40,9 +40,16 @@ class Answer:
 
     Its fields are the outputs of a v2 answer. `to_json` is what raw and v1 send, and
     `schema` describes that. A raw request may also be answered in one of `media_types`.
+
+    Attributes:
+        media_types: what `encode` can write, beside JSON.
+        ragged: the fields that are lists of one length, which differs from answer to answer, and
+            the shape of an item of each. A v2 answer has the items of all instances one after
+            the other, and how many each instance has in the output `counts`.
     """
 
     media_types: ClassVar[tuple[str, ...]] = ()
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     def encode(self, media_type: str) -> bytes:
         """The answer in one of `media_types`."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,6 +46,10 @@ class Answers(payload.Answer):
     starts: list[int]
     ends: list[int]
     truncated: bool
+
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = dict.fromkeys(
+        ("answers", "scores", "starts", "ends"), ()
+    )
 
     def to_json(self) -> dict[str, Any]:
         """A list with one object for each answer, and whether the context was cut."""

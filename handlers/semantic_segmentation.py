@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,6 +59,7 @@ class Segmentation(payload.Answer):
     areas: dict[str, int]
 
     media_types: ClassVar[tuple[str, ...]] = ("image/png",)
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {"classes": (), "lengths": ()}
 
     def encode(self, media_type: str) -> bytes:
         """A PNG of the original's size, in the colours of `palette`."""

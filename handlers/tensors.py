@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -30,7 +31,8 @@ DATATYPES: dict[str, Any] = {
 }
 MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
 MAX_SIZE = 2**31 - 1  # of one dimension
-COLUMN_TYPES = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
+COUNTS = "counts"
+COLUMN_TYPES: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
 
 
 def read(entry: dict[str, Any]) -> Any:
@@ -105,25 +107,50 @@ def to_array(data: Any, where: str) -> Any:
     return array
 
 
-def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
-    """Answers as `outputs`: one for each field of their dataclass.
+def names(kind: type[Any]) -> list[str]:
+    """The names of the outputs that a v2 answer has for answers of a kind."""
+    return [field.name for field in dataclasses.fields(kind)] + [COUNTS] * bool(kind.ragged)
 
-    What isn't rectangular goes as JSON, in BYTES.
+
+def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Answers as `outputs`: one for each field of their dataclass, and `counts`; see `names`.
+
+    A ragged field is (items of all answers, ...), a rectangular one (answers, ...). What is
+    neither goes as JSON, in BYTES.
 
     Raises:
         ValueError: there is a NaN or an infinity in what goes as JSON.
     """
-    outputs = []
-    for field in dataclasses.fields(answers[0]):
+    kind, outputs = type(answers[0]), []
+    for field in dataclasses.fields(kind):
         values = [getattr(answer, field.name) for answer in answers]
-        shape, datatype = _rectangle(values)
+        if field.name in kind.ragged:
+            values = [item for value in values for item in value]
+            shape = [len(values), *kind.ragged[field.name]]
+            datatype: str | None = _item_type(kind, field.name)
+        else:
+            shape, datatype = _rectangle(values)
         if datatype is None:
             shape, datatype = [len(values)], "BYTES"
             values = [json.dumps(value, allow_nan=False) for value in values]
         for _ in shape[1:]:
             values = [item for value in values for item in value]
         outputs.append({"name": field.name, "shape": shape, "datatype": datatype, "data": values})
+    if kind.ragged:
+        first = next(iter(kind.ragged))
+        counts = [len(getattr(answer, first)) for answer in answers]
+        shape = [len(counts)]
+        outputs.append({"name": COUNTS, "shape": shape, "datatype": "INT64", "data": counts})
     return outputs
+
+
+@functools.cache
+def _item_type(kind: type[Any], field: str) -> str:
+    """The datatype of what a field's lists hold: there may be no item to look at."""
+    hint = get_type_hints(kind)[field]
+    while get_origin(hint) is list:
+        (hint,) = get_args(hint)
+    return COLUMN_TYPES[hint]
 
 
 def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:

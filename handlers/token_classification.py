@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -54,6 +54,10 @@ class Entities(payload.Answer):
     ends: list[int]
     texts: list[str]
     truncated: bool
+
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = dict.fromkeys(
+        ("labels", "scores", "starts", "ends", "texts"), ()
+    )
 
     def to_json(self) -> dict[str, Any]:
         """A list with one object for each find, and whether the text was cut."""

@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,13 @@ def content(response: Response) -> Any:
 
 
 def distance(one: Any, other: Any) -> float:
-    """The largest difference of any number; infinite where anything else differs."""
+    """The largest difference of any number; infinite where anything else differs.
+
+    Numbers in a string of JSON, as an output of BYTES may hold, are numbers, too.
+    """
+    if isinstance(one, str) and isinstance(other, str) and one != other:
+        with suppress(ValueError):
+            one, other = json.loads(one), json.loads(other)
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return max((distance(one[key], other[key]) for key in one), default=0.0)
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):

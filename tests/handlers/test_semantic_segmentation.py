@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -201,5 +200,6 @@ def test_answers_are_columns_in_v2(tmp_path: Path) -> None:
     columns = tensors.columns(handler.answer({"output": logits}, [seen((2, 1)), seen((2, 1))]))
     named = {column["name"]: column for column in columns}
     assert named["height"]["data"] == [1, 1]
-    assert [json.loads(runs) for runs in named["lengths"]["data"]] == [[1, 1], [2]]
-    assert handler.Answer.schema()["required"] == [c["name"] for c in columns]
+    assert (named["lengths"]["shape"], named["lengths"]["data"]) == ([3], [1, 1, 2])
+    assert named["counts"]["data"] == [2, 1]
+    assert [*handler.Answer.schema()["required"], "counts"] == [c["name"] for c in columns]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.errors import BadRequest
-from handlers.tensors import to_array
+from handlers.payload import Answer
+from handlers.tensors import columns, names, to_array
 
 
 def test_one_long_string_among_numbers_takes_no_memory() -> None:
@@ -30,3 +33,33 @@ def test_to_array_takes_what_numpy_takes(data: list[Any]) -> None:
     else:
         with pytest.raises(BadRequest):
             to_array(data, "it")
+
+
+@dataclass(frozen=True)
+class Found(Answer):
+    names: list[str]
+    boxes: list[list[float]]
+    late: bool
+
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {"names": (), "boxes": (4,)}
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6))
+def test_ragged_fields_are_tensors_whose_rows_counts_tell_apart(sizes: list[int]) -> None:
+    answers = [
+        Found([f"{row}-{i}" for i in range(size)], [[row, i, 0.5, 1.0] for i in range(size)], False)
+        for row, size in enumerate(sizes)
+    ]
+    outputs = {each["name"]: each for each in columns(answers)}
+    assert list(outputs) == names(Found) == ["names", "boxes", "late", "counts"]
+    assert outputs["counts"] == {
+        "name": "counts", "shape": [len(sizes)], "datatype": "INT64", "data": sizes,
+    }  # fmt: skip
+    assert [outputs[name]["datatype"] for name in ("names", "boxes")] == ["BYTES", "FP32"]
+    boxes = np.array(outputs["boxes"]["data"], np.float32).reshape(outputs["boxes"]["shape"])
+    edges = np.cumsum(sizes)[:-1]
+    for answer, its, named in zip(
+        answers, np.split(boxes, edges), np.split(outputs["names"]["data"], edges), strict=True
+    ):
+        assert its.tolist() == answer.boxes
+        assert named.tolist() == answer.names

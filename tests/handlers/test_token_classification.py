@@ -212,7 +212,8 @@ def test_in_every_protocol(handler: TokenClassification) -> None:
     found = raw["entities"]
     assert columns["texts"]["data"] == [each["text"] for each in found]
     assert columns["starts"]["data"] == [each["start"] for each in found]
-    assert (columns["scores"]["shape"], columns["truncated"]["data"]) == ([1, len(found)], [False])
+    assert (columns["scores"]["shape"], columns["counts"]["data"]) == ([len(found)], [len(found)])
+    assert columns["truncated"]["data"] == [False]
     assert set(Entities.schema()["properties"]["entities"]["items"]["properties"]) == set(found[0])
     assert (
         json.loads(json.dumps(json_schema(Options)))["properties"]["aggregation"]["default"] is None
