@@ -7,135 +7,60 @@ import gc
 import logging
 import math
 import time
-from abc import ABC, abstractmethod
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import torch
 
-from handlers import batching, binary_tensors, device, explanations, interface, payload, runtimes
-from handlers.batching import Sample
+from handlers import batching, device, explanations, interface, payload, runtimes
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.exchange import Exchange
 from handlers.explanations import Explainer
-from handlers.metrics import Batch, Metrics
 from handlers.runtimes import Tensors
-from handlers.schema import SchemaError, parse, setting
+from handlers.schema import SchemaError, parse
+from handlers.task import Answer, C, M, O, Sample, Task
+from handlers.telemetry import BatchMetrics, Telemetry
 from handlers.torchserve import BaseHandler, quieten, read_ahead
 
 logger = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 WARM_UP_RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
 WARM_UP_SECONDS = 1.0
 PATIENCE = 0.7  # of TorchServe's responseTimeout, for one batch
 PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """What every task's `handler:` section in a `model-config.yaml` may say."""
+class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no types
+    """A TorchServe handler: a task, and the worker that serves it.
 
-    task: str = setting("", "The task: a module of handlers.")
-    runtime: str = setting("torchscript", "What executes the model: a module of handlers.runtimes.")
-    precision: str = setting("fp32", "The model's precision, for people; the model file has it.")
-    runtime_options: dict[str, Any] | None = setting(None, "Passed to the runtime's load, by name.")
-    threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
-    defaults: dict[str, Any] | None = setting(None, "Options of requests that don't say.")
-    max_instances: int = setting(1024, "The most instances in one request.", minimum=1)
-    max_answer_bytes: int = setting(
-        6_000_000, "The largest answer; less than TorchServe's max_response_size.", minimum=1
-    )
-
-
-C = TypeVar("C", bound=Config)
-
-
-class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no types
-    """A TorchServe handler. A task subclasses it and writes what is abstract here.
-
-    One that explains its answers is an `explanations.Explainer`, too.
+    A task subclasses it and writes what is abstract in `Task`. One that explains its answers is
+    an `explanations.Explainer`, too.
 
     Attributes:
-        Config: the dataclass of the task's settings.
-        Options: the dataclass of what a request may ask for.
-        Answer: the dataclass of what is answered for one instance.
         continuous: it can serve under TorchServe's continuous batching.
-        parts: what an instance of several parts calls them; fields of a form are named so.
-        config: the settings of this archive.
         runtime: the model; named tensors in, named tensors out.
+        batch_size: the most samples in a batch, and the most rows that the model is run on.
     """
 
-    Config: ClassVar[type[Any]] = Config
-    Options: ClassVar[type[Any]]
-    Answer: ClassVar[type[payload.Answer]]
     continuous: ClassVar[bool] = False
-    parts: ClassVar[tuple[str, ...]] = ()
 
-    config: C
     runtime: runtimes.Runtime
     batch_size = 1
+    device = CPU
+    model_name, model_version = "model", "1.0"
     seconds = until = math.inf
     pool: ThreadPoolExecutor | None = None
+    telemetry: Telemetry | None = None
 
-    # -- What a task writes -------------------------------------------------------------------
-
-    def setup(self, folder: Path) -> None:
-        """Read what the task needs from the archive's folder: labels, a tokenizer.
-
-        Raises:
-            LoadError: something is missing or wrong.
-        """
-
-    def screen(self, instances: Sequence[Any]) -> None:
-        """Refuse a request for what it holds in all, before any of it is decoded.
-
-        Raises:
-            BadRequest: decoding it would take too long or too much memory.
-        """
-
-    @abstractmethod
-    def decode(self, instance: Any, options: Any) -> Sample:
-        """One instance to the model's inputs, without the batch dimension.
-
-        Args:
-            instance: bytes, a string, JSON data, or a numpy array; see `payload.Request`.
-            options: this request's `Options`.
-
-        Raises:
-            BadRequest: the instance can't be served; only its own request is refused.
-        """
-
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
-        """Samples of one `group_key` to a batch."""
-        return batching.stack(samples)
-
-    @abstractmethod
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> Sequence[payload.Answer]:
-        """The model's outputs for a batch to one answer per sample."""
-
-    @abstractmethod
-    def example(self) -> tuple[str, bytes]:
-        """The media type and body of a request that can be served: for warm-up and describe."""
-
-    @abstractmethod
-    def describe_input(self) -> dict[str, Any]:
-        """What an instance may be, for people and programs."""
-
-    def group_key(self, sample: Sample) -> Any:
-        """Samples of equal keys can share a batch; by default those of equal shapes."""
-        return batching.same_shape(sample)
-
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """By input, the axes besides the batch that differ from request to request."""
-        return {}
-
-    def typical(self, samples: Sequence[Sample]) -> Tensors:
-        """What the model is mostly run on when samples are answered, to time it on."""
-        return self.collate(samples)
+    def explainer(self) -> Explainer[M] | None:
+        """What explains its answers; None where nothing does."""
+        return None
 
     # -- Loading ------------------------------------------------------------------------------
 
@@ -154,20 +79,23 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
 
     def _load(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
-        served = context.model_yaml_config or {}
+        served, model = context.model_yaml_config or {}, context.manifest["model"]
         self.context, self.manifest = context, context.manifest
+        self.model_name, self.model_version = context.model_name, model["modelVersion"]
         self.configure(served.get("handler", {}), folder)
-        self.batch_size = int(context.system_properties.get("batch_size") or 1)
-        self.seconds = PATIENCE * _positive(served.get("responseTimeout"), 120)
-        self.device = device.choose(context.system_properties.get("gpu_id"))
+        where = device.choose(context.system_properties.get("gpu_id"))
         share = device.cores() // _positive(served.get("minWorkers"), 1)
         threads = self.config.threads or max(1, share)
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self.metrics = Metrics(context.metrics, context.model_name)
-        file = folder / str(self.manifest["model"].get("serializedFile"))
-        options = self.config.runtime_options or {}
-        self.runtime = runtimes.load(self.config.runtime, file, self.device, options)
+        self.telemetry = Telemetry(context.metrics, context.model_name)
+        file, options = folder / str(model.get("serializedFile")), self.config.runtime_options or {}
+        self.use(
+            runtimes.load(self.config.runtime, file, where, options),
+            batch_size=int(context.system_properties.get("batch_size") or 1),
+            device=where,
+            seconds=PATIENCE * _positive(served.get("responseTimeout"), 120),
+        )
         quieten()
         read_ahead()
         self._warm_up()
@@ -175,27 +103,24 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         gc.freeze()  # what is loaded stays: collecting it again and again would stall requests
         self.initialized = True
 
-    @classmethod
-    def settings(cls, section: object) -> tuple[Any, Any]:
-        """The `Config` of a `handler:` section, and the `Options` of requests that say nothing.
+    def use(
+        self,
+        runtime: runtimes.Runtime,
+        *,
+        batch_size: int = 1,
+        device: torch.device = CPU,
+        seconds: float = math.inf,
+    ) -> None:
+        """Take a model to answer with.
 
-        Raises:
-            SchemaError: the section says something that isn't allowed.
+        Args:
+            runtime: the model.
+            batch_size: the most samples in a batch, and the most rows that it is run on.
+            device: where it runs.
+            seconds: the most time for one batch of requests.
         """
-        config = parse(cls.Config, section, where="the handler section")
-        return config, parse(cls.Options, config.defaults or {}, where="handler.defaults")
-
-    def configure(self, section: object, folder: Path) -> None:
-        """Take the `handler:` section and the task's own files; no model and no threads yet.
-
-        Raises:
-            LoadError: the section says something that isn't allowed, or a file is wrong.
-        """
-        try:
-            self.config, self.default_options = self.settings(section)
-        except SchemaError as error:
-            raise LoadError(str(error)) from None
-        self.setup(folder)
+        self.runtime, self.batch_size = runtime, max(1, batch_size)
+        self.device, self.seconds = device, seconds
 
     def _warm_up(self) -> None:
         media_type, body = self.example()
@@ -223,107 +148,99 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             A body for each row, JSON unless the client accepts what else the task can write.
         """
         headers = [context.get_all_request_header(index) for index in range(len(data))]
-        exchanges = [self._open(*each) for each in zip(data, headers, strict=True)]
+        exchanges = [self.begin(*each) for each in zip(data, headers, strict=True)]
         try:
-            self.metrics.report(self.answer_all(exchanges))
+            batch = self.answer_all(exchanges)
+            if self.telemetry:
+                self.telemetry.report(batch)
         except Exception as error:  # the last resort: TorchServe would fail the whole batch
             for exchange in exchanges:
                 if exchange.open:
                     exchange.fail(error)
         for index, exchange in enumerate(exchanges):
-            self._say(context, index, exchange)
+            exchange.set_headers(context, index)
         return [exchange.body or b"" for exchange in exchanges]
 
-    def _say(self, context: Any, index: int, exchange: Exchange) -> None:
-        # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
-        phrase = HTTPStatus(exchange.status).phrase
-        context.set_response_status(exchange.status, phrase, index)
-        context.set_response_content_type(index, exchange.media_type)
-        if exchange.grpc:
-            # A worker whose answer to a stream doesn't say that it is the last is ended by
-            # TorchServe.
-            context.set_response_header(index, "ts_stream_next", "false")
-
-    def _open(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
-        media_types = {
-            name: (headers[name] or {}).get("content-type") or ""
-            for name in row
-            if isinstance(headers.get(name), dict)
-        }
-        sent = {name.lower(): str(value) for name, value in headers.items()}
-        exchange = Exchange(
-            row,
-            media_types,
-            accept=sent.get("accept", ""),
-            explain=headers.get("explain") == "True",
-            json_length=sent.get(binary_tensors.HEADER),
-            grpc=all(isinstance(value, dict) for value in headers.values()),
-        )
-        if headers.get("describe") == "True":
+    def begin(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
+        """A row as it comes: answered at once when it asks for a description, or for nothing."""
+        exchange = Exchange.begin(row, headers)
+        if exchange.describe:
             try:
                 exchange.body = payload.dump(self.describe())
             except Exception as error:  # as in _read
                 exchange.fail(error)
-        elif exchange.explain and not isinstance(self, Explainer):
+        elif exchange.explain and not self.explainer():
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
         return exchange
 
-    def answer_all(self, exchanges: Sequence[Exchange]) -> Batch:
+    def answer_all(self, exchanges: Sequence[Exchange]) -> BatchMetrics:
         """Answer every open exchange: read, decode, run in batches, write.
 
         Returns:
             What it took.
         """
-        batch = Batch()
+        batch = BatchMetrics()
         self.until = time.monotonic() + self.seconds
         with batch.stage("PreprocessTime"):
-            self.preprocess(exchanges)
+            self.read_all(exchanges)
         # What takes long comes last, and takes no other request's time: explanations, and
         # requests of many instances.
-        in_turn = sorted(exchanges, key=lambda each: (each.explain, len(each.samples)))
-        samples = [sample for exchange in in_turn for sample in exchange.samples]
-
-        def predict(group: Sequence[Sample]) -> Sequence[payload.Answer]:
-            self._check_time()
-            with batch.stage("InferenceTime"):
-                inputs = self.collate(group)
-                outputs = self.inference(inputs)
-                if isinstance(self, Explainer) and self._explains(group[0]):
-                    return list(self.explain_batch(inputs, outputs, group, self._check_time))
+        in_turn = sorted(exchanges, key=lambda each: len(each.samples))
+        for explain in (False, True):
+            chosen = [each for each in in_turn if each.explain == explain]
+            samples = [sample for each in chosen for sample in each.samples]
+            answers = iter(self._run(samples, batch, explain))
             with batch.stage("PostprocessTime"):
-                return self.postprocess(outputs, group)
-
-        def key(sample: Sample) -> Any:
-            own = self.group_key(sample)
-            return (sample.options, own) if self._explains(sample) else own
-
-        answers = iter(batching.run(samples, predict, key=key, limit=max(1, self.batch_size)))
-        with batch.stage("PostprocessTime"):
-            for exchange in in_turn:
-                exchange.answers = exchange.take([next(answers) for _ in exchange.samples])
-                self._finish(exchange)
-        batch.counts["Instances"] = len(samples)
+                for exchange in chosen:
+                    exchange.answers = exchange.take([*islice(answers, len(exchange.samples))])
+                    self.finish(exchange)
+            batch.counts["Instances"] += len(samples)
         batch.counts["RefusedRequests"] = sum(400 <= e.status < 500 for e in exchanges)
         batch.counts["FailedRequests"] = sum(e.status >= 500 for e in exchanges)
         return batch
 
-    def preprocess(self, exchanges: Sequence[Exchange]) -> None:
+    def _run(
+        self, samples: Sequence[Sample[Any, M]], batch: BatchMetrics, explain: bool
+    ) -> Sequence[Answer | HandlerError]:
+        explainer = self.explainer() if explain else None
+
+        def predict(group: Sequence[Sample[Any, M]]) -> Sequence[Answer]:
+            self.check_time()
+            with batch.stage("InferenceTime"):
+                inputs = self.collate(group)
+                outputs = self.inference(inputs)
+                if explainer:
+                    return explainer.explain_batch(
+                        self.runtime, inputs, outputs, group, self.check_time
+                    )
+            with batch.stage("PostprocessTime"), torch.inference_mode():
+                return self.answer(outputs, group)
+
+        def key(sample: Sample[Any, M]) -> Hashable:
+            own = self.group_key(sample)
+            return (sample.options, own) if explainer else own
+
+        return batching.run(samples, predict, key=key, limit=self.batch_size)
+
+    def read_all(self, exchanges: Sequence[Exchange]) -> None:
         """Read every row and decode its instances; refuse, alone, what can't be."""
         for exchange in exchanges:
             if exchange.open:
                 self._read(exchange)
-        decoded = iter(self._decode_all([job for each in exchanges for job in each.jobs]))
+        jobs = [(each, instance) for each in exchanges for instance in each.instances]
+        decoded = iter(self._decode_all(jobs))
         for exchange in exchanges:
-            exchange.samples = exchange.take([next(decoded) for _ in exchange.jobs])
+            exchange.samples = exchange.take([*islice(decoded, len(exchange.instances))])
 
     def _read(self, exchange: Exchange) -> None:
         try:
-            self._check_time()
+            self.check_time()
             allowed, defaults = self.Options, self.config.defaults or {}
             exchange.options = self.default_options
-            if exchange.explain and isinstance(self, Explainer):
+            explainer = self.explainer() if exchange.explain else None
+            if explainer:
                 explanations.check()
-                allowed, defaults = self.ExplainOptions, {}
+                allowed, defaults = explainer.ExplainOptions, {}
                 exchange.options = allowed()
             names = [field.name for field in dataclasses.fields(allowed)]
             request = exchange.read(names, self.config.max_instances, self.parts)
@@ -338,48 +255,59 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
         except Exception as error:  # a bug of ours must not reach the neighbours
             exchange.fail(error)
 
-    def _decode_all(self, jobs: Sequence[tuple[Any, Any]]) -> list[Sample | HandlerError]:
-        size = sum(len(instance) for instance, _ in jobs if isinstance(instance, (bytes, str)))
+    def _decode_all(
+        self, jobs: Sequence[tuple[Exchange, object]]
+    ) -> list[Sample[Any, M] | HandlerError]:
+        size = sum(len(instance) for _, instance in jobs if isinstance(instance, (bytes, str)))
         if self.pool and len(jobs) > 1 and size >= PARALLEL_BYTES:
             return list(self.pool.map(self._decode, jobs))
         return [self._decode(job) for job in jobs]
 
-    def _decode(self, job: tuple[Any, Any]) -> Sample | HandlerError:
+    def _decode(self, job: tuple[Exchange, object]) -> Sample[Any, M] | HandlerError:
+        exchange, instance = job
         try:
-            self._check_time()
-            return self.decode(*job)
+            self.check_time()
+            if exchange.explain:  # its options are an explanation's, and not the task's
+                sample = self.decode(instance, self.default_options)
+                return Sample(sample.tensors, exchange.options, sample.meta)
+            return self.decode(instance, exchange.options)
         except HandlerError as error:
             return error
         except Exception as error:  # as in _read
             return unexpected(error)
 
-    def _check_time(self) -> None:
+    def check_time(self) -> None:
+        """See that there is time left for this batch of requests.
+
+        Raises:
+            ModelError: there is none; a 503.
+        """
         # TorchServe kills a worker at its responseTimeout, and with it all that it was asked.
         if time.monotonic() > self.until:
             raise ModelError("there was no time left for this", hint="send less", status=503)
 
     def inference(self, batch: Tensors) -> Tensors:
-        """Run the model on named tensors, the batch first; its outputs are on the CPU."""
+        """Run the model on named tensors, on no more rows at once than `batch_size`.
+
+        Args:
+            batch: the first dimension of each tensor is the batch.
+
+        Returns:
+            The model's outputs by name, on the CPU.
+        """
         try:
-            return self.runtime(batch)
+            return batching.in_steps(self.runtime, batch, self.batch_size, self.check_time)
         except RuntimeError:
             device.exit_if_lost(self.device)
             raise
 
-    def postprocess(self, outputs: Tensors, samples: Sequence[Sample]) -> Sequence[payload.Answer]:
-        """One answer per sample; see `answer`."""
-        with torch.inference_mode():
-            return self.answer(outputs, samples)
-
-    def _explains(self, sample: Sample) -> bool:
-        return isinstance(self, Explainer) and isinstance(sample.options, self.ExplainOptions)
-
-    def _finish(self, exchange: Exchange) -> None:
+    def finish(self, exchange: Exchange) -> None:
+        """Write the answers of a row, if it is still open."""
         if not exchange.open:
             return
         try:
-            name, version = self.context.model_name, self.manifest["model"]["modelVersion"]
-            exchange.finish(name, version, self.config.max_answer_bytes)
+            most = self.config.max_answer_bytes
+            exchange.finish(self.model_name, self.model_version, most)
         except Exception as error:  # as in _read
             exchange.fail(error)
 
@@ -392,7 +320,7 @@ class Handler(BaseHandler, ABC, Generic[C]):  # type: ignore[misc]  # ts has no 
             "precision": self.config.precision,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
-            **interface.of(self),
+            **interface.of(self, self.explainer()),
             "example": {"content_type": media_type, "body_base64": b64encode(body).decode("ascii")},
         }
 

@@ -1,12 +1,11 @@
-"""Samples into batches and back: group by shape, run, and split until a poison is alone."""
+"""Samples into batches and back: group what can share one, run, split until a poison is alone."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -15,73 +14,61 @@ from handlers.runtimes import Tensors
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
-SHORT = 32  # tokens, or items; below this, padding costs less than another run of the model
+S = TypeVar("S")
+A = TypeVar("A")
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One decoded instance.
+def plan(samples: Sequence[S], key: Callable[[S], Hashable], limit: int) -> list[list[int]]:
+    """The batches that a worker makes: by the places of their samples.
 
-    Attributes:
-        tensors: the model's inputs by name, without the batch dimension.
-        options: the request's options, validated.
-        meta: whatever the task needs to answer (an image's original size, say).
+    Args:
+        samples: in any order.
+        key: samples of equal keys can share a batch.
+        limit: the largest batch.
     """
-
-    tensors: Tensors
-    options: Any = None
-    meta: Any = None
-
-
-def same_shape(sample: Sample) -> Hashable:
-    """Samples of one key can be stacked: the names, shapes and dtypes of their tensors."""
-    return tuple((name, tensor.shape, tensor.dtype) for name, tensor in sample.tensors.items())
-
-
-def similar_length(length: int) -> int:
-    """Equal for lengths of which none is padded to more than twice its own, or to SHORT."""
-    return max(SHORT, 1 << (length - 1).bit_length())
-
-
-def stack(samples: Sequence[Sample]) -> Tensors:
-    """Stack samples of one key: every tensor gains a first dimension, the batch."""
-    names = samples[0].tensors
-    return {name: torch.stack([sample.tensors[name] for sample in samples]) for name in names}
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for place, sample in enumerate(samples):
+        groups[key(sample)].append(place)
+    return [
+        members[start : start + limit]
+        for members in groups.values()
+        for start in range(0, len(members), limit)
+    ]
 
 
 def run(
-    samples: Sequence[Sample],
-    predict: Callable[[Sequence[Sample]], Sequence[Answer]],
+    samples: Sequence[S],
+    predict: Callable[[Sequence[S]], Sequence[A]],
     *,
-    key: Callable[[Sample], Hashable],
+    key: Callable[[S], Hashable],
     limit: int,
-) -> list[Answer | HandlerError]:
-    """Answer every sample, in batches of samples of the same key.
+) -> list[A | HandlerError]:
+    """Answer every sample, in batches; see `plan`.
 
     Args:
         samples: in any order and of any keys.
         predict: answers one batch; may raise anything.
-        key: which samples can share a batch.
+        key: which samples can share a batch; may raise anything.
         limit: the largest batch.
 
     Returns:
         For every sample its answer, or the error that it alone caused.
     """
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    results: list[Answer | HandlerError | None] = [None] * len(samples)
+    keys: dict[int, Hashable] = {}
+    results: dict[int, A | HandlerError] = {}
     for index, sample in enumerate(samples):
         try:
-            groups[key(sample)].append(index)
+            keys[index] = key(sample)
+            hash(keys[index])
         except Exception as error:  # a task's decode may return anything
+            keys.pop(index, None)
             results[index] = unexpected(error)
-    for members in groups.values():
-        for start in range(0, len(members), limit):
-            chunk = members[start : start + limit]
-            answers = _predict_or_split([samples[index] for index in chunk], predict)
-            for index, answer in zip(chunk, answers, strict=True):
-                results[index] = answer
-    return results  # type: ignore[return-value]  # every index has a group or an error
+    known = list(keys)
+    for batch in plan(known, keys.__getitem__, limit):
+        chosen = [known[place] for place in batch]
+        answers = _predict_or_split([samples[index] for index in chosen], predict)
+        results.update(zip(chosen, answers, strict=True))
+    return [results[index] for index in range(len(samples))]
 
 
 def in_steps(
@@ -108,8 +95,8 @@ def in_steps(
 
 
 def _predict_or_split(
-    samples: Sequence[Sample], predict: Callable[[Sequence[Sample]], Sequence[Answer]]
-) -> list[Answer | HandlerError]:
+    samples: Sequence[S], predict: Callable[[Sequence[S]], Sequence[A]]
+) -> list[A | HandlerError]:
     try:
         answers = list(predict(samples))
         if len(answers) != len(samples):

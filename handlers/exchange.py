@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from handlers import negotiation, payload
-from handlers.batching import Sample
+from handlers import binary_tensors, negotiation, payload
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
-from handlers.payload import Answer, Request
+from handlers.payload import ParsedRequest
+from handlers.task import Answer, Sample
 
 MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
 
@@ -23,6 +23,7 @@ class Exchange:
         row: parameter names to values, as TorchServe hands them over.
         media_types: parameter names to the media types they came with.
         accept: the media types that the client wants, as HTTP's header says it.
+        describe: a description of the model is wanted, not an answer.
         explain: an explanation is wanted, not a prediction.
         json_length: of a body with binary tensors behind its JSON, as HTTP's header says it.
         grpc: it came by gRPC, which has no headers but those of parameters.
@@ -38,16 +39,35 @@ class Exchange:
     row: Mapping[str, Any]
     media_types: Mapping[str, str] = field(default_factory=dict)
     accept: str = ""
+    describe: bool = False
     explain: bool = False
     json_length: str | None = None
     grpc: bool = False
-    request: Request | None = None
+    request: ParsedRequest | None = None
     options: Any = None
-    samples: Sequence[Sample] = ()
+    samples: Sequence[Sample[Any, Any]] = ()
     answers: Sequence[Answer] = ()
     status: int = HTTPStatus.OK
     body: bytes | None = None
     media_type: str = payload.JSON
+
+    @classmethod
+    def begin(cls, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
+        """What TorchServe says of a row: its headers, and those of its parts by their names."""
+        sent = {name.lower(): str(value) for name, value in headers.items()}
+        return cls(
+            row,
+            {
+                name: (headers[name] or {}).get("content-type") or ""
+                for name in row
+                if isinstance(headers.get(name), dict)
+            },
+            accept=sent.get("accept", ""),
+            describe=headers.get("describe") == "True",
+            explain=headers.get("explain") == "True",
+            json_length=sent.get(binary_tensors.HEADER),
+            grpc=all(isinstance(value, dict) for value in headers.values()),
+        )
 
     @property
     def open(self) -> bool:
@@ -55,14 +75,13 @@ class Exchange:
         return self.body is None
 
     @property
-    def jobs(self) -> list[tuple[Any, Any]]:
-        """Its instances, each with the options, while there is something to decode."""
-        instances = self.request.instances if self.open and self.request else ()
-        return [(instance, self.options) for instance in instances]
+    def instances(self) -> Sequence[object]:
+        """Its instances, while there is something to decode."""
+        return self.request.instances if self.open and self.request else ()
 
     def read(
         self, option_names: Sequence[str], max_instances: int, parts: Sequence[str] = ()
-    ) -> Request:
+    ) -> ParsedRequest:
         """Read the row; see `payload.read`.
 
         Raises:
@@ -117,3 +136,18 @@ class Exchange:
         self.status = error.status
         message = (where + error.message)[:MAX_MESSAGE]
         self.body = payload.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})
+
+    def set_headers(self, context: Any, index: int) -> None:
+        """Tell TorchServe the status and the content type of the answer.
+
+        Args:
+            context: TorchServe's.
+            index: of the row in its batch.
+        """
+        # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
+        context.set_response_status(self.status, HTTPStatus(self.status).phrase, index)
+        context.set_response_content_type(index, self.media_type)
+        if self.grpc:
+            # A worker whose answer to a stream doesn't say that it is the last is ended by
+            # TorchServe.
+            context.set_response_header(index, "ts_stream_next", "false")

@@ -10,15 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 
-from handlers import payload
-from handlers.batching import Sample
 from handlers.errors import BadRequest
 from handlers.runtimes import Runtime, Tensors
 from handlers.schema import setting, unknown
+from handlers.task import Answer, Sample
 
 Method = Literal["integrated_gradients", "occlusion"]
 Explained = Callable[[Tensors], torch.Tensor]
@@ -26,7 +25,7 @@ BATCH = 16  # inputs that are run at once, when the batch has fewer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ExplanationOptions:
     """What a request for an explanation may ask for."""
 
     target: str | None = setting(
@@ -36,18 +35,21 @@ class Options:
     steps: int = setting(32, "Points on the path of gradients.", minimum=2, maximum=256)
 
 
-class Explainer(ABC):
+M = TypeVar("M")
+
+
+class Explainer(ABC, Generic[M]):
     """What a task that explains its answers writes, beside a `base.Handler`.
+
+    The parameter is the `meta` of its samples.
 
     Attributes:
         ExplainOptions: the dataclass of what a request for an explanation may ask for.
         Explanation: the dataclass of what is answered to that.
     """
 
-    ExplainOptions: ClassVar[type[Any]] = Options
-    Explanation: ClassVar[type[payload.Answer]]
-
-    runtime: Runtime
+    ExplainOptions: ClassVar[type[Any]] = ExplanationOptions
+    Explanation: ClassVar[type[Answer]]
 
     def explained(self, outputs: Tensors) -> torch.Tensor:
         """The numbers of which one is explained, (N, numbers); by default the first output."""
@@ -55,7 +57,9 @@ class Explainer(ABC):
         return first if first.dim() > 1 else first[:, None]
 
     @abstractmethod
-    def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
+    def targets(
+        self, outputs: Tensors, samples: Sequence[Sample[ExplanationOptions, M]]
+    ) -> torch.Tensor:
         """Of each sample, which number of `explained` is explained: (N,) int64."""
 
     def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
@@ -64,21 +68,25 @@ class Explainer(ABC):
 
     @abstractmethod
     def explanation(
-        self, attributions: Tensors, targets: torch.Tensor, samples: Sequence[Sample]
-    ) -> Sequence[payload.Answer]:
+        self,
+        attributions: Tensors,
+        targets: torch.Tensor,
+        samples: Sequence[Sample[ExplanationOptions, M]],
+    ) -> Sequence[Answer]:
         """Attributions, in the shapes of the inputs, to one `Explanation` per sample."""
 
     def explain_batch(
         self,
+        runtime: Runtime,
         inputs: Tensors,
         outputs: Tensors,
-        samples: Sequence[Sample],
+        samples: Sequence[Sample[ExplanationOptions, M]],
         check_time: Callable[[], None],
-    ) -> Sequence[payload.Answer]:
+    ) -> Sequence[Answer]:
         """One explanation per sample of a batch whose options are equal; see `attribute`."""
         targets, options = self.targets(outputs, samples), samples[0].options
         attributions = attribute(
-            self.runtime, inputs, targets, options, self.windows(inputs), self.explained, check_time
+            runtime, inputs, targets, options, self.windows(inputs), self.explained, check_time
         )
         return self.explanation(attributions, targets, samples)
 
@@ -92,7 +100,7 @@ def check() -> None:
     _captum()
 
 
-def choose(options: Options, runtime: Runtime, inputs: Tensors) -> Method:
+def choose(options: ExplanationOptions, runtime: Runtime, inputs: Tensors) -> Method:
     """The method that a request gets.
 
     Raises:
@@ -112,7 +120,7 @@ def attribute(
     runtime: Runtime,
     inputs: Tensors,
     targets: torch.Tensor,
-    options: Options,
+    options: ExplanationOptions,
     windows: Mapping[str, tuple[int, ...]],
     explained: Explained,
     check_time: Callable[[], None] = lambda: None,
@@ -163,7 +171,7 @@ def attribute(
 
 
 def classes(
-    likeliest: torch.Tensor, names: Sequence[str], samples: Sequence[Sample]
+    likeliest: torch.Tensor, names: Sequence[str], samples: Sequence[Sample[ExplanationOptions, M]]
 ) -> torch.Tensor:
     """Of each sample, the class that its request names, or else the likeliest.
 

@@ -9,30 +9,32 @@ from typing import Any
 
 import torch
 
-from handlers import explanations, image_handler, payload
-from handlers.batching import Sample
+from handlers import explanations, image_handler
 from handlers.errors import ModelError
+from handlers.explanations import Explainer
+from handlers.inputs.images import Placement
 from handlers.outputs import heat_maps, labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(image_handler.Config):
+class ImageClassificationConfig(image_handler.ImageConfig):
     """How an image becomes the model's input, and the names of classes."""
 
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ImageClassificationOptions:
     """What a request may ask for."""
 
     top_k: int = setting(5, "How many labels to answer; at most all there are.", minimum=1)
 
 
 @dataclass(frozen=True)
-class Classification(payload.Answer):
+class ImageLabels(Answer):
     """The most likely labels, best first, and their probabilities in [0, 1]."""
 
     labels: list[str]
@@ -49,12 +51,18 @@ class Classification(payload.Answer):
         return {"type": "object", "additionalProperties": score}
 
 
-class ImageClassification(image_handler.ImageHandler[Config], explanations.Explainer):
+_Sample = Sample[ImageClassificationOptions, Placement]
+
+
+class ImageClassification(
+    image_handler.ImageHandler[ImageClassificationConfig, ImageClassificationOptions],
+    Explainer[Placement],
+):
     """Classifies images; the model answers (N, classes) logits."""
 
-    Config = Config
-    Options = Options
-    Answer = Classification
+    Config = ImageClassificationConfig
+    Options = ImageClassificationOptions
+    Answer = ImageLabels
     Explanation = heat_maps.HeatMap
 
     def setup(self, folder: Path) -> None:
@@ -62,7 +70,7 @@ class ImageClassification(image_handler.ImageHandler[Config], explanations.Expla
         super().setup(folder)
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[ImageLabels]:
         """Softmax, then the `top_k` of each."""
         logits = _logits(outputs)
         names = labels.of(self.labels, logits.shape[1])
@@ -70,13 +78,21 @@ class ImageClassification(image_handler.ImageHandler[Config], explanations.Expla
             min(len(names), max(sample.options.top_k for sample in samples))
         )
         return [
-            Classification([names[i] for i in best[:k]], values[:k])
+            ImageLabels([names[i] for i in best[:k]], values[:k])
             for best, values, k in zip(
                 order.tolist(), scores.tolist(), (s.options.top_k for s in samples), strict=True
             )
         ]
 
-    def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
+    def explainer(self) -> Explainer[Placement]:
+        """Itself."""
+        return self
+
+    def targets(
+        self,
+        outputs: Tensors,
+        samples: Sequence[Sample[explanations.ExplanationOptions, Placement]],
+    ) -> torch.Tensor:
         """The class that a request names, or the likeliest."""
         logits = _logits(outputs)
         names = labels.of(self.labels, logits.shape[1])
@@ -87,8 +103,11 @@ class ImageClassification(image_handler.ImageHandler[Config], explanations.Expla
         return heat_maps.windows(inputs)
 
     def explanation(
-        self, attributions: Tensors, targets: torch.Tensor, samples: Sequence[Sample]
-    ) -> list[payload.Answer]:
+        self,
+        attributions: Tensors,
+        targets: torch.Tensor,
+        samples: Sequence[Sample[explanations.ExplanationOptions, Placement]],
+    ) -> list[heat_maps.HeatMap]:
         """A heat map of each image, as the model saw it."""
         names = self.labels or [str(index) for index in range(int(targets.max()) + 1)]
         (maps,) = attributions.values()

@@ -15,16 +15,16 @@ import torch
 from PIL import Image
 
 from handlers import base, payload, tensors
-from handlers.batching import Sample, stack
 from handlers.errors import BadRequest, LoadError
 from handlers.inputs import images
 from handlers.inputs.images import Placement
 from handlers.runtimes import Tensors
 from handlers.schema import kind, setting
+from handlers.task import Config, O, Sample, stack
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(base.Config):
+class ImageConfig(Config):
     """How an image becomes the model's input, in this order."""
 
     resize: int | tuple[int, int] | None = setting(
@@ -45,18 +45,16 @@ class Config(base.Config):
     )
 
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=ImageConfig)
 
 
-class ImageHandler(base.Handler[C]):
+class ImageHandler(base.Handler[C, O, Placement]):
     """A task that takes images. It writes `answer`, `Options` and `Answer`.
 
     An instance is an encoded image: bytes, base64 text, or in v2 a BYTES tensor of base64, or a
     UINT8 one of pixels (height, width[, 3]). A list of numbers, or a float v2 tensor, is the
     model's own input, (C, H, W), normalised by the client. A sample's `meta` is its `Placement`.
     """
-
-    config: C
 
     def setup(self, folder: Path) -> None:
         """Check the settings."""
@@ -72,7 +70,7 @@ class ImageHandler(base.Handler[C]):
         if self.config.letterbox and self.config.crop:
             raise LoadError("'letterbox' has nothing to 'crop': say one of them")
 
-    def screen(self, instances: Sequence[Any]) -> None:
+    def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request whose images have more than `max_pixels` together."""
         encoded, decoded = [], 0
         for instance in instances if len(instances) > 1 else ():
@@ -83,7 +81,7 @@ class ImageHandler(base.Handler[C]):
                 encoded.append(_encoded(instance))
         images.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
 
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: object, options: O) -> Sample[O, Placement]:
         """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""
         if isinstance(instance, list):
             instance = tensors.to_array(instance, "the image")
@@ -94,9 +92,9 @@ class ImageHandler(base.Handler[C]):
             pixels, placement = self._to_pixels(image)
         return Sample({"image": pixels}, options, placement)
 
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[Any, Placement]]) -> Tensors:
         """To (N, C, H, W) float32; pixels are normalised here, once for the batch."""
-        batch = stack(samples)["image"]
+        batch = stack([sample.tensors for sample in samples])["image"]
         if batch.dtype == torch.uint8:
             batch = images.normalise(batch, self.mean, self.std)
         return {"image": batch}
@@ -175,7 +173,7 @@ class ImageHandler(base.Handler[C]):
         return tensor, Placement(size, size)
 
 
-def _encoded(instance: Any) -> bytes:
+def _encoded(instance: object) -> bytes:
     if isinstance(instance, str):
         return payload.from_base64(instance)
     if not isinstance(instance, bytes):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from handlers import payload, tensors
 from handlers.explanations import Explainer
 from handlers.schema import json_schema
-
-if TYPE_CHECKING:
-    from handlers.base import Handler
+from handlers.task import Answer, Task
 
 
-def of(handler: Handler[Any]) -> dict[str, Any]:
-    """The interface of a configured handler; it needs no model.
+def of(task: Task[Any, Any, Any], explainer: Explainer[Any] | None) -> dict[str, Any]:
+    """The interface of a configured task; it needs no model.
+
+    Args:
+        task: what is described.
+        explainer: what explains its answers, if anything does.
 
     Returns:
         "protocols", "max_instances", "input" (for people), "options" and "output" (JSON
@@ -21,19 +23,20 @@ def of(handler: Handler[Any]) -> dict[str, Any]:
         "explanations": the latter four of its explanations; empty where there are none.
     """
     explained = {}
-    if isinstance(handler, Explainer):
-        explained = {"options": json_schema(handler.ExplainOptions)} | _answers(handler.Explanation)
+    if explainer:
+        options = json_schema(explainer.ExplainOptions)
+        explained = {"options": options} | _answers(explainer.Explanation)
     return {
         "protocols": list(get_args(payload.Protocol)),
-        "max_instances": handler.config.max_instances,
-        "input": handler.describe_input(),
-        "options": json_schema(handler.Options, handler.config.defaults or {}),
-        **_answers(handler.Answer),
+        "max_instances": task.config.max_instances,
+        "input": task.describe_input(),
+        "options": json_schema(task.Options, task.config.defaults or {}),
+        **_answers(task.Answer),
         "explanations": explained,
     }
 
 
-def _answers(kind: type[payload.Answer]) -> dict[str, Any]:
+def _answers(kind: type[Answer]) -> dict[str, Any]:
     return {
         "output": kind.schema(),
         "columns": tensors.names(kind),

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handlers import image_handler, payload
-from handlers.batching import Sample
+from handlers import image_handler
 from handlers.errors import ModelError
+from handlers.inputs.images import Placement
 from handlers.outputs import boxes, detectors, labels
 from handlers.outputs.detectors import Finds
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(image_handler.Config):
+class ObjectDetectionConfig(image_handler.ImageConfig):
     """How an image becomes the model's input, and what the model's outputs mean.
 
     The outputs have these names, or else this order:
@@ -38,7 +39,7 @@ class Config(image_handler.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ObjectDetectionOptions:
     """What a request may ask for."""
 
     score_threshold: float = setting(0.3, "The lowest score to answer.", minimum=0, maximum=1)
@@ -52,7 +53,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Detections(payload.Answer):
+class Detections(Answer):
     """What was found, best first; boxes are in pixels of the original image."""
 
     labels: list[str]
@@ -79,14 +80,17 @@ class Detections(payload.Answer):
         return {"type": "array", "items": item}
 
 
-class ObjectDetection(image_handler.ImageHandler[Config]):
-    """Finds objects; for what the model answers, see `Config`.
+_Sample = Sample[ObjectDetectionOptions, Placement]
+
+
+class ObjectDetection(image_handler.ImageHandler[ObjectDetectionConfig, ObjectDetectionOptions]):
+    """Finds objects; for what the model answers, see `ObjectDetectionConfig`.
 
     Of an image's scores the best `boxes.MAX_CANDIDATES` are looked at, however low the threshold.
     """
 
-    Config = Config
-    Options = Options
+    Config = ObjectDetectionConfig
+    Options = ObjectDetectionOptions
     Answer = Detections
 
     def setup(self, folder: Path) -> None:
@@ -94,7 +98,7 @@ class ObjectDetection(image_handler.ImageHandler[Config]):
         super().setup(folder)
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Detections]:
         """The best of each, where they are in the original."""
         height, width = samples[0].tensors["image"].shape[-2:]
         finds = detectors.read(outputs, self.config, (width, height))
@@ -104,8 +108,12 @@ class ObjectDetection(image_handler.ImageHandler[Config]):
         return [self._best(finds, row, sample, names) for row, sample in enumerate(samples)]
 
     def _best(
-        self, finds: Finds, row: int, sample: Sample, names: list[str] | None
-    ) -> payload.Answer:
+        self,
+        finds: Finds,
+        row: int,
+        sample: _Sample,
+        names: list[str] | None,
+    ) -> Detections:
         options, (_, _, per_box) = sample.options, finds.scores.shape
         scores = finds.scores[row].flatten()
         chosen = boxes.candidates(scores, options.score_threshold)

@@ -19,13 +19,13 @@ import binascii
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, Literal
 
 from handlers import binary_tensors, tensors
 from handlers.errors import BadRequest, ModelError
-from handlers.schema import kind, type_schema
+from handlers.schema import kind
+from handlers.task import Answer
 
-Row = Mapping[str, Any]
 Protocol = Literal["raw", "v1", "v2"]
 
 JSON = "application/json"
@@ -35,40 +35,7 @@ IGNORED = ("binary_data_output",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a task says of one instance; a dataclass of plain fields.
-
-    Its fields are the outputs of a v2 answer. `to_json` is what raw and v1 send, and
-    `schema` describes that. A raw request may also be answered in one of `media_types`.
-
-    Attributes:
-        media_types: what `encode` can write, beside JSON.
-        ragged: the fields that are lists of one length, which differs from answer to answer, and
-            the shape of an item of each. A v2 answer has the items of all instances one after
-            the other, and how many each instance has in the output `counts`.
-    """
-
-    media_types: ClassVar[tuple[str, ...]] = ()
-    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {}
-
-    def encode(self, media_type: str) -> bytes:
-        """The answer in one of `media_types`."""
-        raise NotImplementedError(media_type)
-
-    def to_json(self) -> Any:
-        """The answer as plain JSON data."""
-        return dict(vars(self))  # not `asdict`, which copies every item of every list
-
-    @classmethod
-    def schema(cls) -> dict[str, Any]:
-        """The JSON Schema of what `to_json` returns."""
-        hints = get_type_hints(cls)
-        fields = {f.name: type_schema(hints[f.name]) for f in dataclasses.fields(cls)}
-        return {"type": "object", "properties": fields, "required": list(fields)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
+class ParsedRequest:
     """One row, read but not yet decoded.
 
     Attributes:
@@ -88,12 +55,12 @@ class Request:
 
 
 def read(
-    row: Row,
+    row: Mapping[str, Any],
     content_types: Mapping[str, str],
     option_names: Sequence[str],
     json_length: str | None = None,
     parts: Sequence[str] = (),
-) -> Request:
+) -> ParsedRequest:
     """Read one row of a batch as TorchServe hands it over.
 
     Args:
@@ -113,7 +80,7 @@ def read(
     }
     if given and all(name in given or name in option_names for name in row):
         options = {name: _text(value) for name, value in row.items() if name not in given}
-        return Request("raw", [given], options, textual=True)
+        return ParsedRequest("raw", [given], options, textual=True)
     name = _instance_field(row, option_names)
     options = {field: _text(value) for field, value in row.items() if field != name}
     if json_length is None:
@@ -123,9 +90,9 @@ def read(
     if isinstance(value, (bytes, str)):
         if len(value) == 0:
             raise BadRequest("the request is empty", hint="send an instance as the body")
-        return Request("raw", [value], options, textual=True)
+        return ParsedRequest("raw", [value], options, textual=True)
     if not isinstance(value, dict):
-        return Request("raw", [value], options, textual=True)
+        return ParsedRequest("raw", [value], options, textual=True)
     if "instances" in value:
         request = _read_v1(value)
     elif isinstance(value.get("inputs"), list):
@@ -138,7 +105,7 @@ def read(
     return dataclasses.replace(request, options={**options, **request.options}, textual=True)
 
 
-def _instance_field(row: Row, option_names: Sequence[str]) -> str:
+def _instance_field(row: Mapping[str, Any], option_names: Sequence[str]) -> str:
     if any(name.lstrip()[:1] in ("{", "[") for name in row):  # what `curl -d` makes of JSON
         raise BadRequest(
             "the body is JSON, sent as a form", hint="set the header Content-Type: application/json"
@@ -185,24 +152,24 @@ def _parsed(value: Any, content_type: str) -> Any:
     return parsed if declared or isinstance(parsed, dict) else value
 
 
-def _read_object(body: dict[str, Any]) -> Request:
+def _read_object(body: dict[str, Any]) -> ParsedRequest:
     options = _parameters(body)
     rest = {key: value for key, value in body.items() if key != "parameters"}
     for name in BODY_FIELDS:
         if list(rest) == [name]:
-            return Request("raw", [unwrap(rest[name])], options)
+            return ParsedRequest("raw", [unwrap(rest[name])], options)
     if not rest:
         raise BadRequest("the request has no instance", hint='send it as "data", or "instances"')
-    return Request("raw", [unwrap(rest)], options)
+    return ParsedRequest("raw", [unwrap(rest)], options)
 
 
-def _read_v1(body: dict[str, Any]) -> Request:
+def _read_v1(body: dict[str, Any]) -> ParsedRequest:
     instances = body["instances"]
     if not isinstance(instances, list):
         raise BadRequest(f"'instances' must be a list, not {kind(instances)}")
     if not instances:
         raise BadRequest("'instances' is empty", hint="send at least one instance")
-    return Request("v1", [unwrap(instance) for instance in instances], _parameters(body))
+    return ParsedRequest("v1", [unwrap(instance) for instance in instances], _parameters(body))
 
 
 def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
@@ -241,7 +208,7 @@ def from_base64(text: Any) -> bytes:
     return data
 
 
-def _read_v2(body: dict[str, Any]) -> Request:
+def _read_v2(body: dict[str, Any]) -> ParsedRequest:
     if not body["inputs"]:
         raise BadRequest("'inputs' is empty", hint="send at least one tensor")
     arrays: dict[str, Any] = {}
@@ -263,11 +230,11 @@ def _read_v2(body: dict[str, Any]) -> Request:
         rows = zip(*arrays.values(), strict=True)
         instances = [dict(zip(arrays, row, strict=True)) for row in rows]
     options = {k: v for k, v in _parameters(body).items() if k not in IGNORED}
-    return Request("v2", instances, options, identity=identity)
+    return ParsedRequest("v2", instances, options, identity=identity)
 
 
 def write(
-    request: Request, answers: Sequence[Answer], *, model_name: str, model_version: str
+    request: ParsedRequest, answers: Sequence[Answer], *, model_name: str, model_version: str
 ) -> bytes:
     """Write a request's answers in its protocol, as ASCII JSON.
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from handlers import base, batching, payload
-from handlers.batching import Sample
+from handlers import payload
 from handlers.errors import BadRequest, ModelError
 from handlers.inputs import graphemes, text, windows
-from handlers.inputs.tokens import Encoder
+from handlers.inputs.windows import Windows
 from handlers.outputs import spans
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Sample
+from handlers.text_handler import TextHandler
 
 PARTS = ("question", "context")
 DECIMALS = 4  # of scores' logarithms, that tell answers apart
@@ -26,7 +27,7 @@ HINT = 'send {"question": "...", "context": "..."}'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(text.Options):
+class QuestionAnsweringOptions(text.TextOptions):
     """What a request may ask for."""
 
     top_k: int = setting(1, "How many answers, at most.", minimum=1, maximum=100)
@@ -35,7 +36,7 @@ class Options(text.Options):
 
 
 @dataclass(frozen=True)
-class Answers(payload.Answer):
+class Answers(Answer):
     """Parts of the context, best first; `starts` and `ends` are in code points.
 
     `truncated` says that the end of the context was not looked at.
@@ -73,65 +74,53 @@ class Answers(payload.Answer):
         return {"type": "object", "properties": found, "required": list(found)}
 
 
-class QuestionAnswering(base.Handler[windows.Config]):
+_Sample = Sample[QuestionAnsweringOptions, Windows]
+
+
+class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptions, Windows]):
     """Finds answers in texts; the model answers logits of where they begin and where they end.
 
     These are (N, T) each, or both as one (N, T, 2). An instance is an object of "question" and
     "context", a list of both, or either as JSON. A long context is read in windows, each behind
     the whole question. Where the model is given a special token first, as [CLS], that stands for
-    "there is no answer". The model takes input_ids and attention_mask, (N, T) int64, and
-    token_type_ids if the settings say so.
+    "there is no answer".
     """
 
-    Config = windows.Config
-    Options = Options
+    Config = windows.WindowConfig
+    Options = QuestionAnsweringOptions
     Answer = Answers
     parts = PARTS
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer."""
-        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
+        super().setup(folder)
         self.reader = windows.Reader(self.encoder, self.config, paired=True)
 
-    def screen(self, instances: Sequence[Any]) -> None:
-        """Refuse a request of more than `max_characters`."""
-        text.check_together(instances, max_characters=self.config.max_characters)
-
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: object, options: QuestionAnsweringOptions) -> _Sample:
         """A question and a context to windows."""
         if isinstance(instance, (bytes, str)):
             instance = _parsed(instance)
         question, context = text.read_pair(instance, PARTS, both=True)
-        return self.reader.read(question, options, context)
+        tensors, found = self.reader.read(question, context, truncate=options.truncate)
+        return Sample(tensors, options, found)
 
-    def group_key(self, sample: Sample) -> Hashable:
-        """Texts of about one length share a batch: padding is work, too."""
-        return batching.similar_length(windows.length(sample))
-
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
-        """Windows to (windows of all, T) int64, padded to the longest."""
-        return self.reader.encoder.pad(samples)
-
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The length differs from batch to batch."""
-        return self.encoder.varying_axes
-
-    def inference(self, batch: Tensors) -> Tensors:
-        """Run the model on windows, never on more at once than `batch_size`."""
-        rows = max(1, self.batch_size)
-        return batching.in_steps(super().inference, batch, rows, self._check_time)
-
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Answers]:
         """The best answers to each question, where they are in its context."""
         logits = [each.float() for each in outputs.values()]
         if len(logits) == 1 and logits[0].ndim == 3 and logits[0].shape[2] == 2:
             logits = list(logits[0].unbind(dim=2))
         if len(logits) < 2:
             raise ModelError("the model must answer (N, T, 2), or (N, T) twice: starts and ends")
-        starts, ends = (windows.split(each, samples, "(N, T)") for each in logits[:2])
+        texts = [each.tensors for each in samples]
+        starts, ends = (windows.split(each, texts, "(N, T)") for each in logits[:2])
         return [self._best(*each) for each in zip(starts, ends, samples, strict=True)]
 
-    def _best(self, starts: torch.Tensor, ends: torch.Tensor, sample: Sample) -> payload.Answer:
+    def _best(
+        self,
+        starts: torch.Tensor,
+        ends: torch.Tensor,
+        sample: _Sample,
+    ) -> Answers:
         meta, options = sample.meta, sample.options
         found, none = spans.best(
             starts,
@@ -169,12 +158,9 @@ class QuestionAnswering(base.Handler[windows.Config]):
 
     def describe_input(self) -> dict[str, Any]:
         """What an instance may be, and how much of it is read."""
-        return {
-            "instance": '{"question": "...", "context": "..."}, or a list of both',
-            "max_tokens": self.config.max_tokens,
-            "max_windows": self.config.max_windows,
-            "max_characters": self.config.max_characters,
-        }
+        found = super().describe_input() | {"max_windows": self.config.max_windows}
+        del found["text"]
+        return {"instance": '{"question": "...", "context": "..."}, or a list of both', **found}
 
 
 def _rank(answer: tuple[tuple[int, int], float]) -> tuple[float, tuple[int, int]]:
@@ -190,7 +176,7 @@ def _parsed(instance: bytes | str) -> Any:
         raise BadRequest("a question needs a context, and both are JSON", hint=HINT) from None
 
 
-def _where(meta: windows.Windows, sequence: int | None, length: int) -> torch.Tensor:
+def _where(meta: Windows, sequence: int | None, length: int) -> torch.Tensor:
     """Which tokens of each window are of that text: (W, length) bool; None for special ones."""
     found = torch.zeros(len(meta.tokens), length, dtype=torch.bool)
     for row, tokens in enumerate(meta.tokens):

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from handlers import base, batching, payload
-from handlers.batching import Sample
+from handlers import base, payload
 from handlers.errors import LoadError
 from handlers.inputs import catalogue, histories
 from handlers.outputs.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Config, Sample, similar_length
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(base.Config):
+class RecommendationConfig(Config):
     """What can be recommended, what the model takes, and how scores come to be."""
 
     catalogue: str = setting(
@@ -48,7 +48,7 @@ class Config(base.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class RecommendationOptions:
     """What a request may ask for."""
 
     top_k: int = setting(10, "How many items; fewer if there are no more.", minimum=1, maximum=1000)
@@ -58,7 +58,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Recommended(payload.Answer):
+class Recommended(Answer):
     """The best items first, and their scores; of items of `from_popularity` their counts."""
 
     items: list[str | int]
@@ -67,14 +67,17 @@ class Recommended(payload.Answer):
 
 
 @dataclass(frozen=True)
-class Meta:
+class User:
     """What an answer must heed: the user's wish, and whether the model knows nothing of them."""
 
     wish: Wish
     cold: bool
 
 
-class Recommendation(base.Handler[Config]):
+_Sample = Sample[RecommendationOptions, User]
+
+
+class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, User]):
     """Recommends items; the model answers (N, items) scores, or (N, D) users' vectors.
 
     An instance is a history, a list of ids with the latest last, or an object of `history` and
@@ -85,8 +88,8 @@ class Recommendation(base.Handler[Config]):
     features; who has neither gets what is popular.
     """
 
-    Config = Config
-    Options = Options
+    Config = RecommendationConfig
+    Options = RecommendationOptions
     Answer = Recommended
 
     def setup(self, folder: Path) -> None:
@@ -99,7 +102,7 @@ class Recommendation(base.Handler[Config]):
         items = len(self.catalogue.ids)
         self.ranking = Ranking(items, vectors or None, index or None, config.candidates)
 
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: object, options: RecommendationOptions) -> _Sample:
         """A history to the numbers of its latest items, and features to theirs."""
         history, features = histories.read(instance)
         lenient = options.ignore_unknown
@@ -116,13 +119,13 @@ class Recommendation(base.Handler[Config]):
         numbers = histories.numbers(features, self.config.features)
         if numbers:
             tensors["features"] = torch.tensor(numbers, dtype=torch.float32)
-        return Sample(tensors, options, Meta(Wish(options.top_k, frozenset(excluded)), cold))
+        return Sample(tensors, options, User(Wish(options.top_k, frozenset(excluded)), cold))
 
-    def group_key(self, sample: Sample) -> Hashable:
+    def group_key(self, sample: Sample[Any, User]) -> Hashable:
         """Histories of about one length share a batch: padding is work, too."""
-        return batching.similar_length(len(sample.tensors["history"]))
+        return similar_length(len(sample.tensors["history"]))
 
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[Any, User]]) -> Tensors:
         """Histories to (N, T) int64, padded to the longest."""
         histories = [sample.tensors["history"] for sample in samples]
         padding = len(self.catalogue.ids)
@@ -135,13 +138,13 @@ class Recommendation(base.Handler[Config]):
         """The length of histories differs from batch to batch."""
         return {"history": (1,)}
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Recommended]:
         """The best of each; the most popular for those of whom the model knows nothing."""
         warm = [row for row, sample in enumerate(samples) if not sample.meta.cold]
         output = self.ranking.checked(next(iter(outputs.values())), len(samples))
         ranked = self.ranking(output[warm], [samples[row].meta.wish for row in warm])
         best = dict(zip(warm, ranked, strict=True))
-        answers: list[payload.Answer] = []
+        answers: list[Recommended] = []
         for row, sample in enumerate(samples):
             cold = sample.meta.cold
             numbers, scores = self._popular(sample.meta.wish) if cold else best[row]

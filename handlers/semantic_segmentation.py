@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers import image_handler, payload
-from handlers.batching import Sample
+from handlers import image_handler
 from handlers.errors import LoadError, ModelError
 from handlers.inputs.images import Placement
 from handlers.outputs import labels, run_lengths
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, NoOptions, Sample
 
 MAX_CLASSES = 256  # what one byte of a PNG can tell apart
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(image_handler.Config):
+class SemanticSegmentationConfig(image_handler.ImageConfig):
     """How an image becomes the model's input, and the names of classes.
 
     Memory grows with `max_pixels`: some 40 bytes for each pixel of an answer. Where nothing is
@@ -38,13 +38,8 @@ class Config(image_handler.Config):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a request may ask for: nothing."""
-
-
 @dataclass(frozen=True)
-class Segmentation(payload.Answer):
+class Segmentation(Answer):
     """The class of each pixel of the original image, row after row, as runs of equal classes.
 
     Run i is `lengths[i]` pixels of the class number `classes[i]`; a run may go on in the next row.
@@ -71,14 +66,13 @@ class Segmentation(payload.Answer):
         return buffer.getvalue()
 
 
-class SemanticSegmentation(image_handler.ImageHandler[Config]):
+class SemanticSegmentation(image_handler.ImageHandler[SemanticSegmentationConfig, NoOptions]):
     """Names each pixel; the model answers (N, classes, h, w) logits of all its input, or coarser.
 
     Logits are resized to the original image, bilinearly, and the highest is the pixel's class.
     """
 
-    Config = Config
-    Options = Options
+    Config = SemanticSegmentationConfig
     Answer = Segmentation
 
     def setup(self, folder: Path) -> None:
@@ -94,7 +88,9 @@ class SemanticSegmentation(image_handler.ImageHandler[Config]):
         """What this model takes and answers, with the labels in the order of their numbers."""
         return {**super().describe(), "labels": self.labels}
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(
+        self, outputs: Tensors, samples: Sequence[Sample[NoOptions, Placement]]
+    ) -> list[Segmentation]:
         """The likeliest class of each pixel of the originals."""
         logits = next(iter(outputs.values()))
         if logits.dim() != 4 or not 1 <= logits.shape[1] <= MAX_CLASSES or not logits.numel():

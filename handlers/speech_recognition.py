@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from handlers import base, batching, payload
-from handlers.batching import Sample
+from handlers import base
 from handlers.errors import LoadError, ModelError
 from handlers.inputs import audio
-from handlers.inputs.frames import Frames
+from handlers.inputs.frames import Frames, Window
 from handlers.outputs import ctc, labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Config, Sample, similar_length
 
 SILENT = 1e-7  # added to the variance; what wav2vec2 was trained with
 MILLISECONDS = 3  # decimals of seconds
@@ -26,7 +26,7 @@ DECIMALS = 6  # of scores, which differ in the last ones with their company
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(base.Config):
+class SpeechRecognitionConfig(Config):
     """How sound becomes the model's input, and what its frames mean."""
 
     sample_rate: int = setting(
@@ -48,7 +48,7 @@ class Config(base.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SpeechRecognitionOptions:
     """What a request may ask for."""
 
     beam_width: int = setting(
@@ -63,7 +63,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Transcript(payload.Answer):
+class Transcript(Answer):
     """The text, its words unless they weren't asked for, and how long the recording lasts.
 
     A word has `word`, `start` and `end`, the seconds in which the model names its tokens, and
@@ -76,7 +76,18 @@ class Transcript(payload.Answer):
     seconds: float
 
 
-class SpeechRecognition(base.Handler[Config]):
+@dataclass(frozen=True)
+class Cut:
+    """A recording's windows, and the seconds it lasts."""
+
+    windows: list[Window]
+    seconds: float
+
+
+_Sample = Sample[SpeechRecognitionOptions, Cut]
+
+
+class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionOptions, Cut]):
     """Transcribes recordings; see `audio` for what an instance may be.
 
     The model takes `waveform`, (N, S) float32, and, if the settings say so, `lengths`, (N,) int64,
@@ -86,8 +97,8 @@ class SpeechRecognition(base.Handler[Config]):
     A sample's tensors have a row for each of its windows.
     """
 
-    Config = Config
-    Options = Options
+    Config = SpeechRecognitionConfig
+    Options = SpeechRecognitionOptions
     Answer = Transcript
 
     def setup(self, folder: Path) -> None:
@@ -109,14 +120,14 @@ class SpeechRecognition(base.Handler[Config]):
             raise LoadError(f"there is no token {name[:40]!a} in {self.config.vocabulary}")
         return self.names.index(name)
 
-    def screen(self, instances: Sequence[Any]) -> None:
+    def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request whose recordings last more than `max_seconds` together."""
         if len(instances) > 1:
             limit = self.config.max_seconds
             audio.check_together(instances, self.config.sample_rate, max_seconds=limit)
 
-    def decode(self, instance: Any, options: Any) -> Sample:
-        """One recording to its windows; `meta` has them and the seconds it lasts."""
+    def decode(self, instance: object, options: SpeechRecognitionOptions) -> _Sample:
+        """One recording to its windows."""
         rate, limit = self.config.sample_rate, self.config.max_seconds
         recording = audio.read(instance, rate, array_rate=options.sample_rate, max_seconds=limit)
         waveform = torch.from_numpy(recording.samples)
@@ -130,9 +141,9 @@ class SpeechRecognition(base.Handler[Config]):
         tensors = {"waveform": _padded([waveform[each.start : each.end] for each in windows])}
         if self.config.lengths:
             tensors["lengths"] = torch.tensor([each.end - each.start for each in windows])
-        return Sample(tensors, options, (windows, recording.seconds))
+        return Sample(tensors, options, Cut(windows, recording.seconds))
 
-    def group_key(self, sample: Sample) -> Hashable:
+    def group_key(self, sample: Sample[Any, Cut]) -> Hashable:
         """Recordings of about one length share a batch; of equal length, if the model can't pad.
 
         What has several windows is a batch of its own.
@@ -140,9 +151,9 @@ class SpeechRecognition(base.Handler[Config]):
         rows, length = sample.tensors["waveform"].shape
         if rows > 1:
             return id(sample)
-        return -batching.similar_length(length) if self.config.lengths else length
+        return -similar_length(length) if self.config.lengths else length
 
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[Any, Cut]]) -> Tensors:
         """All windows to `waveform`, (N, S) float32, padded on the right, and `lengths`, (N,)."""
         rows = [row for sample in samples for row in sample.tensors["waveform"]]
         batch = {"waveform": _padded(rows)}
@@ -154,15 +165,10 @@ class SpeechRecognition(base.Handler[Config]):
         """The length differs from batch to batch."""
         return {"waveform": (1,)}
 
-    def inference(self, batch: Tensors) -> Tensors:
-        """Run the model on windows, never on more at once than `batch_size`."""
-        rows = max(1, self.batch_size)
-        return batching.in_steps(super().inference, batch, rows, self._check_time)
-
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Transcript]:
         """Frames to text: windows are joined, then tokens found, then words."""
         logits = next(iter(outputs.values()))
-        count = sum(len(sample.meta[0]) for sample in samples)
+        count = sum(len(sample.meta.windows) for sample in samples)
         if logits.ndim != 3 or (logits.shape[0], logits.shape[2]) != (count, len(self.names)):
             wanted = f"(N, T, {len(self.names)})"
             raise ModelError(
@@ -172,10 +178,10 @@ class SpeechRecognition(base.Handler[Config]):
         if not torch.isfinite(logs).all():
             raise ModelError("the model's answer is not finite", hint="check the input")
         rows = iter(logs.numpy())
-        return [self._transcript(list(islice(rows, len(s.meta[0]))), s) for s in samples]
+        return [self._transcript(list(islice(rows, len(s.meta.windows))), s) for s in samples]
 
-    def _transcript(self, rows: Sequence[Any], sample: Sample) -> Transcript:
-        windows, seconds = sample.meta
+    def _transcript(self, rows: Sequence[Any], sample: _Sample) -> Transcript:
+        windows, seconds = sample.meta.windows, sample.meta.seconds
         parts = []
         for window, row in zip(windows, rows, strict=True):
             if len(row) < window.last:
@@ -188,7 +194,7 @@ class SpeechRecognition(base.Handler[Config]):
         logs = np.concatenate(parts)
         width, names, delimiter = sample.options.beam_width, self.names, self.delimiter
         if width > 1:
-            tokens, _ = ctc.beam(logs, self.blank, width, self._check_time)
+            tokens, _ = ctc.beam(logs, self.blank, width, self.check_time)
         else:
             tokens = ctc.greedy(logs, self.blank)
         text = ctc.text(tokens, names, delimiter)

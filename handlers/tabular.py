@@ -12,17 +12,18 @@ import numpy as np
 import torch
 
 from handlers import base, explanations, payload
-from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.explanations import Explainer
 from handlers.inputs import columns
 from handlers.outputs import labels
 from handlers.outputs.column_attributions import ColumnAttributions
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Config, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(base.Config):
+class TabularConfig(Config):
     """How a row becomes the model's inputs, and what is made of its outputs."""
 
     kind: Literal["classification", "regression"] = setting(
@@ -36,7 +37,7 @@ class Config(base.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TabularOptions:
     """What a request may ask for."""
 
     top_k: int | None = setting(
@@ -46,7 +47,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Prediction(payload.Answer):
+class Prediction(Answer):
     """Of a regression, a number, or one for each target in their order."""
 
     prediction: str | float | list[float]
@@ -67,7 +68,7 @@ class Prediction(payload.Answer):
 
 
 @dataclass(frozen=True)
-class Classification(Prediction):
+class RowLabels(Prediction):
     """Of a classification, the likeliest label, and labels with their probabilities."""
 
     labels: list[str]
@@ -79,15 +80,18 @@ class Classification(Prediction):
         return {"prediction": self.prediction, "probabilities": scores}
 
 
-class Tabular(base.Handler[Config], explanations.Explainer):
+_Sample = Sample[TabularOptions, None]
+
+
+class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]):
     """Predicts from rows; see `columns` for what a row is, and for the model's inputs.
 
     A classifier answers (N, classes) logits, or with two classes the second's alone, (N,) or
     (N, 1); a regression (N,) or (N, targets), which are scaled back.
     """
 
-    Config = Config
-    Options = Options
+    Config = TabularConfig
+    Options = TabularOptions
     Answer = Prediction
     Explanation = ColumnAttributions
 
@@ -100,7 +104,7 @@ class Tabular(base.Handler[Config], explanations.Explainer):
         if self.config.kind == "classification":
             self.names = labels.read(folder / self.config.labels) if self.config.labels else None
 
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: object, options: TabularOptions) -> _Sample:
         """One row to "numbers", (F,) float32, and "categories", (K,) int64."""
         row, alone = instance, len(self.columns.names) == 1
         if isinstance(row, bytes) or (isinstance(row, str) and not alone):
@@ -108,9 +112,9 @@ class Tabular(base.Handler[Config], explanations.Explainer):
         if alone and (row is None or isinstance(row, (str, int, float, np.generic))):
             row = [row]
         refuse = self.config.unknown == "refuse"
-        return Sample(self.columns.encode(row, refuse_unknown=refuse), options)
+        return Sample(self.columns.encode(row, refuse_unknown=refuse), options, None)
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> Sequence[Prediction]:
         """A label and probabilities, best first; or a number for each target."""
         found = self._found(outputs)
         if self.config.kind == "regression":
@@ -120,11 +124,15 @@ class Tabular(base.Handler[Config], explanations.Explainer):
         names = labels.of(self.names, found.shape[1])
         scores, order = torch.softmax(found, dim=1).sort(descending=True, stable=True)
         return [
-            Classification(names[best[0]], [names[i] for i in best[:k]], values[:k])
+            RowLabels(names[best[0]], [names[i] for i in best[:k]], values[:k])
             for best, values, k in zip(
                 order.tolist(), scores.tolist(), (s.options.top_k for s in samples), strict=True
             )
         ]
+
+    def explainer(self) -> Explainer[None]:
+        """Itself."""
+        return self
 
     def explained(self, outputs: Tensors) -> torch.Tensor:
         """Numbers as they are predicted, (N, targets); or logits, (N, classes)."""
@@ -132,7 +140,9 @@ class Tabular(base.Handler[Config], explanations.Explainer):
         binary = self.config.kind == "classification" and found.shape[1] == 1
         return torch.cat([-found, found], dim=1) if binary else found
 
-    def targets(self, outputs: Tensors, samples: Sequence[Sample]) -> torch.Tensor:
+    def targets(
+        self, outputs: Tensors, samples: Sequence[Sample[explanations.ExplanationOptions, None]]
+    ) -> torch.Tensor:
         """What a request names; or else the likeliest label, or the first number."""
         found = self.explained(outputs)
         first = torch.zeros(len(samples), dtype=torch.int64)
@@ -140,8 +150,11 @@ class Tabular(base.Handler[Config], explanations.Explainer):
         return explanations.classes(best, labels.of(self.names, found.shape[1]), samples)
 
     def explanation(
-        self, attributions: Tensors, targets: torch.Tensor, samples: Sequence[Sample]
-    ) -> list[payload.Answer]:
+        self,
+        attributions: Tensors,
+        targets: torch.Tensor,
+        samples: Sequence[Sample[explanations.ExplanationOptions, None]],
+    ) -> list[ColumnAttributions]:
         """One number per column."""
         names = self.names or [str(index) for index in range(int(targets.max()) + 1)]
         added = self.columns.by_column(attributions).tolist()

@@ -14,6 +14,7 @@ import numpy as np
 from handlers import binary_tensors
 from handlers.errors import BadRequest
 from handlers.schema import kind
+from handlers.task import Answer
 
 DATATYPES: dict[str, Any] = {
     "BOOL": np.bool_,
@@ -107,12 +108,12 @@ def to_array(data: Any, where: str) -> Any:
     return array
 
 
-def names(kind: type[Any]) -> list[str]:
+def names(kind: type[Answer]) -> list[str]:
     """The names of the outputs that a v2 answer has for answers of a kind."""
     return [field.name for field in dataclasses.fields(kind)] + [COUNTS] * bool(kind.ragged)
 
 
-def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
+def columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """Answers as `outputs`: one for each field of their dataclass, and `counts`; see `names`.
 
     A ragged field is (items of all answers, ...), a rectangular one (answers, ...). What is
@@ -127,7 +128,7 @@ def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
         if field.name in kind.ragged:
             values = [item for value in values for item in value]
             shape = [len(values), *kind.ragged[field.name]]
-            datatype: str | None = _item_type(kind, field.name)
+            datatype: str | None = _item_type(kind, field.name)  # type: ignore[arg-type]  # a class is hashable
         else:
             shape, datatype = _rectangle(values)
         if datatype is None:
@@ -145,7 +146,7 @@ def columns(answers: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 @functools.cache
-def _item_type(kind: type[Any], field: str) -> str:
+def _item_type(kind: type[Answer], field: str) -> str:
     """The datatype of what a field's lists hold: there may be no item to look at."""
     hint = get_type_hints(kind)[field]
     while get_origin(hint) is list:

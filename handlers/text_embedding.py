@@ -6,27 +6,25 @@ Or a text and others in, and how alike they are out, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from handlers import base, batching, payload
-from handlers.batching import Sample
 from handlers.errors import BadRequest, ModelError
 from handlers.inputs import text
-from handlers.inputs.tokens import Encoder, length
 from handlers.outputs import vectors
 from handlers.runtimes import Tensors
 from handlers.schema import kind, setting
+from handlers.task import Answer, Sample
+from handlers.text_handler import TextHandler, length
 
 HINT = 'send {"text": "...", "compare_with": ["...", "..."]}'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(text.Config):
+class TextEmbeddingConfig(text.TextConfig):
     """How a text becomes tokens, and what the model answers becomes a vector."""
 
     pooling: Literal["mean", "cls"] = setting(
@@ -37,7 +35,7 @@ class Config(text.Config):
 
 
 @dataclass(frozen=True)
-class Embedding(payload.Answer):
+class TextVector(Answer):
     """A text's vector, how many tokens the model was given, and whether a text was cut."""
 
     embedding: list[float]
@@ -54,7 +52,7 @@ class Embedding(payload.Answer):
 
 
 @dataclass(frozen=True)
-class Comparison(Embedding):
+class Comparison(TextVector):
     """The cosines of a text's vector with those that it is compared with, in their order."""
 
     similarities: list[float]
@@ -75,26 +73,24 @@ class Texts:
     compared: bool
 
 
-class TextEmbedding(base.Handler[Config]):
+_Sample = Sample[text.TextOptions, Texts]
+
+
+class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
     """Embeds texts; the model answers (N, D) vectors, or the states of tokens, (N, T, D).
 
     An instance is a string, or bytes of UTF-8; or an object of a "text" and what to
-    "compare_with", a list of texts. The model takes input_ids and attention_mask, (N, T) int64,
-    and token_type_ids if the settings say so.
+    "compare_with", a list of texts.
     """
 
-    Config = Config
-    Options = text.Options
-    Answer = Embedding
+    Config = TextEmbeddingConfig
+    Options = text.TextOptions
+    Answer = TextVector
     parts = ("text", "compare_with")
 
-    def setup(self, folder: Path) -> None:
-        """Read the tokenizer."""
-        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
-
-    def screen(self, instances: Sequence[Any]) -> None:
+    def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request of more than `max_characters`, or of too many texts to compare with."""
-        text.check_together(instances, max_characters=self.config.max_characters)
+        super().screen(instances)
         lists = [each.get("compare_with") for each in instances if isinstance(each, Mapping)]
         count = sum(len(each) for each in lists if isinstance(each, list))
         if count > self.config.max_instances:
@@ -104,7 +100,7 @@ class TextEmbedding(base.Handler[Config]):
                 status=413,
             )
 
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: object, options: text.TextOptions) -> _Sample:
         """A text and those to compare it with to tokens, a row for each: (1 + others, T)."""
         one, others = _read(instance)
         if others is not None and len(others) > self.config.max_compared:
@@ -113,29 +109,15 @@ class TextEmbedding(base.Handler[Config]):
                 "allowed",
                 status=413,
             )
-        found = [self.encoder.encode(each, options) for each in (one, *(others or ()))]
-        truncated = any(each.meta.truncated for each in found)
-        meta = Texts([length(each) for each in found], truncated, others is not None)
-        return Sample(self.encoder.pad(found), options, meta)
+        found = [
+            self.encoder.encode(each, truncate=options.truncate) for each in (one, *(others or ()))
+        ]
+        rows = [each.tensors for each in found]
+        truncated = any(each.tokens.truncated for each in found)
+        meta = Texts([length(row) for row in rows], truncated, others is not None)
+        return Sample(self.encoder.pad(rows), options, meta)
 
-    def group_key(self, sample: Sample) -> Hashable:
-        """Texts of about one length share a batch: padding is work, too."""
-        return batching.similar_length(max(sample.meta.lengths))
-
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
-        """Tokens of all texts to (texts, T) int64, padded to the longest."""
-        return self.encoder.pad(samples)
-
-    def inference(self, batch: Tensors) -> Tensors:
-        """Run the model, on no more texts at once than `batch_size`."""
-        rows = max(1, self.batch_size)
-        return batching.in_steps(super().inference, batch, rows, self._check_time)
-
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The length differs from batch to batch."""
-        return self.encoder.varying_axes
-
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[TextVector]:
         """One vector per text: pooled if it is yet to be, normalised if it shall be."""
         lengths = [length for sample in samples for length in sample.meta.lengths]
         found = next(iter(outputs.values())).float()
@@ -143,7 +125,7 @@ class TextEmbedding(base.Handler[Config]):
         finished = vectors.finish(pooled, normalise=self.config.normalise)
         if len(finished) != len(lengths):
             raise ModelError(f"{len(lengths)} texts gave {len(finished)} vectors")
-        answers: list[payload.Answer] = []
+        answers: list[TextVector] = []
         first = 0
         for sample in samples:
             meta, last = sample.meta, first + len(sample.meta.lengths)
@@ -152,26 +134,20 @@ class TextEmbedding(base.Handler[Config]):
                 cosines = vectors.cosines(pooled[first], pooled[first + 1 : last])
                 answers.append(Comparison(*said, cosines))
             else:
-                answers.append(Embedding(*said))
+                answers.append(TextVector(*said))
             first = last
         return answers
-
-    def example(self) -> tuple[str, bytes]:
-        """A sentence."""
-        return "text/plain", b"A model is only as useful as the people who can ask it something."
 
     def describe_input(self) -> dict[str, Any]:
         """What an instance may be."""
         return {
-            "text": "a string, or UTF-8 bytes",
+            **super().describe_input(),
             "comparison": '{"text": "...", "compare_with": ["...", "..."]}',
             "max_compared": self.config.max_compared,
-            "max_tokens": self.config.max_tokens,
-            "max_characters": self.config.max_characters,
         }
 
 
-def _read(instance: Any) -> tuple[str, list[str] | None]:
+def _read(instance: object) -> tuple[str, list[str] | None]:
     """A text, and those to compare it with, if there are any."""
     if not isinstance(instance, Mapping):
         return text.read(instance), None

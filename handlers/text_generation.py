@@ -10,23 +10,23 @@ from typing import Any
 import torch
 
 from handlers import payload
-from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError
-from handlers.generation import sampling, serving
+from handlers.generation import handler, sampling
 from handlers.generation.cache import BLOCK, empty, named
-from handlers.generation.decoding import Decoder, Form, Row, prompts
-from handlers.generation.writing import Writer
+from handlers.generation.decoding import CacheShape, Decoder, TokenSequence, prompts
+from handlers.generation.detokenizer import Detokenizer
+from handlers.generation.streams import EVENTS, LINES
 from handlers.inputs import text
-from handlers.inputs.tokens import Encoder
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Sample
 
 MAX_STOPS, MAX_STOP = 8, 64  # strings that end a text, and characters in one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(serving.Config):
-    """The model's form, and how long a text may become."""
+class TextGenerationConfig(handler.GenerationConfig):
+    """The shape of the model's cache, and how long a text may become."""
 
     max_tokens: int = setting(
         1024, "The most tokens of a prompt and what follows it, together.", minimum=2
@@ -38,7 +38,7 @@ class Config(serving.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(sampling.Options, text.Options):
+class TextGenerationOptions(sampling.SamplingOptions, text.TextOptions):
     """What a request may ask for."""
 
     truncate: bool = setting(
@@ -53,7 +53,7 @@ class Options(sampling.Options, text.Options):
 
 
 @dataclass(frozen=True)
-class Generation(payload.Answer):
+class Generation(Answer):
     """What follows a text, and how it came to be.
 
     Attributes:
@@ -90,7 +90,20 @@ class Scored(Generation):
     log_likelihood: float
 
 
-class TextGeneration(serving.Serving[Config]):
+@dataclass(frozen=True)
+class Prompt:
+    """The tokens of a text, and whether it was cut."""
+
+    ids: list[int]
+    truncated: bool
+
+
+_Sample = Sample[TextGenerationOptions, Prompt]
+
+
+class TextGeneration(
+    handler.GenerationHandler[TextGenerationConfig, TextGenerationOptions, Prompt]
+):
     """Writes what follows a text, with a causal language model; see `decoding` for its inputs.
 
     An instance is a string, or bytes of UTF-8. A request that streams is answered in lines of
@@ -98,17 +111,18 @@ class TextGeneration(serving.Serving[Config]):
     accepts text/event-stream gets them as server-sent events.
     """
 
-    Config = Config
-    Options = Options
+    Config = TextGenerationConfig
+    Options = TextGenerationOptions
     Answer = Generation
 
     def setup(self, folder: Path) -> None:
-        """Read the tokenizer; see that the model's form is known."""
+        """Read the tokenizer; see that the shape of the model's cache is known."""
+        super().setup(folder)
         config = self.config
         if not (config.layers and config.key_value_heads and config.head_size):
             raise LoadError("'layers', 'key_value_heads' and 'head_size' must be the model's")
-        self.form = Form(config.layers, config.key_value_heads, config.head_size)
-        self.tokenizer = Encoder(folder / config.tokenizer, config).tokenizer
+        self.shape = CacheShape(config.layers, config.key_value_heads, config.head_size)
+        self.tokenizer = self.encoder.tokenizer
         self.ends: set[int] = set()
         for token in config.stop_tokens:
             number = self.tokenizer.token_to_id(token)
@@ -116,12 +130,8 @@ class TextGeneration(serving.Serving[Config]):
                 raise LoadError(f"{token!r} in 'stop_tokens' is no token of the tokenizer's")
             self.ends.add(number)
 
-    def screen(self, instances: Sequence[Any]) -> None:
-        """Refuse a request of more than `max_characters`."""
-        text.check_together(instances, max_characters=self.config.max_characters)
-
-    def decode(self, instance: Any, options: Any) -> Sample:
-        """One text to its tokens; `meta` is them, and whether it was cut."""
+    def decode(self, instance: object, options: TextGenerationOptions) -> _Sample:
+        """One text to its tokens."""
         if any(not 1 <= len(stop) <= MAX_STOP for stop in options.stop):
             raise BadRequest(f"a string in 'stop' must have 1 to {MAX_STOP} characters", status=422)
         encoding = self.tokenizer.encode(text.read(instance))
@@ -142,57 +152,65 @@ class TextGeneration(serving.Serving[Config]):
             begin = next((i for i, s in enumerate(encoding.special_tokens_mask) if not s), 0)
             begin = min(begin, room - 1)
             ids = ids[:begin] + ids[len(ids) - room + begin :]
-        return Sample({}, options, meta=(ids, cut))
+        return Sample({}, options, Prompt(ids, cut))
 
-    def row(self, sample: Sample) -> Row:
+    def sequence(self, sample: _Sample) -> TokenSequence:
         """What is to be written for a text."""
-        options, (ids, cut) = sample.options, sample.meta
-        limit = min(options.max_new_tokens, self.config.max_tokens - len(ids))
-        writer = Writer(self.tokenizer, ids, options.stop)
-        return Row(ids, options, limit, writer, options.score, cut, self.config.max_seconds)
+        options, prompt = sample.options, sample.meta
+        return TokenSequence(
+            prompt.ids,
+            options,
+            limit=min(options.max_new_tokens, self.config.max_tokens - len(prompt.ids)),
+            detokenizer=Detokenizer(self.tokenizer, prompt.ids, options.stop),
+            score=options.score,
+            truncated=prompt.truncated,
+            seconds=self.config.max_seconds,
+        )
 
-    def written(self, row: Row) -> Generation:
-        """What is answered for a row that has ended."""
-        said = (row.text, row.reason or "stop", len(row.made), len(row.prompt), row.truncated)
-        if not row.score:
+    def written(self, sequence: TokenSequence) -> Generation:
+        """What is answered for a sequence that has ended."""
+        tokens, prompt_tokens = len(sequence.made), len(sequence.prompt)
+        reason = sequence.reason or "stop"
+        said = (sequence.text, reason, tokens, prompt_tokens, sequence.truncated)
+        if not sequence.score:
             return Generation(*said)
-        return Scored(*said, row.log_likelihood / max(1, len(row.prompt) - 1))
+        return Scored(*said, sequence.log_likelihood / max(1, prompt_tokens - 1))
 
     def decoder(self, slots: int) -> Decoder:
-        """What writes rows with this model."""
-        return Decoder(self.inference, self.form, slots, self.ends)
+        """What writes sequences with this model."""
+        return Decoder(self.inference, self.shape, slots, self.ends)
 
-    def group_key(self, sample: Sample) -> Hashable:
+    def group_key(self, sample: Sample[Any, Prompt]) -> Hashable:
         """Texts of all lengths are written together."""
         return None
 
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[Any, Prompt]]) -> Tensors:
         """The beginnings of prompts; `answer` runs the model on what follows."""
-        return prompts([self.row(sample) for sample in samples], self.form)
+        return prompts([self.sequence(sample) for sample in samples], self.shape)
 
-    def typical(self, samples: Sequence[Sample]) -> Tensors:
+    def typical(self, samples: Sequence[_Sample]) -> Tensors:
         """One token each, with a cache of a block: most of the time goes there."""
-        first = prompts([self.row(sample) for sample in samples], self.form)
-        past = empty(len(samples), self.form.layers, self.form.heads, self.form.size, BLOCK)
+        first = prompts([self.sequence(sample) for sample in samples], self.shape)
+        past = empty(len(samples), self.shape.layers, self.shape.heads, self.shape.size, BLOCK)
         used = torch.full((len(samples),), BLOCK)
         return {"input_ids": first["input_ids"][:, :1], "past_tokens": used, **named(past)}
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """How many tokens are new, and how many there is room for in the cache."""
-        cache = named(empty(1, self.form.layers, 1, 1))
+        cache = named(empty(1, self.shape.layers, 1, 1))
         return {"input_ids": (1,), **dict.fromkeys(cache, (2,))}
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Generation]:
         """What follows each text, from what the model has said of the prompts' beginnings."""
-        rows = [self.row(sample) for sample in samples]
-        decoder = self.decoder(len(rows))
-        decoder.first(rows, outputs)
+        sequences = [self.sequence(sample) for sample in samples]
+        decoder = self.decoder(len(sequences))
+        decoder.first(sequences, outputs)
         while decoder.busy:
             decoder.step()
-        for row in rows:
-            if row.error:
-                raise row.error
-        return [self.written(row) for row in rows]
+        for sequence in sequences:
+            if sequence.error:
+                raise sequence.error
+        return [self.written(sequence) for sequence in sequences]
 
     def example(self) -> tuple[str, bytes]:
         """The beginning of a sentence, and a few tokens to follow it, the likeliest."""
@@ -201,9 +219,4 @@ class TextGeneration(serving.Serving[Config]):
 
     def describe_input(self) -> dict[str, Any]:
         """What an instance may be."""
-        return {
-            "text": "a string, or UTF-8 bytes",
-            "max_tokens": self.config.max_tokens,
-            "max_characters": self.config.max_characters,
-            "streams": {"media_types": [serving.LINES, serving.EVENTS]},
-        }
+        return {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}

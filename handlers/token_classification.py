@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from handlers import base, batching, payload
-from handlers.batching import Sample
 from handlers.errors import ModelError
 from handlers.inputs import graphemes, text, windows, words
-from handlers.inputs.tokens import Encoder
+from handlers.inputs.windows import Windows
 from handlers.outputs import entities, labels
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Sample
+from handlers.text_handler import TextHandler
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(windows.Config):
+class TokenClassificationConfig(windows.WindowConfig):
     """How a text becomes tokens, and what their labels are called."""
 
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(text.Options):
+class TokenClassificationOptions(text.TextOptions):
     """What a request may ask for."""
 
     aggregation: entities.Aggregation | None = setting(
@@ -40,7 +40,7 @@ class Options(text.Options):
 
 
 @dataclass(frozen=True)
-class Entities(payload.Answer):
+class Entities(Answer):
     """What was found, in the order of the text; `starts` and `ends` are in code points.
 
     Blanks alone are no find, and no find splits what people see as one character.
@@ -82,60 +82,49 @@ class Entities(payload.Answer):
         return {"type": "object", "properties": found, "required": list(found)}
 
 
-class TokenClassification(base.Handler[Config]):
+_Sample = Sample[TokenClassificationOptions, Windows]
+
+
+class TokenClassification(
+    TextHandler[TokenClassificationConfig, TokenClassificationOptions, Windows]
+):
     """Finds entities; the model answers logits of each token's labels, (N, T, classes).
 
     An instance is a string, or bytes of UTF-8. A long text is read in windows: where two overlap,
-    a token is labelled in the one in which it is farther from the edge. The model takes
-    input_ids and attention_mask, (N, T) int64, and token_type_ids if the settings say so.
+    a token is labelled in the one in which it is farther from the edge.
     """
 
-    Config = Config
-    Options = Options
+    Config = TokenClassificationConfig
+    Options = TokenClassificationOptions
     Answer = Entities
 
     def setup(self, folder: Path) -> None:
         """Read the tokenizer and the labels."""
-        self.encoder = Encoder(folder / self.config.tokenizer, self.config)
+        super().setup(folder)
         self.reader = windows.Reader(self.encoder, self.config)
         self.words = words.Words(self.encoder.tokenizer)
         self.names = labels.read(folder / self.config.labels) if self.config.labels else None
 
-    def screen(self, instances: Sequence[Any]) -> None:
-        """Refuse a request of more than `max_characters`."""
-        text.check_together(instances, max_characters=self.config.max_characters)
-
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: object, options: TokenClassificationOptions) -> _Sample:
         """One text to its windows."""
-        return self.reader.read(text.read(instance), options)
+        tensors, found = self.reader.read(text.read(instance), truncate=options.truncate)
+        return Sample(tensors, options, found)
 
-    def group_key(self, sample: Sample) -> Hashable:
-        """Texts of about one length share a batch: padding is work, too."""
-        return batching.similar_length(windows.length(sample))
-
-    def collate(self, samples: Sequence[Sample]) -> Tensors:
-        """Windows to (windows of all, T) int64, padded to the longest."""
-        return self.reader.encoder.pad(samples)
-
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The length differs from batch to batch."""
-        return self.encoder.varying_axes
-
-    def inference(self, batch: Tensors) -> Tensors:
-        """Run the model on windows, never on more at once than `batch_size`."""
-        rows = max(1, self.batch_size)
-        return batching.in_steps(super().inference, batch, rows, self._check_time)
-
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Entities]:
         """The entities of each text, where they are in it."""
         logits = next(iter(outputs.values())).float()
-        scores = windows.split(torch.softmax(logits, dim=-1), samples, "(N, T, classes)")
+        scores = windows.split(
+            torch.softmax(logits, dim=-1), [each.tensors for each in samples], "(N, T, classes)"
+        )
         names = entities.Labels(labels.of(self.names, logits.shape[2]))
         return [self._found(*each, names) for each in zip(scores, samples, strict=True)]
 
     def _found(
-        self, scores: torch.Tensor, sample: Sample, names: entities.Labels
-    ) -> payload.Answer:
+        self,
+        scores: torch.Tensor,
+        sample: _Sample,
+        names: entities.Labels,
+    ) -> Entities:
         meta, options = sample.meta, sample.options
         rows, columns = windows.once(meta)
         spans = [meta.tokens[row].offsets[at] for row, at in zip(rows, columns, strict=True)]
@@ -178,9 +167,4 @@ class TokenClassification(base.Handler[Config]):
 
     def describe_input(self) -> dict[str, Any]:
         """What an instance may be, and how much of it is read."""
-        return {
-            "text": "a string, or UTF-8 bytes",
-            "max_tokens": self.config.max_tokens,
-            "max_windows": self.config.max_windows,
-            "max_characters": self.config.max_characters,
-        }
+        return {**super().describe_input(), "max_windows": self.config.max_windows}

@@ -19,6 +19,7 @@ from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith import contents, passes
+from marsmith.batches import Batches
 from marsmith.cache import Cache, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
@@ -49,7 +50,7 @@ class Bench:
     """
 
     recipe: Recipe
-    handler: Handler[Any]
+    handler: Handler[Any, Any, Any]
     ladder: Ladder
     job: Job
     reference: Runtime
@@ -86,10 +87,11 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     handler = configured(recipe)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
-    say(f"measure the original on {len(ladder.samples)} samples")
+    say(f"measure the original on {len(ladder.batches.samples)} samples")
     reference = ModuleRuntime(copy.deepcopy(module).to(device), device)
     rungs = [ladder.measure("original", reference, refer=True)[0]]
-    batch, varying, ranges = ladder.batch(2), ladder.varying(), calibration(recipe, ladder)
+    batches, ranges = ladder.batches, calibration(recipe, handler)
+    batch, varying = batches.one(2), batches.varying()
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, kept, say)
     if recipe.passes:
@@ -196,13 +198,13 @@ def chosen_device(recipe: Recipe) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def configured(recipe: Recipe) -> Handler[Any]:
+def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
     """The task's handler as it will be served, but without a model.
 
     Raises:
         BuildError: the handler's settings or files are wrong, or can't travel.
     """
-    handler: Handler[Any] = tasks.find(recipe.task)()
+    handler: Handler[Any, Any, Any] = tasks.find(recipe.task)()
     if recipe.serving.continuous_batching and not handler.continuous:
         raise BuildError(f"{recipe.task} can't serve under 'serving.continuous_batching'")
     with tempfile.TemporaryDirectory() as folder:
@@ -214,13 +216,13 @@ def configured(recipe: Recipe) -> Handler[Any]:
     return handler
 
 
-def calibration(recipe: Recipe, ladder: Ladder) -> list[Tensors]:
+def calibration(recipe: Recipe, handler: Handler[Any, Any, Any]) -> list[Tensors]:
     """Batches to take the ranges of activations from; none when the recipe names no data."""
     if recipe.calibration is None:
         return []
     named = recipe.calibration.data
     bodies = bodies_of(list(resolve(named)()), named)[: recipe.calibration.samples]
-    return ladder.collated(decode(ladder.handler, bodies, "calibration"), CALIBRATION_BATCH)
+    return Batches(handler, decode(handler, bodies, "calibration")).all(CALIBRATION_BATCH)
 
 
 def made_from(job: Job) -> str:

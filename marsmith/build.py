@@ -98,7 +98,7 @@ def time_all(tried: list[Trial], bench: Bench) -> Timing:
     found = timing.compare(
         {"original": bench.reference} | {str(t.candidate): t.runtime for t in tried if t.runtime},
         {
-            size: bench.ladder.typical(size, TIMED_BATCHES)
+            size: bench.ladder.batches.typical(size, TIMED_BATCHES)
             for size in sorted({1, bench.recipe.serving.batch_size})
         },
     )

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from handlers.batching import Sample, stack
 from handlers.inputs.columns import Columns, as_text
 from handlers.runtimes import Tensors
+from handlers.task import stack
 from marsmith.errors import BuildError
 
 FILE = "columns.json"  # what the task reads unless it is told otherwise
@@ -76,7 +76,7 @@ def encode(definition: Mapping[str, Any], table: Table) -> Tensors:
     """
     columns, values = Columns(definition), _by_column(table)
     rows = zip(*values.values(), strict=True)
-    return stack([Sample(columns.encode(dict(zip(values, row, strict=True)))) for row in rows])
+    return stack([columns.encode(dict(zip(values, row, strict=True))) for row in rows])
 
 
 def write(definition: Mapping[str, Any], folder: Path) -> None:

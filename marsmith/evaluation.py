@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.base import Handler
-from handlers.batching import Sample
 from handlers.exchange import Exchange
+from handlers.task import Sample
 from marsmith.errors import BuildError
 from marsmith.recipe import Evaluation
 from marsmith.references import resolve
@@ -31,7 +31,7 @@ class Data:
     expected: Sequence[Any] | None
 
 
-def load_data(handler: Handler[Any], evaluation: Evaluation | None) -> Data:
+def load_data(handler: Handler[Any, Any, Any], evaluation: Evaluation | None) -> Data:
     """The recipe's evaluation data, or the handler's example when it has none.
 
     Raises:
@@ -68,8 +68,8 @@ def bodies_of(items: Sequence[Any], name: str) -> list[bytes]:
 
 
 def decode(
-    handler: Handler[Any], bodies: Sequence[bytes], what: str, media_type: str = ""
-) -> list[Sample]:
+    handler: Handler[Any, Any, Any], bodies: Sequence[bytes], what: str, media_type: str = ""
+) -> list[Sample[Any, Any]]:
     """Request bodies to samples, as the handler will when it serves.
 
     Raises:
@@ -77,7 +77,7 @@ def decode(
             number.
     """
     exchanges = [Exchange({"body": body}, {"body": media_type}) for body in bodies]
-    handler.preprocess(exchanges)
+    handler.read_all(exchanges)
     for index, exchange in enumerate(exchanges):
         if exchange.body is not None:
             reason = json.loads(exchange.body)["error"]

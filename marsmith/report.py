@@ -44,7 +44,7 @@ def facts(bench: Bench, trial: Trial) -> dict[str, Any]:
         "samples": rungs[0].samples,
         "passes": bench.passed,
         "content_type": handler.example()[0],
-        **interface.of(handler),
+        **interface.of(handler, handler.explainer()),
         "versions": {name: version(name) for name in VERSIONS} | versions(trial.candidate.runtime),
     }
 

@@ -6,19 +6,17 @@ is packaged or served, with the answers of the candidate that it is made from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from handlers.base import Handler
-from handlers.batching import Sample
 from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
 from marsmith import metrics, server
+from marsmith.batches import Batches
 from marsmith.difference import Difference, compare, difference
 from marsmith.errors import BuildError, GateError
 from marsmith.evaluation import decode, load_data
@@ -28,7 +26,6 @@ from marsmith.wire import Request, Response
 
 ANSWER_TIMEOUT_S = 300
 PASSES = "passes"
-VARYING_SAMPLES = 64  # enough to see which axes vary
 SMALL_BATCH_SAMPLES = 64  # the rest is compared at the largest batch size alone
 ANSWER_TOLERANCE = 1e-4  # a request's place in its batch shows in the last bits
 
@@ -76,14 +73,14 @@ class Ladder:
     """
 
     def __init__(
-        self, handler: Handler[Any], evaluation: Evaluation | None, batch_size: int
+        self, handler: Handler[Any, Any, Any], evaluation: Evaluation | None, batch_size: int
     ) -> None:
-        self.handler = handler
-        handler.batch_size, handler.device = batch_size, torch.device("cpu")
+        self.handler, self.batch_size = handler, batch_size
         named = evaluation.metric if evaluation else None
         self.metric = metrics.find(named) if named else None
         self.data = load_data(handler, evaluation)
-        self.samples = decode(handler, self.data.bodies, "evaluation", self.data.media_type)
+        samples = decode(handler, self.data.bodies, "evaluation", self.data.media_type)
+        self.batches = Batches(handler, samples)
         self.batch_sizes = tuple(sorted({1, min(3, batch_size), batch_size}))
         self.reference: list[Tensors] = []
 
@@ -103,13 +100,16 @@ class Ladder:
         """
         if refer:
             self.reference = []
-        self.handler.runtime = runtime
+        self.handler.use(runtime, batch_size=self.batch_size)
+        samples = self.batches.samples
         worst: dict[str, Difference] = {}
         answers: Answers = {
-            size: [None] * min(self._enough(size), len(self.samples)) for size in self.batch_sizes
+            size: [None] * min(self._enough(size), len(samples)) for size in self.batch_sizes
         }
-        for turn, (size, members) in enumerate(self._all_batches()):
-            batch = [self.samples[index] for index in members]
+        # All samples at the largest size, which comes last; enough to see a difference at others.
+        plan = [(n, b) for n in self.batch_sizes for b in self.batches.served(self._enough(n), n)]
+        for turn, (size, members) in enumerate(plan):
+            batch = [samples[index] for index in members]
             try:
                 outputs = self.handler.inference(self.handler.collate(batch))
                 if refer:
@@ -207,77 +207,13 @@ class Ladder:
         score = self._score(answers)
         return Rung(name, score, Difference(worst), {}, self.batch_sizes, len(answers))
 
-    # -- Batches of the same data, for who converts and who times -----------------------------
-
-    def batch(self, size: int) -> Tensors:
-        """Real inputs: one batch of exactly `size`, of the data's first shape."""
-        return self.batches(size)[0]
-
-    def batches(self, size: int, count: int = 1) -> list[Tensors]:
-        """Real inputs: `count` batches of exactly `size`, evenly from all over the data."""
-        return self._batches(self.handler.collate, size, count)
-
-    def typical(self, size: int, count: int) -> list[Tensors]:
-        """As `batches`, of what the model is mostly run on: what it is timed on."""
-        return self._batches(self.handler.typical, size, count)
-
-    def _batches(
-        self, collate: Callable[[Sequence[Sample]], Tensors], size: int, count: int
-    ) -> list[Tensors]:
-        runs = [
-            [members[(start + place) % len(members)] for place in range(size)]
-            for members in _groups(self.handler, self.samples)
-            for start in range(0, len(members), size)
-        ]
-        picked = (runs[turn * len(runs) // count] for turn in range(count))
-        return [collate([self.samples[index] for index in run]) for run in picked]
-
-    def collated(self, samples: Sequence[Sample], size: int) -> list[Tensors]:
-        """Other samples than its own, in batches of at most `size`."""
-        return [
-            self.handler.collate([samples[index] for index in group[start : start + size]])
-            for group in _groups(self.handler, samples)
-            for start in range(0, len(group), size)
-        ]
-
-    def varying(self) -> dict[str, tuple[int, ...]]:
-        """By input, the axes besides the batch that differ: by the task's word, or in the data."""
-        found = {name: set(axes) for name, axes in self.handler.varying_axes().items()}
-        first = self.batch(1)
-        for sample in self.samples[:VARYING_SAMPLES]:
-            for name, tensor in self.handler.collate([sample]).items():
-                here = zip(tensor.shape, first[name].shape, strict=True)
-                found.setdefault(name, set()).update(
-                    axis for axis, (one, other) in enumerate(here) if one != other
-                )
-        return {name: tuple(sorted(axes)) for name, axes in found.items() if axes}
-
-    def _all_batches(self) -> Iterator[tuple[int, list[int]]]:
-        """Every batch size, and the samples' numbers in the batches that a worker would make.
-
-        All of them at the largest, which comes last; enough to see a difference at the others.
-        """
-        for size in self.batch_sizes:
-            chosen = self.samples[: self._enough(size)]
-            for start in range(0, len(chosen), size):
-                for members in _groups(self.handler, chosen[start : start + size]):
-                    yield size, [start + place for place in members]
-
     def _enough(self, size: int) -> int:
-        return len(self.samples) if size == max(self.batch_sizes) else SMALL_BATCH_SAMPLES
+        return len(self.batches.samples) if size == max(self.batch_sizes) else SMALL_BATCH_SAMPLES
 
     def _score(self, answers: list[Any]) -> float | None:
         if self.metric is None or self.data.expected is None:
             return None
         return float(self.metric(answers, self.data.expected))
-
-
-def _groups(handler: Handler[Any], samples: Sequence[Sample]) -> list[list[int]]:
-    """The samples' numbers, by what can share a batch."""
-    groups: dict[Any, list[int]] = {}
-    for index, sample in enumerate(samples):
-        groups.setdefault(handler.group_key(sample), []).append(index)
-    return list(groups.values())
 
 
 def _answer(response: Response) -> Any:

@@ -26,7 +26,7 @@ def named(tensors: Sequence[torch.Tensor], prefix: str = "past") -> Tensors:
     return {f"{prefix}.{place // 2}.{kinds[place % 2]}": x for place, x in enumerate(tensors)}
 
 
-class Cache:
+class KeyValueCache:
     """Keys and values of several texts, in slots from 0; read without a copy where all are wanted.
 
     Args:

@@ -3,7 +3,7 @@
 A causal language model is called by position with
 
     input_ids     (N, T) int64     tokens that follow those in the cache; padded on the right
-    past_tokens   (N,) int64       how many tokens of each row are in the cache
+    past_tokens   (N,) int64       how many tokens of each sequence are in the cache
     past.0.key    (N, H, P, D)     float32, the cache: what is behind `past_tokens` must not count
     past.0.value  (N, H, P, D)
     past.1.key    …
@@ -26,16 +26,16 @@ import torch
 from handlers.batching import blame
 from handlers.errors import HandlerError, ModelError
 from handlers.generation import sampling
-from handlers.generation.cache import Cache, empty, named
-from handlers.generation.writing import Writer
+from handlers.generation.cache import KeyValueCache, empty, named
+from handlers.generation.detokenizer import Detokenizer
 from handlers.runtimes import Tensors
 
 CHUNK = 64  # tokens of a prompt in one pass; what is written beside it waits no longer than that
 
 
 @dataclass(frozen=True)
-class Form:
-    """What is known of a model: its layers, and in each the heads of keys and their size."""
+class CacheShape:
+    """The shape of a model's cache: its layers, and in each the heads of keys and their size."""
 
     layers: int
     heads: int
@@ -43,14 +43,14 @@ class Form:
 
 
 @dataclass(eq=False)
-class Row:
+class TokenSequence:
     """One text that is being written.
 
     Attributes:
         prompt: its tokens, at least one.
         options: how tokens are chosen.
         limit: the most tokens to write.
-        writer: makes text of them.
+        detokenizer: makes text of them.
         score: measure how likely the prompt is, too.
         truncated: the prompt is not all that was sent.
         seconds: the most time to take, from the first pass.
@@ -59,13 +59,13 @@ class Row:
         log_likelihood: of all the prompt's tokens but the first, in nats.
         reason: why it has ended: "stop", "length" or "time"; None before.
         error: why it has failed; then there is no answer.
-        group: rows of different groups take turns.
+        group: sequences of different groups take turns.
     """
 
     prompt: list[int]
-    options: sampling.Options
+    options: sampling.SamplingOptions
     limit: int
-    writer: Writer
+    detokenizer: Detokenizer
     score: bool = False
     truncated: bool = False
     seconds: float = float("inf")
@@ -101,7 +101,7 @@ class Row:
     def end(self, reason: str) -> None:
         """Write no more."""
         if not self.done:
-            self.text += self.writer.finish()
+            self.text += self.detokenizer.finish()
             self.reason = reason
 
     def expire(self) -> None:
@@ -120,8 +120,8 @@ class Row:
         self._seen.add(token)
         if token in ends:
             return self.end("stop")
-        self.text += self.writer.add(token)
-        if self.writer.stopped:
+        self.text += self.detokenizer.add(token)
+        if self.detokenizer.stopped:
             return self.end("stop")
         if len(self.made) >= self.limit:
             return self.end("length")
@@ -138,145 +138,150 @@ class Row:
 
 
 class Decoder:
-    """Writes rows together: they join and end at any time, and never notice each other.
+    """Writes sequences together: they begin and end at any time, and never notice each other.
 
     Args:
         run: the model; named tensors in, named tensors out.
-        form: of the model.
-        slots: how many rows at once; others wait for their turn.
+        shape: of the model's cache.
+        slots: how many sequences at once; others wait for their turn.
         ends: tokens that end a text.
     """
 
     def __init__(
-        self, run: Callable[[Tensors], Tensors], form: Form, slots: int, ends: Collection[int]
+        self,
+        run: Callable[[Tensors], Tensors],
+        shape: CacheShape,
+        slots: int,
+        ends: Collection[int],
     ) -> None:
-        self._run, self._form, self._slots, self._ends = run, form, slots, ends
-        self._cache = Cache(slots, form.layers, form.heads, form.size)
-        self._rows: list[Row] = []  # by slot
-        self._waiting: list[Row] = []
+        self._run, self._shape, self._slots, self._ends = run, shape, slots, ends
+        self._cache = KeyValueCache(slots, shape.layers, shape.heads, shape.size)
+        self._running: list[TokenSequence] = []  # by slot
+        self._waiting: list[TokenSequence] = []
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self._rows or self._waiting)
+        return bool(self._running or self._waiting)
 
-    def join(self, row: Row, group: Hashable = None) -> None:
-        """Add a row, of a request; it takes part from the next pass that has a slot for it."""
-        row.group = group
-        self._waiting.append(row)
+    def add(self, sequence: TokenSequence, group: Hashable = None) -> None:
+        """Add a sequence, of a request; it takes part from the next pass that has a slot for it."""
+        sequence.group = group
+        self._waiting.append(sequence)
 
-    def leave(self, row: Row) -> None:
-        """Drop a row that nobody waits for any more."""
-        if row in self._waiting:
-            self._waiting.remove(row)
-        elif row in self._rows:
-            self._drop(row)
+    def abort(self, sequence: TokenSequence) -> None:
+        """Drop a sequence that nobody waits for any more."""
+        if sequence in self._waiting:
+            self._waiting.remove(sequence)
+        elif sequence in self._running:
+            self._drop(sequence)
 
     def step(self) -> None:
         """One pass for those that begin, and one for those that are on their way."""
         self._admit()
-        beginning = [row for row in self._rows if row.begins]
-        going = [row for row in self._rows if not row.begins]
+        beginning = [each for each in self._running if each.begins]
+        going = [each for each in self._running if not each.begins]
         for group in (beginning, going):
             if group:
                 self._advance(group)
         now = time.monotonic()
-        for row in self._rows:
-            if now > row.until:
-                row.expire()
+        for sequence in self._running:
+            if now > sequence.until:
+                sequence.expire()
         self._sweep()
 
-    def first(self, rows: Sequence[Row], outputs: Tensors) -> None:
-        """Let rows join with what the model has answered to their `prompts` already."""
-        self._waiting.extend(rows)
+    def first(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
+        """Add sequences with what the model has answered to their `prompts` already."""
+        self._waiting.extend(sequences)
         self._admit()
-        self._absorb(rows, outputs)
+        self._absorb(sequences, outputs)
         self._sweep()
 
     def _admit(self) -> None:
-        while self._waiting and len(self._rows) < self._slots:
-            running = Counter(row.group for row in self._rows)
-            row = min(self._waiting, key=lambda row: running[row.group])  # of equals, the oldest
-            self._waiting.remove(row)
-            row.until = time.monotonic() + row.seconds
-            self._rows.append(row)
+        while self._waiting and len(self._running) < self._slots:
+            slots = Counter(each.group for each in self._running)
+            # Of equals, the oldest.
+            sequence = min(self._waiting, key=lambda each: slots[each.group])
+            self._waiting.remove(sequence)
+            sequence.until = time.monotonic() + sequence.seconds
+            self._running.append(sequence)
 
-    def _advance(self, rows: Sequence[Row]) -> None:
+    def _advance(self, sequences: Sequence[TokenSequence]) -> None:
         try:
-            slots = [self._rows.index(row) for row in rows]
-            used = max(row.cached for row in rows)
-            self._absorb(rows, self._run(inputs(rows, self._cache.read(slots, used))))
+            slots = [self._running.index(each) for each in sequences]
+            used = max(each.cached for each in sequences)
+            self._absorb(sequences, self._run(inputs(sequences, self._cache.read(slots, used))))
         except Exception as error:  # a model may raise anything, and its neighbours must not notice
-            if len(rows) == 1:
-                rows[0].error = blame(error)
+            if len(sequences) == 1:
+                sequences[0].error = blame(error)
                 return
-            middle = len(rows) // 2
-            self._advance(rows[:middle])
-            self._advance(rows[middle:])
+            middle = len(sequences) // 2
+            self._advance(sequences[:middle])
+            self._advance(sequences[middle:])
 
-    def _absorb(self, rows: Sequence[Row], outputs: Tensors) -> None:
+    def _absorb(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
         logits, *new = outputs.values()
-        counts = [len(row.next()) for row in rows]
-        self._check(logits, new, len(rows), max(counts))
-        self._cache.fit(max(row.cached + len(row.next()) for row in self._rows))
-        slots = [self._rows.index(row) for row in rows]
+        counts = [len(each.next()) for each in sequences]
+        self._check(logits, new, len(sequences), max(counts))
+        self._cache.fit(max(each.cached + len(each.next()) for each in self._running))
+        slots = [self._running.index(each) for each in sequences]
         if max(counts) == 1:
-            self._cache.write_one_each(slots, [row.cached for row in rows], new)
+            self._cache.write_one_each(slots, [each.cached for each in sequences], new)
         else:
-            for place, (slot, row) in enumerate(zip(slots, rows, strict=True)):
-                self._cache.write(slot, row.cached, counts[place], place, new)
-        for row, count, found in zip(rows, counts, logits, strict=True):
+            for place, (slot, sequence) in enumerate(zip(slots, sequences, strict=True)):
+                self._cache.write(slot, sequence.cached, counts[place], place, new)
+        for sequence, count, found in zip(sequences, counts, logits, strict=True):
             try:
-                if row.score and row.begins:
-                    row.measure(found[:count])
-                row.cached += count
-                if not row.begins:
-                    row.take(found[count - 1], self._ends)
-            except Exception as error:  # of this row alone
-                row.error = blame(error)
+                if sequence.score and sequence.begins:
+                    sequence.measure(found[:count])
+                sequence.cached += count
+                if not sequence.begins:
+                    sequence.take(found[count - 1], self._ends)
+            except Exception as error:  # of this sequence alone
+                sequence.error = blame(error)
 
     def _check(self, logits: torch.Tensor, new: Sequence[torch.Tensor], n: int, t: int) -> None:
-        form = self._form
-        wanted = [(n, form.heads, t, form.size)] * (2 * form.layers)
+        shape = self._shape
+        wanted = [(n, shape.heads, t, shape.size)] * (2 * shape.layers)
         if (
             logits.ndim != 3
             or logits.shape[:2] != (n, t)
             or [tuple(x.shape) for x in new] != wanted
         ):
             raise ModelError(
-                f"a language model answers logits ({n}, {t}, V) and {2 * form.layers} tensors "
-                f"{(n, form.heads, t, form.size)}, not "
+                f"a language model answers logits ({n}, {t}, V) and {2 * shape.layers} tensors "
+                f"{(n, shape.heads, t, shape.size)}, not "
                 f"{[tuple(x.shape) for x in (logits, *new[:2])]} and so on",
                 hint="are 'layers', 'key_value_heads' and 'head_size' the model's?",
             )
 
     def _sweep(self) -> None:
-        for row in [row for row in self._rows if row.done]:
-            self._drop(row)
-        if not self._rows:
+        for sequence in [each for each in self._running if each.done]:
+            self._drop(sequence)
+        if not self._running:
             self._cache.fit(0)
 
-    def _drop(self, row: Row) -> None:
-        slot, last = self._rows.index(row), self._rows.pop()
-        if last is not row:
-            self._cache.move(len(self._rows), slot)
-            self._rows[slot] = last
-        self._cache.clear(len(self._rows))
+    def _drop(self, sequence: TokenSequence) -> None:
+        slot, last = self._running.index(sequence), self._running.pop()
+        if last is not sequence:
+            self._cache.move(len(self._running), slot)
+            self._running[slot] = last
+        self._cache.clear(len(self._running))
 
 
-def inputs(rows: Sequence[Row], past: Sequence[torch.Tensor]) -> Tensors:
-    """What the model is called with for the next tokens of some rows.
+def inputs(sequences: Sequence[TokenSequence], past: Sequence[torch.Tensor]) -> Tensors:
+    """What the model is called with for the next tokens of some sequences.
 
     Args:
-        rows: which see some of their prompt, or their latest token.
+        sequences: which see some of their prompt, or their latest token.
         past: their caches.
     """
-    following = [torch.tensor(row.next()) for row in rows]
+    following = [torch.tensor(each.next()) for each in sequences]
     ids = torch.nn.utils.rnn.pad_sequence(following, batch_first=True)
-    past_tokens = torch.tensor([row.cached for row in rows])
+    past_tokens = torch.tensor([each.cached for each in sequences])
     return {"input_ids": ids, "past_tokens": past_tokens, **named(past)}
 
 
-def prompts(rows: Sequence[Row], form: Form) -> Tensors:
+def prompts(sequences: Sequence[TokenSequence], shape: CacheShape) -> Tensors:
     """What the model is called with at first."""
-    return inputs(rows, empty(len(rows), form.layers, form.heads, form.size))
+    return inputs(sequences, empty(len(sequences), shape.layers, shape.heads, shape.size))

@@ -19,7 +19,7 @@ COLDEST = 1e-4  # a temperature below it is as good as 0, and would overflow
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SamplingOptions:
     """How tokens are chosen."""
 
     temperature: float = setting(
@@ -39,7 +39,7 @@ class Options:
 
 
 def choose(
-    logits: torch.Tensor, seen: Collection[int], options: Options, draw: Callable[[], float]
+    logits: torch.Tensor, seen: Collection[int], options: SamplingOptions, draw: Callable[[], float]
 ) -> int:
     """The next token of one text.
 

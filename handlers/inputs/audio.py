@@ -53,7 +53,7 @@ def engines() -> tuple[Any, Any]:
     return soundfile, soxr
 
 
-def read(instance: Any, rate: int, *, array_rate: int | None, max_seconds: float) -> Recording:
+def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: float) -> Recording:
     """The recording of an instance.
 
     Args:
@@ -68,9 +68,8 @@ def read(instance: Any, rate: int, *, array_rate: int | None, max_seconds: float
             samples that can't be, 400 for what is damaged.
     """
     if isinstance(instance, list):
-        instance = tensors.to_array(instance, "the recording")
-        if instance.dtype.kind in "iub":
-            instance = instance.astype(np.float64)
+        array = tensors.to_array(instance, "the recording")
+        instance = array.astype(np.float64) if array.dtype.kind in "iub" else array
     if isinstance(instance, np.ndarray):
         found, own_rate = _from_array(instance), array_rate or rate
         _check_size(len(found), own_rate, 1, max_seconds)
@@ -90,7 +89,7 @@ def read(instance: Any, rate: int, *, array_rate: int | None, max_seconds: float
     return Recording(samples, len(found) / own_rate)
 
 
-def check_together(instances: Sequence[Any], rate: int, *, max_seconds: float) -> None:
+def check_together(instances: Sequence[object], rate: int, *, max_seconds: float) -> None:
     """Refuse recordings that are too long in all, before any is decoded.
 
     Arrays count as if they came at the model's rate; what can't be read doesn't count, because it
@@ -125,7 +124,7 @@ def tone(rate: int) -> bytes:
     return file.getvalue()
 
 
-def _encoded(instance: Any) -> bytes:
+def _encoded(instance: object) -> bytes:
     if isinstance(instance, str):
         return payload.from_base64(instance)
     if not isinstance(instance, bytes):

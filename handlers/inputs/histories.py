@@ -16,7 +16,7 @@ HINT = 'send {"history": ["...", "..."]}'
 FLOAT32_MAX = 3.4028234e38
 
 
-def read(instance: Any) -> tuple[list[Any], Any]:
+def read(instance: object) -> tuple[list[Any], Any]:
     """An instance's history and features, neither of them checked yet.
 
     Args:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from handlers import base
 from handlers.errors import BadRequest
 from handlers.schema import kind, setting, unknown
+from handlers.task import Config
 
 PAIR = ("text", "text_pair")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(base.Config):
+class TextConfig(Config):
     """How a text becomes the model's inputs."""
 
     tokenizer: str = setting(
@@ -30,13 +29,13 @@ class Config(base.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TextOptions:
     """What a request may ask for."""
 
     truncate: bool = setting(True, "Cut a text of too many tokens; otherwise it is refused.")
 
 
-def read(instance: Any) -> str:
+def read(instance: object) -> str:
     """The text of an instance.
 
     Raises:
@@ -62,12 +61,12 @@ def read(instance: Any) -> str:
 
 
 def read_pair(
-    instance: Any, parts: tuple[str, str] = PAIR, *, both: bool = False
+    instance: object, parts: tuple[str, str] = PAIR, *, both: bool = False
 ) -> tuple[str, str | None]:
     """One text or two of an instance: a text, an object of `parts`, or a list of two texts.
 
     Args:
-        instance: see `payload.Request`; v2's named inputs come as an object of them.
+        instance: see `payload.ParsedRequest`; v2's named inputs come as an object of them.
         parts: what an object calls the first and the second.
         both: the second may not be left out.
 
@@ -76,19 +75,19 @@ def read_pair(
     """
     first, second = parts
     if isinstance(instance, Mapping):
-        instance = parts_of(instance, parts)
-    elif not isinstance(instance, (list, tuple)):
-        instance = [instance, None]
-    if len(instance) != 2:
+        given = parts_of(instance, parts)
+    else:
+        given = [*instance] if isinstance(instance, (list, tuple)) else [instance, None]
+    if len(given) != 2:
         raise BadRequest(f"a list must be of two texts, {first!r} and {second!r}", status=422)
-    for name, part in zip(parts, instance, strict=True):
+    for name, part in zip(parts, given, strict=True):
         if part is None and (name == first or both):
             hint = f'send {{"{first}": "...", "{second}": "..."}}'
             raise BadRequest(f"the instance has no {name!r}", hint=hint)
-    return read(instance[0]), None if instance[1] is None else read(instance[1])
+    return read(given[0]), None if given[1] is None else read(given[1])
 
 
-def parts_of(instance: Mapping[str, Any], parts: Sequence[str]) -> list[Any]:
+def parts_of(instance: Mapping[str, object], parts: Sequence[str]) -> list[object]:
     """What an object has under each of some names; None for what it hasn't.
 
     Raises:
@@ -100,13 +99,13 @@ def parts_of(instance: Mapping[str, Any], parts: Sequence[str]) -> list[Any]:
     return [instance.get(name) for name in parts]
 
 
-def check_together(instances: Sequence[Any], *, max_characters: int) -> None:
+def check_together(instances: Sequence[object], *, max_characters: int) -> None:
     """Refuse texts that would take too long to tokenise: some 2 s for a million characters.
 
     Raises:
         BadRequest: they have more than `max_characters` together.
     """
-    total, left = 0, [*instances]
+    total, left = 0, list(instances)
     while left:  # no recursion: a client decides how deep it is
         value = left.pop()
         if isinstance(value, bytes):

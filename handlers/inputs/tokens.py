@@ -11,10 +11,9 @@ import torch
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError
 from handlers.inputs import cutting
-from handlers.inputs.text import Config, Options
+from handlers.inputs.text import TextConfig
 from handlers.runtimes import Tensors
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
@@ -24,7 +23,7 @@ GROWTH = 18  # characters that one may become, by Unicode's NFKC
 
 @dataclass(frozen=True)
 class Tokens:
-    """Where the tokens of a sample come from.
+    """Where tokens come from.
 
     Attributes:
         truncated: whether tokens were left out.
@@ -36,6 +35,18 @@ class Tokens:
     truncated: bool
     offsets: list[tuple[int, int]]
     sequences: list[int | None]
+
+
+class Encoded(NamedTuple):
+    """A text, or two, as tokens.
+
+    Attributes:
+        tensors: input_ids, attention_mask and, if the model takes them, token_type_ids: (T,) int64.
+        tokens: where they come from.
+    """
+
+    tensors: Tensors
+    tokens: Tokens
 
 
 class _All(NamedTuple):
@@ -58,7 +69,7 @@ class Encoder:
         LoadError: tokenizers is missing, the file can't be read, or nothing would fit.
     """
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: TextConfig) -> None:
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
@@ -83,22 +94,21 @@ class Encoder:
     def encode(
         self,
         text: str,
-        options: Options,
         *,
+        truncate: bool = True,
         pair: str | None = None,
         truncation: cutting.Truncation = "longest_first",
-    ) -> Sample:
-        """A text, or two, to tokens; `meta` is their `Tokens`.
+    ) -> Encoded:
+        """A text, or two, to tokens.
 
         Args:
             text: the first text.
-            options: whether it may be cut.
+            truncate: whether it may be cut.
             pair: the second.
             truncation: which of two is cut; always at its end.
 
         Returns:
-            input_ids, attention_mask and, if the model takes them, token_type_ids: (T,) int64,
-            1 <= T <= max_tokens.
+            1 to `max_tokens` tokens.
 
         Raises:
             BadRequest: there are too many tokens and none is to be cut, or none at all.
@@ -106,31 +116,31 @@ class Encoder:
         tokens = self._tokens(text, pair)
         sequences, most = tokens.sequences, self.config.max_tokens
         if len(sequences) <= most:
-            return self._sample(tokens, range(len(sequences)), options)
-        if not options.truncate:
+            return self._at(tokens, range(len(sequences)))
+        if not truncate:
             raise BadRequest(
                 f"the text has more than {most} tokens",
                 hint="send less, or allow 'truncate'",
                 status=422,
             )
         places = cutting.first(sequences, most, "only_first" if pair is None else truncation)
-        return self._sample(tokens, places, options, truncated=True)
+        return self._at(tokens, places, truncated=True)
 
     def windows(
-        self, text: str, options: Options, *, pair: str | None = None, overlap: int, limit: int
-    ) -> list[Sample]:
+        self, text: str, *, truncate: bool = True, pair: str | None = None, overlap: int, limit: int
+    ) -> list[Encoded]:
         """All of a text, or of the second of two, in windows of at most `max_tokens`.
 
         Args:
             text: the text; or the first of two, which is whole in every window.
-            options: of the request.
+            truncate: whether it may be cut.
             pair: the second.
             overlap: how many tokens of a window are in the next one, too.
             limit: how many windows there may be.
 
         Returns:
-            One sample or more, as of `encode`; truncated, all of them, when there would be more
-            than `limit`.
+            One or more, as of `encode`; truncated, all of them, when there would be more than
+            `limit`.
 
         Raises:
             BadRequest: there would be more and nothing is to be cut, or there are no tokens, or
@@ -143,9 +153,9 @@ class Encoder:
             moving=0 if pair is None else 1,
             overlap=overlap,
             limit=limit,
-            truncate=options.truncate,
+            truncate=truncate,
         )
-        return [self._sample(tokens, places, options, truncated=cut) for places in windows]
+        return [self._at(tokens, places, truncated=cut) for places in windows]
 
     def _tokens(self, text: str, pair: str | None) -> _All:
         self._check_normalised(text, pair or "")
@@ -168,9 +178,7 @@ class Encoder:
                 status=413,
             )
 
-    def _sample(
-        self, tokens: _All, places: Sequence[int], options: Options, *, truncated: bool = False
-    ) -> Sample:
+    def _at(self, tokens: _All, places: Sequence[int], *, truncated: bool = False) -> Encoded:
         """The tokens at some places of all."""
 
         def of(values: Sequence[Any]) -> list[Any]:
@@ -180,19 +188,18 @@ class Encoder:
         tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if self.config.token_types:
             tensors["token_type_ids"] = torch.tensor(of(tokens.types))
-        meta = Tokens(truncated, of(tokens.offsets), of(tokens.sequences))
-        return Sample(tensors, options, meta)
+        return Encoded(tensors, Tokens(truncated, of(tokens.offsets), of(tokens.sequences)))
 
-    def pad(self, samples: Sequence[Sample]) -> Tensors:
-        """Samples to a batch, (N, T) int64, each padded on the right.
+    def pad(self, texts: Sequence[Tensors]) -> Tensors:
+        """Tensors of texts to a batch, (N, T) int64, each padded on the right.
 
         T is that of the longest, rounded up to a multiple of STEP, but not above `max_tokens`.
-        What is padded is masked: the answers are those that each would get alone. A sample of
-        several texts, (R, T), has as many rows in the batch.
+        What is padded is masked: the answers are those that each would get alone. Tensors of
+        several rows, (R, T), have as many rows in the batch.
         """
         batch = {}
-        for name in samples[0].tensors:
-            rows = [row for sample in samples for row in torch.atleast_2d(sample.tensors[name])]
+        for name in texts[0]:
+            rows = [row for each in texts for row in torch.atleast_2d(each[name])]
             value = self.pad_id if name == "input_ids" else 0
             padded = pad_sequence(rows, batch_first=True, padding_value=value)
             longest = padded.shape[1]
@@ -205,11 +212,6 @@ class Encoder:
         """The axes of a batch's inputs that differ from request to request, by name."""
         names = ["input_ids", "attention_mask"]
         return dict.fromkeys([*names, "token_type_ids"] if self.config.token_types else names, (1,))
-
-
-def length(sample: Sample) -> int:
-    """How many tokens a sample has, special ones included."""
-    return len(sample.tensors["input_ids"])
 
 
 def _pad_id(tokenizer: Any) -> int:

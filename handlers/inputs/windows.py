@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
 from handlers.inputs import text
 from handlers.inputs.tokens import Encoder, Tokens
+from handlers.runtimes import Tensors
 from handlers.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(text.Config):
+class WindowConfig(text.TextConfig):
     """How a text becomes windows of `max_tokens`."""
 
     overlap: int | None = setting(
@@ -57,7 +57,7 @@ class Reader:
         LoadError: a window has no room for more than the overlap.
     """
 
-    def __init__(self, encoder: Encoder, config: Config, *, paired: bool = False) -> None:
+    def __init__(self, encoder: Encoder, config: WindowConfig, *, paired: bool = False) -> None:
         self.encoder, self.config = encoder, config
         self.overlap = config.max_tokens // 4 if config.overlap is None else config.overlap
         special = encoder.tokenizer.num_special_tokens_to_add(paired)
@@ -67,43 +67,44 @@ class Reader:
                 f"for more than an overlap of {self.overlap}"
             )
 
-    def read(self, first: str, options: text.Options, second: str | None = None) -> Sample:
-        """A text, or two, to windows; `meta` is their `Windows`.
+    def read(
+        self, first: str, second: str | None = None, *, truncate: bool = True
+    ) -> tuple[Tensors, Windows]:
+        """A text, or two, to windows.
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids: (W, T) int64,
-            padded as `tokens.Encoder.pad` does.
+            padded as `tokens.Encoder.pad` does; and where their tokens come from.
 
         Raises:
             BadRequest: see `tokens.Encoder.windows`.
         """
         found = self.encoder.windows(
-            first, options, pair=second, overlap=self.overlap, limit=self.config.max_windows
+            first,
+            truncate=truncate,
+            pair=second,
+            overlap=self.overlap,
+            limit=self.config.max_windows,
         )
-        tokens: list[Tokens] = [each.meta for each in found]
+        tokens = [each.tokens for each in found]
         source = first if second is None else second
-        meta = Windows(source, tokens, self.overlap, tokens[0].truncated)
-        return Sample(self.encoder.pad(found), options, meta)
+        windows = Windows(source, tokens, self.overlap, tokens[0].truncated)
+        return self.encoder.pad([each.tensors for each in found]), windows
 
 
-def length(sample: Sample) -> int:
-    """How many tokens the longest window of a sample has."""
-    return sample.tensors["input_ids"].shape[1]
-
-
-def split(output: torch.Tensor, samples: Sequence[Sample], shape: str) -> list[torch.Tensor]:
-    """A model's output, (N, T, ...), by sample: (W, T, ...) each.
+def split(output: torch.Tensor, texts: Sequence[Tensors], shape: str) -> list[torch.Tensor]:
+    """A model's output, (N, T, ...), by text: (W, T, ...) each.
 
     Args:
-        output: of the samples in one batch, as `tokens.Encoder.pad` makes it.
-        samples: in their order.
+        output: of the texts in one batch, as `tokens.Encoder.pad` makes it.
+        texts: what `Reader.read` has made of each, in their order.
         shape: what the model must answer, for messages.
 
     Raises:
         ModelError: it has other rows than the batch, or fewer tokens.
     """
-    counts = [len(sample.meta.tokens) for sample in samples]
-    wanted = [sum(counts), max(map(length, samples))]
+    counts = [len(each["input_ids"]) for each in texts]
+    wanted = [sum(counts), max(each["input_ids"].shape[1] for each in texts)]
     if output.ndim != shape.count(",") + 1 or list(output.shape[:2]) != wanted:
         raise ModelError(f"the model must answer {shape} of {wanted}, not {tuple(output.shape)}")
     return list(output.split(counts))

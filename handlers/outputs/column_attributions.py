@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from handlers import payload
+from handlers.task import Answer
 
 
 @dataclass(frozen=True)
-class ColumnAttributions(payload.Answer):
+class ColumnAttributions(Answer):
     """What each column has added to a label's logit, or to a number that is predicted.
 
     Where a model gives one logit for two labels, it is the log-odds of either.

@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class Settings(Protocol):
-    """What a detector's outputs mean; see `object_detection.Config`."""
+    """What a detector's outputs mean; see `object_detection.ObjectDetectionConfig`."""
 
     @property
     def outputs(self) -> Form: ...  # noqa: D102

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers import payload
 from handlers.errors import ModelError
 from handlers.runtimes import Tensors
+from handlers.task import Answer
 
 DECIMALS = 6
 WINDOWS = 8  # of occlusion, along each side
@@ -20,7 +20,7 @@ FOR, AGAINST, NEUTRAL = (178, 24, 43), (33, 102, 172), (247, 247, 247)
 
 
 @dataclass(frozen=True)
-class HeatMap(payload.Answer):
+class HeatMap(Answer):
     """What each pixel of the model's input has added to a label; above 0 spoke for it.
 
     As a picture: what spoke for the label is red, what spoke against it blue.

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from examples.digits import held_out
-from handlers.metrics import STAGES
+from handlers.telemetry import STAGES
 from marsmith.harness import Harness, Metric
 from marsmith.wire import MAX_RESPONSE_SIZE, Request
 from tests.answers import check_refused, same, strict_json

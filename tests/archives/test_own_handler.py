@@ -32,7 +32,7 @@ FILES = {
         """,
     "shades/words/names.txt": "dark bright\n",
     "shades/serving/task.py": """
-        from handlers.image_classification import Classification, ImageClassification
+        from handlers.image_classification import ImageClassification, ImageLabels
         from shades.words import NAMES
 
         class Shades(ImageClassification):

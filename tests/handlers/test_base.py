@@ -14,11 +14,12 @@ import pytest
 import torch
 from ts.context import Context, RequestProcessor
 
-from handlers import base, explanations, payload
-from handlers.batching import Sample
+from handlers import base
 from handlers.errors import BadRequest, LoadError
+from handlers.explanations import Explainer
 from handlers.runtimes import Tensors
 from handlers.schema import setting
+from handlers.task import Answer, Config, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,11 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Product(payload.Answer):
+class Product(Answer):
     value: float
 
 
-class Doubler(base.Handler[base.Config]):
+class Doubler(base.Handler[Config, Options, None]):
     """Doubles a number; its model fails at 13, and is infinite at 14."""
 
     Options = Options
@@ -41,11 +42,11 @@ class Doubler(base.Handler[base.Config]):
         if instance == "bug":
             raise KeyError("s3cret")
         try:
-            return Sample({"x": torch.tensor([float(instance)])}, options)
+            return Sample({"x": torch.tensor([float(instance)])}, options, None)
         except (TypeError, ValueError):
             raise BadRequest("not a number", status=422) from None
 
-    def answer(self, outputs: Tensors, samples: Any) -> list[payload.Answer]:
+    def answer(self, outputs: Tensors, samples: Any) -> list[Answer]:
         pairs = zip(outputs["y"].flatten().tolist(), samples, strict=True)
         return [Product(value * sample.options.times) for value, sample in pairs]
 
@@ -160,10 +161,13 @@ def test_describe_and_explain_are_each_rows_own(doubler: Doubler) -> None:
     assert rest == [(200, {"value": 6})] * 2
 
 
-class Slow(Doubler, explanations.Explainer):
+class Slow(Doubler, Explainer[None]):
     """Explaining takes all the time that a batch has."""
 
     Explanation = Product
+
+    def explainer(self) -> Explainer[None]:
+        return self
 
     def targets(self, outputs: Tensors, samples: Any) -> torch.Tensor:
         self.until = 0.0

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.batching import Sample, in_steps, run, same_shape, stack
+from handlers.batching import in_steps, run
 from handlers.errors import BadRequest, ModelError
+from handlers.task import Sample, same_shape, stack
 
 
-def sample(value: int, size: int = 1) -> Sample:
-    return Sample({"x": torch.full((size,), value)}, meta=value)
+def sample(value: int, size: int = 1) -> Sample[None, int]:
+    return Sample({"x": torch.full((size,), value)}, None, value)
 
 
 @given(
@@ -28,10 +29,10 @@ def test_each_good_sample_is_answered_and_each_poison_blamed(
     samples = [sample(index, size) for index, (size, _) in enumerate(plan)]
     poisons = {index for index, (_, poison) in enumerate(plan) if poison}
 
-    def predict(batch: Sequence[Sample]) -> list[str]:
+    def predict(batch: Sequence[Sample[None, int]]) -> list[str]:
         assert 1 <= len(batch) <= limit
         assert len({same_shape(each) for each in batch}) == 1
-        stack(batch)
+        stack([each.tensors for each in batch])
         for each in batch:
             if each.meta in poisons:
                 raise BadRequest(f"poison {each.meta}")
@@ -47,7 +48,7 @@ def test_each_good_sample_is_answered_and_each_poison_blamed(
 def test_one_poison_costs_few_runs(count: int, data: st.DataObject) -> None:
     poison, runs = data.draw(st.integers(0, count - 1)), []
 
-    def predict(batch: Sequence[Sample]) -> list[int]:
+    def predict(batch: Sequence[Sample[None, int]]) -> list[int]:
         runs.append(len(batch))
         if any(each.meta == poison for each in batch):
             raise BadRequest("poison")
@@ -60,7 +61,7 @@ def test_one_poison_costs_few_runs(count: int, data: st.DataObject) -> None:
 def test_full_batches_come_first_and_in_order() -> None:
     batches: list[list[int]] = []
 
-    def predict(batch: Sequence[Sample]) -> list[int]:
+    def predict(batch: Sequence[Sample[None, int]]) -> list[int]:
         batches.append([each.meta for each in batch])
         return batches[-1]
 
@@ -76,7 +77,7 @@ def test_nothing_is_asked_for_nothing() -> None:
 def test_a_bug_is_a_bare_500_and_its_words_stay_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def predict(batch: Sequence[Sample]) -> list[int]:
+    def predict(batch: Sequence[Sample[None, int]]) -> list[int]:
         raise KeyError("s3cret")
 
     with caplog.at_level(logging.ERROR):
@@ -89,7 +90,7 @@ def test_a_bug_is_a_bare_500_and_its_words_stay_in_the_log(
 
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
 def test_a_batch_too_large_for_memory_is_halved_until_it_fits(kind: type[Exception]) -> None:
-    def predict(batch: Sequence[Sample]) -> list[int]:
+    def predict(batch: Sequence[Sample[None, int]]) -> list[int]:
         if len(batch) > 2 or batch[-1].meta == 7:
             raise kind("no room")
         return [each.meta for each in batch]
@@ -110,11 +111,11 @@ def test_a_model_that_miscounts_is_blamed(answers: list[int]) -> None:
 def test_the_key_tells_names_shapes_and_types_apart() -> None:
     ones = torch.ones(2)
     tensors = [{"x": ones}, {"y": ones}, {"x": ones[:1]}, {"x": ones.int()}, {"x": ones, "y": ones}]
-    assert len({same_shape(Sample(each)) for each in tensors}) == len(tensors)
+    assert len({same_shape(Sample(each, None, None)) for each in tensors}) == len(tensors)
 
 
 def test_stack_adds_the_batch_in_front() -> None:
-    batch = stack([sample(1, 3), sample(2, 3)])
+    batch = stack([sample(1, 3).tensors, sample(2, 3).tensors])
     assert batch["x"].tolist() == [[1, 1, 1], [2, 2, 2]]
 
 

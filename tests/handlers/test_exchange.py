@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import pytest
 
-from handlers.batching import Sample
 from handlers.errors import BadRequest, ModelError
 from handlers.exchange import Exchange
-from handlers.payload import Answer
+from handlers.task import Answer, Sample
 
 MEDIA = {"body": "application/json"}
 
@@ -31,8 +30,8 @@ def test_a_row_is_read_run_and_answered() -> None:
     one = exchange()
     one.options = "options"
     assert one.open
-    assert one.jobs == [(b"x", "options"), (b"x", "options")]
-    one.samples = one.take([Sample({}), Sample({})])
+    assert list(one.instances) == [b"x", b"x"]
+    one.samples = one.take([Sample({}, None, None), Sample({}, None, None)])
     one.answers = one.take([Words("a"), Words("b")])
     one.finish("m", "1", 1000)
     assert not one.open
@@ -48,8 +47,8 @@ def test_more_instances_than_allowed_are_refused() -> None:
 
 def test_one_bad_instance_fails_its_row_and_is_named() -> None:
     one = exchange()
-    assert one.take([Sample({}), BadRequest("no", hint="yes", status=422)]) == []
-    assert (one.open, one.status, one.jobs) == (False, 422, [])
+    assert one.take([Sample({}, None, None), BadRequest("no", hint="yes", status=422)]) == []
+    assert (one.open, one.status, one.instances) == (False, 422, ())
     assert json.loads(one.body or b"") == {"error": "instance 1: no", "hint": "yes"}
 
 

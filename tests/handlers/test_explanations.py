@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from handlers import explanations
-from handlers.batching import Sample
 from handlers.errors import BadRequest, ModelError
-from handlers.explanations import Options
+from handlers.explanations import ExplanationOptions as Options
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
+from handlers.task import Sample
 
 WIDTH, KINDS = 5, 4
 DEFAULT, OCCLUSION = Options(), Options(method="occlusion")
@@ -198,7 +198,7 @@ def test_a_server_without_captum_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_request_names_what_is_explained() -> None:
     def targets(*wanted: str | None, names: list[str]) -> list[int]:
-        samples = [Sample({}, Options(target=each)) for each in wanted]
+        samples = [Sample({}, Options(target=each), None) for each in wanted]
         found: list[int] = explanations.classes(
             torch.full((len(wanted),), 1), names, samples
         ).tolist()

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.image_classification import ImageClassification, Options
+from handlers.image_classification import ImageClassification
+from handlers.image_classification import ImageClassificationOptions as Options
+from handlers.task import Sample
 from tests.pictures import encode, noise, png_header
 
 
@@ -73,13 +74,13 @@ def test_a_tensor_is_taken_as_it_is(grey: ImageClassification) -> None:
         image = image_of(grey, instance)
         assert image.dtype == torch.float32
         torch.testing.assert_close(image, values)
-    batch = grey.collate([Sample({"image": values})])["image"]
+    batch = grey.collate([Sample({"image": values}, None, None)])["image"]
     assert torch.equal(batch[0], values)
 
 
 def test_pixels_are_normalised_and_tensors_are_not(grey: ImageClassification) -> None:
     pixels = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2)
-    batch = grey.collate([Sample({"image": pixels})])["image"]
+    batch = grey.collate([Sample({"image": pixels}, None, None)])["image"]
     torch.testing.assert_close(batch.flatten(), torch.tensor([-2.0, 2.0]))
 
 
@@ -125,7 +126,7 @@ def test_what_cannot_be_served_is_told_why(
 
 
 def answers(handler: ImageClassification, logits: torch.Tensor, *top_k: int) -> list[Any]:
-    samples = [Sample({}, Options(top_k=k)) for k in top_k]
+    samples = [Sample({}, Options(top_k=k), None) for k in top_k]
     return [answer.to_json() for answer in handler.answer({"output": logits}, samples)]
 
 

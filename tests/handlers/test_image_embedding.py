@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from handlers.errors import ModelError
-from handlers.image_embedding import ImageEmbedding, Options
+from handlers.image_embedding import ImageEmbedding
+from handlers.task import NoOptions
 from tests.pictures import encode, noise
 
 
@@ -22,7 +23,7 @@ def handler(tmp_path: Path) -> ImageEmbedding:
 
 
 def answered(handler: ImageEmbedding, outputs: torch.Tensor) -> list[Any]:
-    sample = handler.decode(encode(noise()), Options())
+    sample = handler.decode(encode(noise()), NoOptions())
     answers = handler.answer({"output": outputs}, [sample] * len(outputs))
     return [answer.to_json()["embedding"] for answer in answers]
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers import tensors
-from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
 from handlers.inputs.images import Placement
-from handlers.object_detection import ObjectDetection, Options
+from handlers.object_detection import ObjectDetection
+from handlers.object_detection import ObjectDetectionOptions as Options
 from handlers.schema import SchemaError, parse
+from handlers.task import Sample
 from tests.pictures import encode, noise
 
 SQUARE = {"resize": [32, 32]}

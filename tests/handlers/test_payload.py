@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, HandlerError, ModelError
-from handlers.payload import Answer, Request, dump, from_base64, read, write
+from handlers.payload import Answer, ParsedRequest, dump, from_base64, read, write
 
 T = TypeVar("T")
 JSON = {"body": "application/json"}
@@ -104,7 +104,7 @@ def test_a_raw_body_is_the_instance(body: bytes) -> None:
 @given(st.binary(min_size=1))
 def test_a_typed_body_is_never_taken_for_json(body: bytes) -> None:
     request = read({"body": body}, {"body": "image/png"}, OPTIONS)
-    assert request == Request("raw", [body], {}, textual=True)
+    assert request == ParsedRequest("raw", [body], {}, textual=True)
 
 
 @pytest.mark.parametrize("spelling", ["application/json", "application/JSON; charset=utf-8", ""])
@@ -115,7 +115,7 @@ def test_json_that_torchserve_left_alone_is_parsed(spelling: str) -> None:
 
 def test_the_other_fields_of_a_form_are_options() -> None:
     request = read({"file": b"png", "top_k": b"3", "mode": "\xe9"}, {}, OPTIONS)
-    assert request == Request("raw", [b"png"], {"top_k": "3", "mode": "\xe9"}, textual=True)
+    assert request == ParsedRequest("raw", [b"png"], {"top_k": "3", "mode": "\xe9"}, textual=True)
 
 
 def test_the_parts_of_an_instance_may_be_fields_of_a_form() -> None:
@@ -168,7 +168,7 @@ def test_json_without_a_protocol_is_one_instance(body: Any, instance: Any) -> No
 def test_v1_unwraps_base64_and_keeps_parameters() -> None:
     body = {"instances": [{"b64": "aGk="}, "text", [1]], "parameters": {"top_k": 2}}
     request = read({"body": body}, JSON, OPTIONS)
-    assert request == Request("v1", [b"hi", "text", [1]], {"top_k": 2})
+    assert request == ParsedRequest("v1", [b"hi", "text", [1]], {"top_k": 2})
 
 
 def test_v2_splits_one_input_into_its_rows() -> None:
@@ -291,7 +291,7 @@ FOUND = st.builds(
 )
 def test_what_is_written_is_ascii_json(protocol: Any, answers: list[Found], identity: Any) -> None:
     instances = answers[:1] if protocol == "raw" else answers
-    request = Request(protocol, instances, identity=identity)
+    request = ParsedRequest(protocol, instances, identity=identity)
     body = outcome(write, request, answers, model_name="digits", model_version="1.0")
     if isinstance(body, HandlerError):
         assert body.message == "the model's answer is not finite"
@@ -312,7 +312,7 @@ def test_what_is_written_is_ascii_json(protocol: Any, answers: list[Found], iden
 @pytest.mark.parametrize("protocol", ["raw", "v1", "v2"])
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_an_answer_that_is_not_finite_is_the_models_fault(protocol: Any, number: float) -> None:
-    request = Request(protocol, [b""])
+    request = ParsedRequest(protocol, [b""])
     for answer in (Found(["a"], [number], 1), Found(["a"], [0.5], 1, {"deep": [number]})):
         with pytest.raises(ModelError, match="not finite"):
             write(request, [answer], model_name="m", model_version="1")
@@ -320,7 +320,9 @@ def test_an_answer_that_is_not_finite_is_the_models_fault(protocol: Any, number:
 
 def test_v2_columns_are_rectangles_or_bytes_of_json() -> None:
     answers = [Found(["a"], [0.75], 1), Found(["b", "c"], [0.5, 0.25], 2)]
-    said = json.loads(write(Request("v2", [1, 2]), answers, model_name="m", model_version="1"))
+    said = json.loads(
+        write(ParsedRequest("v2", [1, 2]), answers, model_name="m", model_version="1")
+    )
     labels, scores, count, _ = said["outputs"]
     assert (said["model_name"], said["model_version"]) == ("m", "1")
     assert labels == {

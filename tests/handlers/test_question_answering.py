@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from torch import nn
 from handlers import tasks
 from handlers.errors import LoadError, ModelError
 from handlers.exchange import Exchange
-from handlers.question_answering import Answers, Options, QuestionAnswering
+from handlers.question_answering import Answers, QuestionAnswering
+from handlers.question_answering import QuestionAnsweringOptions as Options
 from handlers.runtimes.eager import ModuleRuntime
 from tests.answers import same
 from tests.handlers.test_token_classification import PIECES, write_byte_tokenizer
@@ -107,10 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured(folder: Path, **section: Any) -> QuestionAnswering:
     handler: QuestionAnswering = tasks.find("question_answering")()
     handler.configure({"task": "question_answering", **section}, folder)
-    handler.runtime = ModuleRuntime(Reader(259).eval(), torch.device("cpu"))
-    handler.context = SimpleNamespace(model_name="m")
-    handler.manifest = {"model": {"modelVersion": "1"}}
-    handler.batch_size = 8
+    handler.use(ModuleRuntime(Reader(259).eval(), torch.device("cpu")), batch_size=8)
     return handler
 
 

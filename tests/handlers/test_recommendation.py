@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from handlers import batching, payload, tasks
-from handlers.batching import Sample
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError
 from handlers.exchange import Exchange
-from handlers.recommendation import Options, Recommendation, Recommended
+from handlers.recommendation import Recommendation, Recommended
+from handlers.recommendation import RecommendationOptions as Options
 from handlers.runtimes.eager import ModuleRuntime
+from handlers.task import Sample
 
 ITEMS = 60
 WIDTH = 8
@@ -64,7 +65,7 @@ def configured(folder: Path, **section: Any) -> Recommendation:
     handler: Recommendation = tasks.find("recommendation")()
     handler.configure({"task": "recommendation", **section}, folder)
     tower = Tower(scores="vectors" not in section, features="features" in section)
-    handler.runtime = ModuleRuntime(tower.eval(), torch.device("cpu"))
+    handler.use(ModuleRuntime(tower.eval(), torch.device("cpu")), batch_size=8)
     return handler
 
 
@@ -72,7 +73,7 @@ def recommend(
     handler: Recommendation, requests: list[tuple[Any, Options]], limit: int = 8
 ) -> list[Recommended]:
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
     samples = [handler.decode(*each) for each in requests]
     answers = batching.run(samples, predict, key=handler.group_key, limit=limit)
@@ -271,7 +272,7 @@ def test_nothing_a_client_sends_breaks_it(folder: Path) -> None:
     def check(instance: Any, lenient: bool) -> None:
         body = {"instances": [instance], "parameters": {"ignore_unknown": lenient}}
         exchange = Exchange({"body": body})
-        handler.preprocess([exchange])
+        handler.read_all([exchange])
         if exchange.body is not None:
             assert 400 <= exchange.status < 500
             assert len(exchange.body) < 600
@@ -284,7 +285,7 @@ def test_nothing_a_client_sends_breaks_it(folder: Path) -> None:
 
 def exchanged(handler: Recommendation, *bodies: Any) -> list[Any]:
     exchanges = [Exchange({"body": body}, {"body": "application/json"}) for body in bodies]
-    handler.preprocess(exchanges)
+    handler.read_all(exchanges)
     answers: list[Any] = []
     for exchange in exchanges:
         assert exchange.body is None, exchange.body
@@ -408,6 +409,6 @@ def test_errors_are_of_their_request_alone(folder: Path) -> None:
     handler = configured(folder)
     good, bad = [0], ["nothing"]
     exchanges = [Exchange({"data": each}) for each in (good, bad, good)]
-    handler.preprocess(exchanges)
+    handler.read_all(exchanges)
     assert [exchange.status for exchange in exchanges] == [200, 422, 200]
     assert not any(isinstance(each, HandlerError) for each in exchanges[0].samples)

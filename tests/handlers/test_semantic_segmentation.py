@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers import tensors
-from handlers.batching import Sample
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.inputs.images import Placement
 from handlers.outputs.run_lengths import decode
-from handlers.semantic_segmentation import Options, SemanticSegmentation, likeliest, palette
+from handlers.semantic_segmentation import SemanticSegmentation, likeliest, palette
+from handlers.task import NoOptions, Sample
 from tests.pictures import encode, noise, png_header
 
 
@@ -31,7 +31,7 @@ def configured(folder: Path, **section: Any) -> SemanticSegmentation:
 def seen(size: tuple[int, int], inner: tuple[int, int] | None = None) -> Sample:
     inner = inner or size
     image = torch.zeros(3, inner[1], inner[0], dtype=torch.uint8)
-    return Sample({"image": image}, Options(), Placement(size, inner))
+    return Sample({"image": image}, NoOptions(), Placement(size, inner))
 
 
 def numbers(answer: Any) -> Any:
@@ -82,7 +82,7 @@ def test_what_surrounds_a_letterboxed_image_is_cut_off(
 ) -> None:
     handler = configured(tmp_path, resize=[32, 32], letterbox=True)
     image = Image.new("RGB", size, "white")
-    sample = handler.decode(encode(image), Options())
+    sample = handler.decode(encode(image), NoOptions())
     shown = torch.zeros(32 // scale, 32 // scale, dtype=torch.int64)
     (width, height), left, top = sample.meta.inner, sample.meta.left, sample.meta.top
     first, last = (top, top + height) if landscape else (left, left + width)
@@ -98,7 +98,7 @@ def test_an_object_stays_where_it_is_in_the_original(tmp_path: Path) -> None:
     handler = configured(tmp_path, resize=[64, 64], letterbox=True, mean=[0.5])
     pixels = np.zeros((50, 100, 3), np.uint8)
     pixels[10:30, 60:90] = 255
-    sample = handler.decode(encode(Image.fromarray(pixels)), Options())
+    sample = handler.decode(encode(Image.fromarray(pixels)), NoOptions())
     bright = handler.collate([sample])["image"][:, :1]
     (answer,) = answer_of(handler, torch.cat([torch.zeros_like(bright), bright], dim=1), sample)
     wrong = (numbers(answer) == 1) != (pixels[..., 0] > 0)
@@ -173,7 +173,7 @@ def test_no_pixel_may_be_cropped_away(tmp_path: Path, section: Any, fits: bool) 
 
 def test_a_padding_crop_is_cut_off_again(tmp_path: Path) -> None:
     handler = configured(tmp_path, resize=[8, 8], crop=16)
-    sample = handler.decode(encode(noise(8, 8, "RGB")), Options())
+    sample = handler.decode(encode(noise(8, 8, "RGB")), NoOptions())
     shown = torch.zeros(16, 16, dtype=torch.int64)
     shown[4:12, 4:12] = 1
     (answer,) = answer_of(handler, logits_of(shown, 2), sample)
@@ -183,7 +183,7 @@ def test_a_padding_crop_is_cut_off_again(tmp_path: Path) -> None:
 def test_large_images_are_refused_sooner_than_elsewhere(tmp_path: Path) -> None:
     handler = configured(tmp_path, resize=[8, 8])
     with pytest.raises(BadRequest, match="larger than 4000000 pixels") as caught:
-        handler.decode(png_header(2001, 2000), Options())
+        handler.decode(png_header(2001, 2000), NoOptions())
     assert caught.value.status == 413
 
 

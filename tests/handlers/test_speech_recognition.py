@@ -19,7 +19,8 @@ from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import parse
-from handlers.speech_recognition import Options, SpeechRecognition, Transcript
+from handlers.speech_recognition import SpeechRecognition, Transcript
+from handlers.speech_recognition import SpeechRecognitionOptions as Options
 from tests.sounds import encode, recording, wave
 
 RATE, STRIDE = 8000, 80
@@ -66,14 +67,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured(folder: Path, **section: Any) -> SpeechRecognition:
     handler: SpeechRecognition = tasks.find("speech_recognition")()
     handler.configure({**SECTION, **section}, folder)
-    handler.runtime = ModuleRuntime(Net().eval(), torch.device("cpu"))
-    handler.batch_size = 8
+    handler.use(ModuleRuntime(Net().eval(), torch.device("cpu")), batch_size=8)
     return handler
 
 
 def transcribe(handler: SpeechRecognition, jobs: list[tuple[Any, Options]]) -> list[Transcript]:
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
     samples = [handler.decode(*job) for job in jobs]
     answers = batching.run(samples, predict, key=handler.group_key, limit=handler.batch_size)
@@ -199,7 +199,7 @@ def test_answers_in_every_protocol(folder: Path) -> None:
     answers = transcribe(configured(folder), [(sound, PLAIN) for sound in sounds])
 
     def written(protocol: Any) -> Any:
-        request = payload.Request(protocol, sounds)
+        request = payload.ParsedRequest(protocol, sounds)
         return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
 
     first = written("raw")

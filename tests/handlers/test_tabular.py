@@ -6,7 +6,6 @@ import json
 import random
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from handlers.batching import Sample
 from handlers.errors import LoadError, ModelError
 from handlers.exchange import Exchange
 from handlers.runtimes.eager import ModuleRuntime
-from handlers.tabular import Options, Tabular
+from handlers.tabular import Tabular
+from handlers.tabular import TabularOptions as Options
+from handlers.task import Sample
 from marsmith import columns
 from marsmith.metrics import r2
 from tests import rents
@@ -37,10 +37,9 @@ def served(folder: Path, definition: Any, module: nn.Module, **section: Any) -> 
     (folder / "labels.json").write_text(json.dumps(LABELS))
     handler = Tabular()
     handler.configure({"task": "tabular", **section}, folder)
-    handler.runtime = ModuleRuntime(module.eval(), torch.device("cpu"), None, lambda: module)
-    handler.context = SimpleNamespace(model_name="table")
-    handler.manifest = {"model": {"modelVersion": "1.0"}}
-    handler.batch_size = 8
+    handler.use(
+        ModuleRuntime(module.eval(), torch.device("cpu"), None, lambda: module), batch_size=8
+    )
     return handler
 
 
@@ -125,7 +124,7 @@ def test_one_logit_is_two_labels(tmp_path: Path) -> None:
     (tmp_path / "two.json").write_text('["no", "yes"]')
     handler = served(tmp_path, NUMBERS, nn.Linear(3, 1), labels="two.json")
     for outputs in (torch.tensor([2.0, -1]), torch.tensor([[2.0], [-1]])):
-        yes, no = handler.answer({"x": outputs}, [Sample({}, Options())] * 2)
+        yes, no = handler.answer({"x": outputs}, [Sample({}, Options(), None)] * 2)
         assert yes.to_json()["probabilities"] == pytest.approx({"yes": 0.880797, "no": 0.119203})
         assert (yes.to_json()["prediction"], no.to_json()["prediction"]) == ("yes", "no")
     row = {"a": 9, "b": 4, "c": -2}
@@ -149,10 +148,10 @@ def test_a_single_number_is_no_list(tmp_path: Path) -> None:
     definition = {**NUMBERS, "targets": [{"name": "rent", "mean": 1000.0, "std": 10.0}]}
     handler = served(tmp_path, definition, nn.Linear(3, 1), kind="regression")
     for outputs in (torch.tensor([2.0]), torch.tensor([[2.0]])):
-        (answer,) = handler.answer({"x": outputs}, [Sample({}, Options())])
+        (answer,) = handler.answer({"x": outputs}, [Sample({}, Options(), None)])
         assert answer.to_json() == {"prediction": 1020.0}
     bare = served(tmp_path, NUMBERS, nn.Linear(3, 2), kind="regression")
-    (answer,) = bare.answer({"x": torch.tensor([[2.0, 3]])}, [Sample({}, Options())])
+    (answer,) = bare.answer({"x": torch.tensor([[2.0, 3]])}, [Sample({}, Options(), None)])
     assert answer.to_json() == {"prediction": [2.0, 3.0]}
 
 
@@ -320,7 +319,7 @@ def test_a_model_that_does_not_fit_is_told(
 ) -> None:
     handler = classifier if kind == "classification" else regression
     with pytest.raises(ModelError, match=words):
-        handler.answer({"x": torch.zeros(outputs)}, [Sample({}, Options())])
+        handler.answer({"x": torch.zeros(outputs)}, [Sample({}, Options(), None)])
 
 
 @pytest.mark.parametrize(

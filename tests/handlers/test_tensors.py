@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.errors import BadRequest
-from handlers.payload import Answer
+from handlers.task import Answer
 from handlers.tensors import columns, names, to_array
 
 

@@ -17,7 +17,14 @@ from handlers.errors import BadRequest, HandlerError, LoadError, ModelError
 from handlers.inputs.tokens import Tokens
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
-from handlers.text_classification import Classification, Options, TextClassification
+from handlers.task import Sample
+from handlers.text_classification import (
+    TextClassification,
+    TextLabels,
+)
+from handlers.text_classification import (
+    TextClassificationOptions as Options,
+)
 from tests.small_tokenizer import WORDS, write_tokenizer
 
 LABELS = ["praise", "question", "complaint"]
@@ -60,7 +67,7 @@ def configured(folder: Path, **section: Any) -> TextClassification:
     handler: TextClassification = tasks.find("text_classification")()
     section = {"task": "text_classification", "labels": "labels.json", **section}
     handler.configure(section, folder)
-    handler.runtime = ModuleRuntime(Net().eval(), torch.device("cpu"))
+    handler.use(ModuleRuntime(Net().eval(), torch.device("cpu")), batch_size=8)
     return handler
 
 
@@ -79,11 +86,11 @@ def ask(handler: TextClassification, asked: list[tuple[Any, Options]]) -> list[A
             decoded.append(error)
 
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
-    samples = [each for each in decoded if isinstance(each, batching.Sample)]
+    samples = [each for each in decoded if isinstance(each, Sample)]
     found = iter(batching.run(samples, predict, key=handler.group_key, limit=8))
-    return [next(found) if isinstance(each, batching.Sample) else each for each in decoded]
+    return [next(found) if isinstance(each, Sample) else each for each in decoded]
 
 
 @given(st.lists(st.tuples(INSTANCES, OPTIONS), min_size=1, max_size=10))
@@ -102,12 +109,10 @@ def test_in_any_company_each_is_answered_as_alone(
         assert len(together.labels) == min(each[1].top_k, 3)
 
 
-def answered(handler: TextClassification, logits: list[float], **options: Any) -> Classification:
-    sample = batching.Sample(
-        {"input_ids": torch.zeros(4)}, Options(**options), Tokens(False, [], [])
-    )
+def answered(handler: TextClassification, logits: list[float], **options: Any) -> TextLabels:
+    sample = Sample({"input_ids": torch.zeros(4)}, Options(**options), Tokens(False, [], []))
     (answer,) = handler.answer({"logits": torch.tensor([logits])}, [sample])
-    assert isinstance(answer, Classification)
+    assert isinstance(answer, TextLabels)
     return answer
 
 
@@ -129,16 +134,25 @@ def test_scores_come_best_first(folder: Path, activation: str, scores: dict[str,
 
 
 def test_a_pair_is_read_as_two(handler: TextClassification) -> None:
-    (pair, alone) = ask(handler, [(["one", "two three"], Options()), ("one", Options())])
+    (pair, alone) = ask(
+        handler,
+        [(["one", "two three"], Options()), ("one", Options())],
+    )
     assert (pair.tokens, alone.tokens) == (3, 3)  # of a pair this tokenizer adds nothing
     assert handler.parts == ("text", "text_pair")
 
 
 def test_in_every_protocol(handler: TextClassification) -> None:
-    answers = ask(handler, [("one", Options(top_k=2)), ("two " * 99, Options(top_k=2))])
+    answers = ask(
+        handler,
+        [
+            ("one", Options(top_k=2)),
+            ("two " * 99, Options(top_k=2)),
+        ],
+    )
 
     def written(protocol: Any) -> Any:
-        request = payload.Request(protocol, ["a", "b"])
+        request = payload.ParsedRequest(protocol, ["a", "b"])
         return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
 
     assert list(written("raw")) == ["scores", "tokens", "truncated"]
@@ -146,7 +160,7 @@ def test_in_every_protocol(handler: TextClassification) -> None:
     labels, scores, tokens, truncated = written("v2")["outputs"]
     assert (labels["shape"], labels["datatype"], scores["datatype"]) == ([2, 2], "BYTES", "FP32")
     assert (tokens["data"], truncated["data"]) == ([3, 48], [False, True])
-    assert set(Classification.schema()["required"]) == set(written("raw"))
+    assert set(TextLabels.schema()["required"]) == set(written("raw"))
     assert set(json_schema(Options)["properties"]) == {"top_k", "truncate"}
 
 

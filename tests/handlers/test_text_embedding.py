@@ -15,9 +15,10 @@ from torch import nn
 
 from handlers import batching, payload, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.inputs.text import Options
+from handlers.inputs.text import TextOptions
 from handlers.runtimes.eager import ModuleRuntime
-from handlers.text_embedding import Comparison, Embedding, TextEmbedding, Texts
+from handlers.task import Sample
+from handlers.text_embedding import Comparison, TextEmbedding, Texts, TextVector
 from tests.small_tokenizer import WORDS, write_tokenizer
 
 WIDTH = 16
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured(folder: Path, **section: Any) -> TextEmbedding:
     handler: TextEmbedding = tasks.find("text_embedding")()
     handler.configure({"task": "text_embedding", **section}, folder)
-    handler.runtime = ModuleRuntime(Encoder().eval(), torch.device("cpu"))
+    handler.use(ModuleRuntime(Encoder().eval(), torch.device("cpu")), batch_size=8)
     return handler
 
 
@@ -58,13 +59,13 @@ def handler(folder: Path) -> TextEmbedding:
     return configured(folder, max_tokens=48)
 
 
-def embed(handler: TextEmbedding, texts: Sequence[Any], limit: int = 8) -> list[Embedding]:
+def embed(handler: TextEmbedding, texts: Sequence[Any], limit: int = 8) -> list[TextVector]:
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
-    samples = [handler.decode(each, Options()) for each in texts]
+    samples = [handler.decode(each, TextOptions()) for each in texts]
     answers = batching.run(samples, predict, key=handler.group_key, limit=limit)
-    assert all(isinstance(answer, Embedding) for answer in answers), answers
+    assert all(isinstance(answer, TextVector) for answer in answers), answers
     return answers  # type: ignore[return-value]
 
 
@@ -141,13 +142,13 @@ def test_what_cannot_be_compared_is_told(
     folder: Path, instance: Any, status: int, words: str
 ) -> None:
     with pytest.raises(BadRequest, match=words) as caught:
-        configured(folder, max_compared=3).decode(instance, Options())
+        configured(folder, max_compared=3).decode(instance, TextOptions())
     assert caught.value.status == status
 
 
 def test_a_text_that_begins_as_a_list_does_is_one_text(folder: Path) -> None:
     for other in ("[1] as said", "[" * 9999):
-        sample = configured(folder).decode({"text": "a", "compare_with": other}, Options())
+        sample = configured(folder).decode({"text": "a", "compare_with": other}, TextOptions())
         assert len(sample.meta.lengths) == 2
 
 
@@ -160,7 +161,7 @@ def test_a_request_of_too_many_comparisons_is_refused(folder: Path) -> None:
 
 def test_comparisons_end_when_there_is_no_time_left(folder: Path) -> None:
     handler = configured(folder)
-    sample = handler.decode({"text": "a", "compare_with": ["b"] * 3}, Options())
+    sample = handler.decode({"text": "a", "compare_with": ["b"] * 3}, TextOptions())
     handler.runtime = pytest.fail
     handler.until = 0.0
     with pytest.raises(ModelError, match="no time left"):
@@ -179,7 +180,7 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
     for pooling, wanted in (("mean", [[2, 4], [9, 7]]), ("cls", [[1, 3], [9, 7]])):
         handler = configured(folder, pooling=pooling, normalise=False)
         samples = [
-            batching.Sample({}, meta=Texts([n], truncated=False, compared=False)) for n in (2, 3)
+            Sample({}, TextOptions(), Texts([n], truncated=False, compared=False)) for n in (2, 3)
         ]
         answers = handler.answer({"states": states}, samples)
         assert [each.to_json()["embedding"] for each in answers] == wanted
@@ -187,7 +188,9 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
 
 def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
     handler = configured(folder)
-    (answer,) = handler.answer({"x": torch.tensor([[3.0, 4]])}, [handler.decode("one", Options())])
+    (answer,) = handler.answer(
+        {"x": torch.tensor([[3.0, 4]])}, [handler.decode("one", TextOptions())]
+    )
     assert answer.to_json() == {"embedding": [0.6, 0.8], "tokens": 3, "truncated": False}
 
 
@@ -195,14 +198,14 @@ def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
 def test_a_model_that_is_no_embedder_is_told(folder: Path, shape: tuple[int, ...]) -> None:
     handler = configured(folder)
     with pytest.raises(ModelError, match=r"an embedding is \(N, D\)"):
-        handler.answer({"x": torch.zeros(shape)}, [handler.decode("one", Options())])
+        handler.answer({"x": torch.zeros(shape)}, [handler.decode("one", TextOptions())])
 
 
 def test_answers_in_every_protocol(folder: Path) -> None:
     answers = embed(configured(folder), ["one", "two three"])
 
     def written(protocol: Any) -> Any:
-        request = payload.Request(protocol, ["one", "two three"])
+        request = payload.ParsedRequest(protocol, ["one", "two three"])
         return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
 
     first = written("raw")
@@ -212,16 +215,16 @@ def test_answers_in_every_protocol(folder: Path) -> None:
     assert (vectors["shape"], vectors["datatype"]) == ([2, WIDTH], "FP32")
     assert vectors["data"][:WIDTH] == first["embedding"]
     assert (tokens["data"], truncated["datatype"]) == ([3, 4], "BOOL")
-    assert Embedding.schema()["properties"]["embedding"]["type"] == "array"
+    assert TextVector.schema()["properties"]["embedding"]["type"] == "array"
 
 
 def test_the_example_and_what_it_takes(folder: Path) -> None:
     handler = configured(folder, max_tokens=32)
     media_type, body = handler.example()
     assert media_type == "text/plain"
-    assert handler.decode(body, Options()).tensors["input_ids"].shape[1] > 10
+    assert handler.decode(body, TextOptions()).tensors["input_ids"].shape[1] > 10
     assert json.loads(json.dumps(handler.describe_input()))["max_tokens"] == 32
-    batch = handler.collate([handler.decode(body, Options())])
+    batch = handler.collate([handler.decode(body, TextOptions())])
     assert handler.varying_axes() == dict.fromkeys(batch, (1,))
 
 

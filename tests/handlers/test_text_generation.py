@@ -12,9 +12,9 @@ from handlers import tasks
 from handlers.errors import BadRequest, LoadError
 from handlers.text_generation import TextGeneration
 from marsmith.difference import difference
-from tests.handlers.generation.models import END, FORM, runtime, tokenizer
+from tests.handlers.generation.models import END, SHAPE, runtime, tokenizer
 
-SETTINGS = {"layers": FORM.layers, "key_value_heads": FORM.heads, "head_size": FORM.size}
+SETTINGS = {"layers": SHAPE.layers, "key_value_heads": SHAPE.heads, "head_size": SHAPE.size}
 SETTINGS |= {"max_tokens": 40, "stop_tokens": [END]}
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def configured(folder: Path, **section: Any) -> TextGeneration:
     handler: TextGeneration = tasks.find("text_generation")()
     handler.configure({"task": "text_generation", **SETTINGS, **section}, folder)
-    handler.runtime = runtime()
+    handler.use(runtime(), batch_size=8)
     return handler
 
 
@@ -59,7 +59,7 @@ def test_prompt_and_text_fit_the_model(
     assert (answer["prompt_tokens"], answer["tokens"]) == (prompt, limit)
     assert answer["truncated"] == (prompt < length)
     sample = handler.decode(text, handler.Options(max_new_tokens=wanted))
-    assert handler.tokenizer.decode(sample.meta[0]) == text[-prompt:]  # its end is kept
+    assert handler.tokenizer.decode(sample.meta.ids) == text[-prompt:]  # its end is kept
 
 
 def test_what_stands_before_a_text_stays_when_it_is_cut(folder: Path, tmp_path: Path) -> None:
@@ -70,7 +70,8 @@ def test_what_stands_before_a_text_stays_when_it_is_cut(folder: Path, tmp_path: 
     marked.post_processor = TemplateProcessing(single=f"{END} $A", special_tokens=[(END, 0)])
     marked.save(str(tmp_path / "tokenizer.json"))
     handler = configured(tmp_path)
-    ids, cut = handler.decode("x" * 60 + "y", handler.Options(max_new_tokens=10)).meta
+    prompt = handler.decode("x" * 60 + "y", handler.Options(max_new_tokens=10)).meta
+    ids, cut = prompt.ids, prompt.truncated
     assert (ids[0], len(ids), cut) == (0, 30, True)
     assert handler.tokenizer.decode(ids) == "x" * 28 + "y"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,8 @@ from handlers.errors import LoadError, ModelError
 from handlers.exchange import Exchange
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
-from handlers.token_classification import Entities, Options, TokenClassification
+from handlers.token_classification import Entities, TokenClassification
+from handlers.token_classification import TokenClassificationOptions as Options
 from tests.answers import same
 
 LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
@@ -115,10 +115,7 @@ def configured(folder: Path, **section: Any) -> TokenClassification:
     handler: TokenClassification = tasks.find("token_classification")()
     said = {"task": "token_classification", "labels": "labels.json", **section}
     handler.configure(said, folder)
-    handler.runtime = ModuleRuntime(Tagger(259).eval(), torch.device("cpu"))
-    handler.context = SimpleNamespace(model_name="m")
-    handler.manifest = {"model": {"modelVersion": "1"}}
-    handler.batch_size = 8
+    handler.use(ModuleRuntime(Tagger(259).eval(), torch.device("cpu")), batch_size=8)
     return handler
 
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from handlers import base
-from handlers.batching import Sample
-from handlers.payload import Answer
 from handlers.runtimes import Tensors
+from handlers.task import Answer, Config, Sample
 from marsmith.difference import Difference, compare
 from marsmith.errors import BuildError, GateError
 from marsmith.recipe import Accept, Evaluation
@@ -84,17 +83,17 @@ class Options:
     pass
 
 
-class ByShape(base.Handler[base.Config]):
+class ByShape(base.Handler[Config, Options, None]):
     """A task whose samples have two shapes, answered by their number."""
 
     Options = Options
     Answer = Number
-    config, default_options = base.Config(), Options()
+    config, default_options = Config(), Options()
 
-    def decode(self, body: bytes, _: object) -> Sample:
-        return Sample({"x": torch.full((len(body),), float(body[0]))})
+    def decode(self, body: Any, options: Options) -> Sample[Options, None]:
+        return Sample({"x": torch.full((len(body),), float(body[0]))}, options, None)
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample]) -> list[Number]:
+    def answer(self, outputs: Tensors, samples: Sequence[Sample[Options, None]]) -> list[Number]:
         return [Number(int(value)) for value in outputs["x"][:, 0]]
 
     def example(self) -> tuple[str, bytes]:
@@ -149,9 +148,9 @@ def test_a_model_that_fails_on_the_data_is_a_build_error() -> None:
 def test_axes_that_differ_in_the_data_vary() -> None:
     evaluation = Evaluation(data=f"{__name__}:mixed", metric=f"{__name__}:share")
     ladder = Ladder(ByShape(), evaluation, 4)
-    assert ladder.varying() == {"x": (1,)}
-    assert ladder.batch(4)["x"].shape == (4, 2)
-    assert [batch["x"].shape for batch in ladder.batches(2, 3)] == [(2, 2), (2, 2), (2, 1)]
+    assert ladder.batches.varying() == {"x": (1,)}
+    assert ladder.batches.one(4)["x"].shape == (4, 2)
+    assert [batch["x"].shape for batch in ladder.batches.some(2, 3)] == [(2, 2), (2, 2), (2, 1)]
 
 
 def bodies() -> list[bytes]:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from handlers.generation import sampling
-from handlers.generation.decoding import Decoder, Form, Row
-from handlers.generation.writing import Writer
+from handlers.generation.decoding import CacheShape, Decoder, TokenSequence
+from handlers.generation.detokenizer import Detokenizer
 from handlers.runtimes.eager import ModuleRuntime
 
 END = "<|endoftext|>"
-FORM = Form(layers=2, heads=2, size=8)
+SHAPE = CacheShape(layers=2, heads=2, size=8)
 TOKENS = 257
 
 
@@ -23,9 +23,9 @@ class Net(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
-        width = FORM.heads * FORM.size
+        width = SHAPE.heads * SHAPE.size
         self.tokens, self.places = torch.nn.Embedding(TOKENS, width), torch.nn.Embedding(256, width)
-        parts = (torch.nn.Linear(width, 3 * width) for _ in range(FORM.layers))
+        parts = (torch.nn.Linear(width, 3 * width) for _ in range(SHAPE.layers))
         self.attention = torch.nn.ModuleList(parts)
         self.logits = torch.nn.Linear(width, TOKENS)
 
@@ -40,7 +40,7 @@ class Net(torch.nn.Module):
         x = self.tokens(input_ids) + self.places((past_tokens[:, None] + new).clamp(max=255))
         made = []
         for layer, attention in enumerate(self.attention):
-            parts = attention(x).unflatten(2, (3, FORM.heads, FORM.size)).permute(2, 0, 3, 1, 4)
+            parts = attention(x).unflatten(2, (3, SHAPE.heads, SHAPE.size)).permute(2, 0, 3, 1, 4)
             keys = torch.cat([past[2 * layer], parts[1]], dim=2)
             values = torch.cat([past[2 * layer + 1], parts[2]], dim=2)
             found = torch.nn.functional.scaled_dot_product_attention(
@@ -74,27 +74,27 @@ def tokenizer() -> Any:
 def row(
     prompt: str,
     limit: int = 12,
-    options: sampling.Options | None = None,
+    options: sampling.SamplingOptions | None = None,
     stops: tuple[str, ...] = (),
     *,
     score: bool = False,
-) -> Row:
+) -> TokenSequence:
     """A row that is yet to begin."""
     ids = tokenizer().encode(prompt).ids
-    writer = Writer(tokenizer(), ids, stops)
-    return Row(ids, options or sampling.Options(), limit, writer, score)
+    writer = Detokenizer(tokenizer(), ids, stops)
+    return TokenSequence(ids, options or sampling.SamplingOptions(), limit, writer, score)
 
 
 def decoder(slots: int = 4, run: Any = None) -> Decoder:
     """What writes rows with the model, or with another."""
-    return Decoder(run or runtime(), FORM, slots, {0})
+    return Decoder(run or runtime(), SHAPE, slots, {0})
 
 
-def finished(*rows: Row, slots: int = 4) -> list[Row]:
+def finished(*rows: TokenSequence, slots: int = 4) -> list[TokenSequence]:
     """The rows, written to their ends."""
     writes = decoder(slots)
     for each in rows:
-        writes.join(each)
+        writes.add(each)
     while writes.busy:
         writes.step()
     return list(rows)

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from handlers.generation import cache
-from handlers.generation.cache import BLOCK, Cache
+from handlers.generation.cache import BLOCK, KeyValueCache
 
 
 def test_room_that_could_not_be_had_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> list[torch.Tensor]:
         raise MemoryError
 
-    kept = Cache(2, 1, 1, 4)
+    kept = KeyValueCache(2, 1, 1, 4)
     kept.fit(1)
     with monkeypatch.context() as patched:
         patched.setattr(cache, "empty", full)

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from handlers.errors import ModelError
 from handlers.generation import sampling
 from handlers.generation.cache import BLOCK
-from handlers.generation.decoding import CHUNK, Row
+from handlers.generation.decoding import CHUNK, TokenSequence
 from handlers.runtimes import Tensors
 from tests.handlers.generation.models import decoder, finished, row, runtime
 
 PROMPTS = ["a", "import json", "größe 模型 👩‍🔬", "x" * (CHUNK + 5), "y" * (2 * CHUNK)]
 CHOICES = [
-    sampling.Options(),
-    sampling.Options(temperature=1.0, seed=7),
-    sampling.Options(temperature=0.7, top_k=5, seed=2**62),
-    sampling.Options(temperature=1.5, top_p=0.8, repetition_penalty=1.3, seed=0),
-    sampling.Options(repetition_penalty=1.2),
+    sampling.SamplingOptions(),
+    sampling.SamplingOptions(temperature=1.0, seed=7),
+    sampling.SamplingOptions(temperature=0.7, top_k=5, seed=2**62),
+    sampling.SamplingOptions(temperature=1.5, top_p=0.8, repetition_penalty=1.3, seed=0),
+    sampling.SamplingOptions(repetition_penalty=1.2),
 ]
 WISHES = [
     (prompt, limit, options, stops)
@@ -38,37 +38,37 @@ WISHES = [
 ]
 
 
-def made(wish: int) -> Row:
+def made(wish: int) -> TokenSequence:
     return row(*WISHES[wish], score=wish % 2 == 0)
 
 
-def outcome(each: Row) -> tuple[Any, ...]:
+def outcome(each: TokenSequence) -> tuple[Any, ...]:
     return each.made, each.text, each.reason, each.error
 
 
 @pytest.fixture(scope="module")
-def alone() -> list[Row]:
+def alone() -> list[TokenSequence]:
     return [finished(made(wish))[0] for wish in range(len(WISHES))]
 
 
-def test_in_any_company_each_writes_what_it_would_alone(alone: list[Row]) -> None:
+def test_in_any_company_each_writes_what_it_would_alone(alone: list[TokenSequence]) -> None:
     @given(st.data())
     @settings(max_examples=10)
     def check(data: st.DataObject) -> None:
         writes = decoder(data.draw(st.integers(1, 5), "slots"))
         coming = data.draw(st.lists(st.integers(0, len(WISHES) - 1), max_size=6), "rows")
-        rows: list[tuple[int, Row]] = []
-        gone: list[Row] = []
+        rows: list[tuple[int, TokenSequence]] = []
+        gone: list[TokenSequence] = []
         while coming or writes.busy:
             while coming and data.draw(st.booleans(), "one joins"):
                 wish = coming.pop()
                 rows.append((wish, made(wish)))
-                writes.join(rows[-1][1])
+                writes.add(rows[-1][1])
             writes.step()
             going = [each for _, each in rows if not each.done and each not in gone]
             if going and data.draw(st.integers(0, 9), "one leaves") == 0:
                 gone.append(going[data.draw(st.integers(0, len(going) - 1))])
-                writes.leave(gone[-1])
+                writes.abort(gone[-1])
         for wish, each in rows:
             if each in gone:
                 assert not each.done
@@ -112,7 +112,7 @@ def test_a_row_that_the_model_fails_on_fails_alone() -> None:
 
     writes, rows = decoder(4, run), [row("a"), row("!"), row("b"), row("c!c")]
     for each in rows:
-        writes.join(each)
+        writes.add(each)
     while writes.busy:
         writes.step()
     assert [each.error is not None for each in rows] == [False, True, False, True]
@@ -124,7 +124,7 @@ def test_a_model_of_another_form_is_told() -> None:
         return dict(list(runtime()(inputs).items())[:3])
 
     writes, one = decoder(4, run), row("a")
-    writes.join(one)
+    writes.add(one)
     writes.step()
     assert isinstance(one.error, ModelError)
     assert "a language model answers logits (1, 1, V) and 4 tensors" in one.error.message
@@ -136,7 +136,7 @@ def test_a_score_that_is_no_number_is_told() -> None:
         return {**outputs, "output_0": torch.full_like(outputs["output_0"], float("nan"))}
 
     writes, one = decoder(4, run), row("abc", 0, score=True)
-    writes.join(one)
+    writes.add(one)
     writes.step()
     assert one.error
     assert "not finite" in one.error.message
@@ -145,7 +145,7 @@ def test_a_score_that_is_no_number_is_told() -> None:
 def test_time_ends_a_row() -> None:
     writes, one = decoder(), row("a", 200)
     one.seconds = 0.0
-    writes.join(one)
+    writes.add(one)
     while writes.busy:
         writes.step()
     assert one.reason == "time"
@@ -156,7 +156,7 @@ def test_what_is_cached_is_given_back() -> None:
     writes = decoder(2)
     long, short = row("x" * (2 * BLOCK + 3), 2), row("a", 12)
     for each in (long, short):
-        writes.join(each)
+        writes.add(each)
     while not long.done:
         writes.step()
     assert writes._cache.room == 3 * BLOCK
@@ -167,12 +167,12 @@ def test_what_is_cached_is_given_back() -> None:
     assert writes._cache.room == 0
 
 
-def test_requests_take_turns(alone: list[Row]) -> None:
+def test_requests_take_turns(alone: list[TokenSequence]) -> None:
     writes, large, small = decoder(2), [made(0) for _ in range(6)], made(0)
     for each in large:
-        writes.join(each, "large")
+        writes.add(each, "large")
     writes.step()
-    writes.join(small, "small")
+    writes.add(small, "small")
     while not small.done:
         writes.step()
     assert sum(each.done for each in large) <= 3
@@ -191,10 +191,10 @@ def test_what_is_not_finite_spoils_no_later_row(limit: int) -> None:
         }
 
     writes, stays = decoder(4, run), row("stay", 22)
-    writes.join(stays)
+    writes.add(stays)
     for prompt in ("a long and bad text!!!!", "good"):
         for each in (joined := [row(prompt, limit), row(prompt, 9)]):
-            writes.join(each)
+            writes.add(each)
         while not all(each.done for each in joined):
             writes.step()
     assert outcome(joined[1]) == outcome(finished(row("good", 9))[0])
@@ -206,7 +206,7 @@ def test_what_is_not_finite_spoils_no_later_row(limit: int) -> None:
 def test_no_time_to_read_a_prompt_is_an_error() -> None:
     writes, one = decoder(), row("x" * 200, 0, score=True)
     one.seconds = 0.0
-    writes.join(one)
+    writes.add(one)
     while writes.busy:
         writes.step()
     assert (one.reason, one.error and one.error.status) == (None, 503)

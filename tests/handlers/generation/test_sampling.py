@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.errors import ModelError
-from handlers.generation.sampling import Options, choose
+from handlers.generation.sampling import SamplingOptions as Options
+from handlers.generation.sampling import choose
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, -1.0, 3.0])
 

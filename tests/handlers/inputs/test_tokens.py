@@ -13,20 +13,17 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers
 from tokenizers.processors import TemplateProcessing
 
-from handlers import batching
-from handlers.batching import Sample
+from handlers import batching, task
 from handlers.errors import BadRequest, LoadError
 from handlers.inputs import cutting, text, tokens
 from tests.small_tokenizer import write_tokenizer
-
-ANY = text.Options()
 
 
 def encoder(folder: Path, **settings: Any) -> tokens.Encoder:
     path = folder / "tokenizer.json"
     if not path.exists():
         write_tokenizer(path)
-    return tokens.Encoder(path, text.Config(**settings))
+    return tokens.Encoder(path, text.TextConfig(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +34,20 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> tokens.Encoder:
 @given(st.text() | st.binary())
 def test_whatever_comes_is_encoded_or_refused(words: tokens.Encoder, instance: str | bytes) -> None:
     try:
-        sample = words.encode(text.read(instance), ANY)
+        sample = words.encode(text.read(instance))
     except BadRequest:
         return
-    assert 2 <= tokens.length(sample) <= 8
+    assert 2 <= len(sample.tensors["input_ids"]) <= 8
     assert sample.tensors["input_ids"].dtype == torch.int64
 
 
 def test_what_is_too_long_is_cut_or_refused(words: tokens.Encoder) -> None:
-    assert not words.encode("one two three four five six", ANY).meta.truncated
-    cut = words.encode("one two three four five six seven", ANY)
-    assert (cut.meta.truncated, tokens.length(cut)) == (True, 8)
+    assert not words.encode("one two three four five six").tokens.truncated
+    cut = words.encode("one two three four five six seven")
+    assert (cut.tokens.truncated, len(cut.tensors["input_ids"])) == (True, 8)
     assert cut.tensors["input_ids"][-1] == words.tokenizer.token_to_id("[SEP]")
     with pytest.raises(BadRequest, match="more than 8 tokens") as caught:
-        words.encode("one two three four five six seven", text.Options(truncate=False))
+        words.encode("one two three four five six seven", truncate=False)
     assert caught.value.status == 422
 
 
@@ -64,7 +61,7 @@ def pairs(path: Path, *, max_tokens: int) -> tokens.Encoder:
         special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
     tokenizer.save(str(path))
-    return tokens.Encoder(path, text.Config(max_tokens=max_tokens, token_types=True))
+    return tokens.Encoder(path, text.TextConfig(max_tokens=max_tokens, token_types=True))
 
 
 @given(
@@ -92,7 +89,7 @@ def test_it_cuts_as_the_tokenizers_library_does(
     except Exception:  # it has no other
         wanted = None
     try:
-        sample = encoder.encode(texts[0], ANY, pair=texts[1], truncation=truncation)
+        sample = encoder.encode(texts[0], pair=texts[1], truncation=truncation)
     except BadRequest:
         assert wanted is None or not {0, 1} <= set(wanted.sequence_ids)
         return
@@ -100,7 +97,7 @@ def test_it_cuts_as_the_tokenizers_library_does(
     assert sample.tensors["input_ids"].tolist() == wanted.ids
     assert sample.tensors["attention_mask"].tolist() == wanted.attention_mask
     assert sample.tensors["token_type_ids"].tolist() == wanted.type_ids
-    assert sample.meta == tokens.Tokens(
+    assert sample.tokens == tokens.Tokens(
         bool(wanted.overflowing), wanted.offsets, wanted.sequence_ids
     )
 
@@ -119,55 +116,57 @@ def test_windows_are_those_of_the_tokenizers_library(
     oracle.enable_truncation(room, stride=overlap, strategy=strategy)
     first = oracle.encode(*texts)
     wanted = [first, *first.overflowing]
-    samples = encoder.windows(texts[0], ANY, pair=texts[1], overlap=overlap, limit=100)
+    samples = encoder.windows(texts[0], pair=texts[1], overlap=overlap, limit=100)
     assert [each.tensors["input_ids"].tolist() for each in samples] == [e.ids for e in wanted]
-    assert [each.meta.offsets for each in samples] == [e.offsets for e in wanted]
-    assert [each.meta.sequences for each in samples] == [e.sequence_ids for e in wanted]
-    assert not any(each.meta.truncated for each in samples)
+    assert [each.tokens.offsets for each in samples] == [e.offsets for e in wanted]
+    assert [each.tokens.sequences for each in samples] == [e.sequence_ids for e in wanted]
+    assert not any(each.tokens.truncated for each in samples)
 
 
 def test_windows_have_their_most(tmp_path: Path) -> None:
     encoder = pairs(tmp_path / "tokenizer.json", max_tokens=8)
-    whole = encoder.windows("one " * 14, ANY, overlap=2, limit=3)
-    assert [each.meta.truncated for each in whole] == [False] * 3
-    cut = encoder.windows("one " * 15, ANY, overlap=2, limit=3)
-    assert [each.meta.truncated for each in cut] == [True] * 3
-    assert [each.meta.offsets for each in cut] == [each.meta.offsets for each in whole]
+    whole = encoder.windows("one " * 14, overlap=2, limit=3)
+    assert [each.tokens.truncated for each in whole] == [False] * 3
+    cut = encoder.windows("one " * 15, overlap=2, limit=3)
+    assert [each.tokens.truncated for each in cut] == [True] * 3
+    assert [each.tokens.offsets for each in cut] == [each.tokens.offsets for each in whole]
     with pytest.raises(BadRequest, match="4 windows of 8 tokens; at most 3") as caught:
-        encoder.windows("one " * 15, text.Options(truncate=False), overlap=2, limit=3)
+        encoder.windows("one " * 15, truncate=False, overlap=2, limit=3)
     assert caught.value.status == 413
     with pytest.raises(BadRequest, match="no room for both"):
-        encoder.windows("one " * 5, ANY, pair="one two", overlap=0, limit=3)
+        encoder.windows("one " * 5, pair="one two", overlap=0, limit=3)
 
 
 def test_two_long_texts_take_no_more_memory_than_one(tmp_path: Path) -> None:
     long = "one two three " * 10_000
-    sample = pairs(tmp_path / "tokenizer.json", max_tokens=16).encode(long, ANY, pair=long)
-    assert sample.meta.sequences.count(0) == 6
-    assert sample.meta.sequences.count(1) == 7
+    sample = pairs(tmp_path / "tokenizer.json", max_tokens=16).encode(long, pair=long)
+    assert sample.tokens.sequences.count(0) == 6
+    assert sample.tokens.sequences.count(1) == 7
 
 
 @pytest.mark.parametrize("empty", ["", "  \n"])
 def test_a_text_of_nothing_has_its_special_tokens(words: tokens.Encoder, empty: str) -> None:
-    assert tokens.length(words.encode(empty, ANY)) == 2
+    assert len(words.encode(empty).tensors["input_ids"]) == 2
 
 
 def test_without_special_tokens_nothing_is_refused(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "tokenizer.json", special=False)
     with pytest.raises(BadRequest, match="no tokens"):
-        encoder(tmp_path).encode(" ", ANY)
+        encoder(tmp_path).encode(" ")
 
 
 def test_few_lengths_reach_the_engine_and_none_above_the_models(tmp_path: Path) -> None:
     typed = encoder(tmp_path, max_tokens=13)
-    lengths = {typed.pad([typed.encode("one " * n, ANY)])["input_ids"].shape[1] for n in range(12)}
+    lengths = {
+        typed.pad([typed.encode("one " * n).tensors])["input_ids"].shape[1] for n in range(12)
+    }
     assert lengths == {8, 13}
-    with_longer_rows = typed.pad([Sample({"input_ids": torch.zeros(1, 16)})])
+    with_longer_rows = typed.pad([{"input_ids": torch.zeros(1, 16)}])
     assert with_longer_rows["input_ids"].shape == (1, 16)
 
 
 def test_a_batch_is_padded_to_its_longest_and_masked(words: tokens.Encoder) -> None:
-    batch = words.pad([words.encode(each, ANY) for each in ("one", "one two three", "")])
+    batch = words.pad([words.encode(each).tensors for each in ("one", "one two three", "")])
     assert list(batch) == ["input_ids", "attention_mask"]
     assert batch["input_ids"].shape == (3, 8)
     assert batch["attention_mask"].sum(dim=1).tolist() == [3, 5, 2]
@@ -177,20 +176,16 @@ def test_a_batch_is_padded_to_its_longest_and_masked(words: tokens.Encoder) -> N
 
 def test_token_types_come_where_the_model_takes_them(tmp_path: Path) -> None:
     typed = encoder(tmp_path, token_types=True)
-    batch = typed.pad([typed.encode(each, ANY) for each in ("one", "one two")])
+    batch = typed.pad([typed.encode(each).tensors for each in ("one", "one two")])
     assert list(batch) == list(typed.varying_axes)
     assert batch["token_type_ids"].tolist() == [[0] * 8] * 2
 
 
 @given(st.lists(st.integers(1, 300), min_size=1))
 def test_little_is_padded(lengths: list[int]) -> None:
-    samples = [Sample({"input_ids": torch.zeros(length)}) for length in lengths]
-    groups: dict[Any, list[int]] = {}
-    for sample in samples:
-        length = tokens.length(sample)
-        groups.setdefault(batching.similar_length(length), []).append(length)
-    for group in groups.values():
-        assert max(group) <= max(batching.SHORT, 2 * min(group))
+    for batch in batching.plan(lengths, task.similar_length, len(lengths)):
+        group = [lengths[place] for place in batch]
+        assert max(group) <= max(task.SHORT, 2 * min(group))
 
 
 def test_what_grows_when_it_is_normalised_counts_so(tmp_path: Path) -> None:
@@ -198,15 +193,15 @@ def test_what_grows_when_it_is_normalised_counts_so(tmp_path: Path) -> None:
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     made = encoder(tmp_path, max_characters=1000)
-    made.encode("a" * 1000, text.Options())
+    made.encode("a" * 1000)
     with pytest.raises(BadRequest, match="1080 characters when normalised; at most 1000") as caught:
-        made.encode("\ufdfa" * 60, text.Options())
+        made.encode("\ufdfa" * 60)
     assert caught.value.status == 413
 
 
 def test_a_tokenizer_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"no tokenizer missing\.json in this archive"):
-        tokens.Encoder(tmp_path / "missing.json", text.Config())
+        tokens.Encoder(tmp_path / "missing.json", text.TextConfig())
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(LoadError, match=r"tokenizer\.json is not a tokenizer"):
         encoder(tmp_path)
@@ -220,4 +215,4 @@ def test_without_tokenizers_there_is_a_hint(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(LoadError, match="pip install tokenizers"):
-        tokens.Encoder(tmp_path / "tokenizer.json", text.Config())
+        tokens.Encoder(tmp_path / "tokenizer.json", text.TextConfig())

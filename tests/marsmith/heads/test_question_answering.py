@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from handlers import batching, tasks
-from handlers.question_answering import Options, QuestionAnswering
+from handlers.question_answering import QuestionAnswering
+from handlers.question_answering import QuestionAnsweringOptions as Options
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith import recipe_file
 from marsmith.build import build
@@ -128,11 +129,11 @@ def test_a_folder_answers_as_transformers_did(
     assert settings.get("token_types", False) == (make is bert)
     handler: QuestionAnswering = tasks.find("question_answering")()
     handler.configure({"task": "question_answering", **settings}, out)
-    handler.runtime = ModuleRuntime(module, torch.device("cpu"))
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
     samples = [handler.decode(pair, options) for pair in QUESTIONS]
 
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
     answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
     check([answer.to_json() for answer in answers], folder, options)

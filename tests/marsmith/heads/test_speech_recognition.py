@@ -89,10 +89,10 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, kind: str, norm: 
     (out := tmp_path / "out").mkdir()
     handler: SpeechRecognition = tasks.find("speech_recognition")()
     handler.configure({"task": "speech_recognition", **source.bring(module, out, {})}, out)
-    handler.runtime, handler.batch_size = ModuleRuntime(module, torch.device("cpu")), 8
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
 
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
     waves = [wave(length, length) for length in LENGTHS]
     samples = [handler.decode(each, handler.default_options) for each in waves]

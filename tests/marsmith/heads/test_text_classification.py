@@ -131,10 +131,10 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..
     (out := tmp_path / "out").mkdir()
     handler: TextClassification = tasks.find("text_classification")()
     handler.configure({"task": "text_classification", **source.bring(module, out, {})}, out)
-    handler.runtime = ModuleRuntime(module, torch.device("cpu"))
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
 
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
     samples = [handler.decode(each, handler.default_options) for each in TEXTS]
     answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)

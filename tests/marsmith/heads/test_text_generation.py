@@ -84,7 +84,7 @@ def configured(folder: Path, out: Path) -> TextGeneration:
     out.mkdir()
     handler: TextGeneration = tasks.find("text_generation")()
     handler.configure({"task": "text_generation", **source.bring(module, out, {})}, out)
-    handler.runtime = ModuleRuntime(module, torch.device("cpu"))
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
     return handler
 
 

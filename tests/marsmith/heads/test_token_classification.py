@@ -12,7 +12,8 @@ import torch
 
 from handlers import batching, tasks
 from handlers.runtimes.eager import ModuleRuntime
-from handlers.token_classification import Options, TokenClassification
+from handlers.token_classification import TokenClassification
+from handlers.token_classification import TokenClassificationOptions as Options
 from marsmith import recipe_file
 from marsmith.build import build
 from marsmith.harness import Harness
@@ -116,13 +117,13 @@ def test_a_folder_answers_as_transformers_does(
     (out := tmp_path / "out").mkdir()
     handler: TokenClassification = tasks.find("token_classification")()
     handler.configure({"task": "token_classification", **source.bring(module, out, {})}, out)
-    handler.runtime = ModuleRuntime(module, torch.device("cpu"))
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
     options = Options(aggregation=how)
     texts = texts_for(make)
     samples = [handler.decode(text, options) for text in texts]
 
     def predict(group: Any) -> Any:
-        return handler.postprocess(handler.inference(handler.collate(group)), group)
+        return handler.answer(handler.inference(handler.collate(group)), group)
 
     answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
     check(texts, [answer.to_json() for answer in answers], folder, how)

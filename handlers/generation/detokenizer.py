@@ -10,8 +10,8 @@ CONTEXT = 8  # tokens of the prompt that the first piece is decoded with: some b
 LONGEST = 4  # bytes of a character, so tokens too; what is longer and no character never will be
 
 
-class Writer:
-    """The text of one row's tokens; the pieces together are the text, however they are taken.
+class Detokenizer:
+    """The text of one sequence's tokens; the pieces together are the text, however they are taken.
 
     Args:
         tokenizer: the tokenizers library's.

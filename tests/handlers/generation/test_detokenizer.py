@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.generation.writing import UNFINISHED, Writer
+from handlers.generation.detokenizer import UNFINISHED, Detokenizer
 from tests.handlers.generation.models import tokenizer
 
 
 def written(ids: list[int], stops: tuple[str, ...] = (), prompt: str = "a") -> list[str]:
     """The pieces of a text."""
-    writer, pieces = Writer(tokenizer(), tokenizer().encode(prompt).ids, stops), []
+    writer, pieces = Detokenizer(tokenizer(), tokenizer().encode(prompt).ids, stops), []
     for token in ids:
         pieces.append(writer.add(token))
         if writer.stopped:
@@ -94,7 +94,7 @@ def test_a_prompt_of_bytes_is_not_read_from_the_middle_of_a_character(
 ) -> None:
     made = llama_like()
     before, all_of_it = made.encode(prompt).ids, made.encode(prompt + text).ids
-    writer = Writer(made, before, ())
+    writer = Detokenizer(made, before, ())
     pieces = [writer.add(token) for token in all_of_it[len(before) :]]
     wanted = made.decode(all_of_it)[len(made.decode(before)) :]
     assert "".join([*pieces, writer.finish()]) == wanted

@@ -16,19 +16,18 @@ from ts.context import Context
 from ts.protocol import otf_message_handler as codec
 from ts.service import Service
 
-from handlers.generation import serving
-from handlers.generation.decoding import Row
-from handlers.metrics import Metrics
+from handlers.generation import handler as generation
+from handlers.generation.decoding import TokenSequence
 from handlers.runtimes import Tensors
 from handlers.text_generation import TextGeneration
 from marsmith.wire import Request, Response, encode_predict, read_response
-from tests.handlers.generation.models import FORM, row, runtime, tokenizer
+from tests.handlers.generation.models import SHAPE, row, runtime, tokenizer
 from tests.handlers.test_base import Cache
 
 SETTINGS: dict[str, Any] = {
-    "layers": FORM.layers,
-    "key_value_heads": FORM.heads,
-    "head_size": FORM.size,
+    "layers": SHAPE.layers,
+    "key_value_heads": SHAPE.heads,
+    "head_size": SHAPE.size,
 }
 SETTINGS |= {"max_tokens": 256, "task": "text_generation"}
 EVENTS = "text/event-stream"
@@ -47,6 +46,7 @@ class Worker:
         slots: texts at once.
         run: the model.
         kind: of the handler.
+        seconds: that TorchServe waits for an answer.
     """
 
     def __init__(
@@ -57,16 +57,12 @@ class Worker:
         slots: int = 2,
         run: Callable[[Tensors], Tensors] | None = None,
         kind: type[TextGeneration] = TextGeneration,
+        seconds: float = 80.0,
     ) -> None:
-        self.handler = kind()
+        self.handler = type(kind.__name__, (kind,), {"joins": joins})()
         self.handler.configure(SETTINGS, folder)
-        self.handler.runtime, self.handler.device = run or runtime(), torch.device("cpu")
-        self.handler.metrics, self.handler.batch_size = Metrics(Cache(), "writer"), slots
-        self.handler.seconds, self.handler._joins = 80.0, joins
-        self.handler.manifest = {"model": {"modelVersion": "1"}}
+        self.handler.use(run or runtime(), batch_size=slots, seconds=seconds)
         self.context = Context("writer", str(folder), {}, slots, None, "1", metrics=Cache())
-        self.handler.context = self.context
-        self.handler._begin_anew()
         self.frontend, self.context.cl_socket = socket.socketpair()
 
     def part(self, requests: Sequence[Request]) -> list[Mapping[str, Response]]:
@@ -129,8 +125,8 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits is told at once that it is alive, and after each pass."""
-    monkeypatch.setattr(serving, "ALIVE_SECONDS", -1.0)
-    monkeypatch.setattr(serving, "SLICE_SECONDS", 1e-3)
+    monkeypatch.setattr(generation, "ALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(generation, "SLICE_SECONDS", 1e-3)
 
 
 def said(parts: Sequence[Response]) -> list[Any]:
@@ -145,7 +141,7 @@ def test_a_small_request_does_not_wait_for_all_of_a_large_one(folder: Path) -> N
     many = {"instances": ["x"] * 20, "parameters": {"max_new_tokens": 9}}
     large, small = Request.json(many), ask("a", max_new_tokens=2)
     worker.part([large])
-    rows = worker.handler._talks[large.request_id].rows
+    rows = worker.handler._streams[large.request_id].sequences
     waits, again = True, small
     while waits:
         (message,) = worker.part([large.again(), again])
@@ -169,8 +165,7 @@ def test_who_has_no_time_to_read_the_prompt_is_told(folder: Path, joins: bool) -
         time.sleep(0.1)
         return runtime()(inputs)
 
-    worker = Worker(folder, joins=joins, run=slow)
-    worker.handler.seconds = 0.05
+    worker = Worker(folder, joins=joins, run=slow, seconds=0.05)
     (scored,) = worker.answers(ask("x" * 200, max_new_tokens=0, score=True))
     assert scored[-1].status == 503
     assert "no time left" in scored[-1].json()["error"]
@@ -179,7 +174,7 @@ def test_who_has_no_time_to_read_the_prompt_is_told(folder: Path, joins: bool) -
 class Clumsy(TextGeneration):
     """Cannot say what it has written after an exclamation mark."""
 
-    def written(self, row: Row) -> Any:
+    def written(self, row: TokenSequence) -> Any:
         if row.prompt == tokenizer().encode("!").ids:
             raise KeyError("s3cret")
         return super().written(row)
@@ -195,13 +190,13 @@ def test_an_answer_that_cannot_be_given_fails_alone(folder: Path, joins: bool) -
     assert good[-1].json()["tokens"] == 6
     assert "the handler failed" in bad[-1].json()["error"]
     assert "the handler failed" in said(streamed)[-1]["error"]
-    assert worker.handler._talks == {}
+    assert worker.handler._streams == {}
 
 
 @pytest.mark.usefixtures("often")
 def test_an_open_stream_is_ended_as_it_began_whatever_happens(folder: Path, joins: bool) -> None:
     worker = Worker(folder, joins=joins)
-    step, steps = worker.handler._writes.step, []
+    step, steps = worker.handler._decoder.step, []
 
     def failing() -> None:
         steps.append(time.monotonic())
@@ -209,7 +204,7 @@ def test_an_open_stream_is_ended_as_it_began_whatever_happens(folder: Path, join
             raise RuntimeError("a bug")
         step()
 
-    worker.handler._writes.step = failing  # type: ignore[method-assign]
+    worker.handler._decoder.step = failing  # type: ignore[method-assign]
     streamed, whole = worker.answers(
         ask("b", max_new_tokens=99, stream=True, accept=EVENTS), ask("c", max_new_tokens=99)
     )

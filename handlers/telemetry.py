@@ -1,4 +1,4 @@
-"""A worker's own metrics: one set per batch, through TorchServe's metrics cache."""
+"""A worker's own metrics, for Prometheus: one set per batch, through TorchServe's metrics cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNTS = ("Instances", "RefusedRequests", "FailedRequests")
 DIMENSIONS = ["ModelName", "Level"]
 
 
-class Batch:
+class BatchMetrics:
     """The timings and counts of one batch.
 
     Attributes:
@@ -37,7 +37,7 @@ class Batch:
             self.seconds[name] += time.perf_counter() - began
 
 
-class Metrics:
+class Telemetry:
     """Where batches are reported: every line travels over stdout to the frontend.
 
     Args:
@@ -58,7 +58,7 @@ class Metrics:
         # Metrics are log lines at INFO; the rest of TorchServe's logging is quietened.
         logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
 
-    def report(self, batch: Batch) -> None:
+    def report(self, batch: BatchMetrics) -> None:
         """Report one batch."""
         for name, seconds in batch.seconds.items():
             self.timers[name].add_or_update(round(seconds, 6), self.dimensions)

@@ -1,0 +1,219 @@
+"""What a task is: what it takes, how that becomes tensors, and what it answers. No TorchServe.
+
+A handler is a task with a worker around it; see `base`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+
+import torch
+
+from handlers.errors import LoadError
+from handlers.runtimes import Tensors
+from handlers.schema import SchemaError, parse, setting, type_schema
+
+if TYPE_CHECKING:
+    from handlers.explanations import Explainer
+
+SHORT = 32  # tokens, or items; below this, padding costs less than another run of the model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every task's `handler:` section in a `model-config.yaml` may say."""
+
+    task: str = setting("", "The task: a module of handlers.tasks.")
+    runtime: str = setting("torchscript", "What executes the model: a module of handlers.runtimes.")
+    precision: str = setting("fp32", "The model's precision, for people; the model file has it.")
+    runtime_options: dict[str, Any] | None = setting(None, "Passed to the runtime's load, by name.")
+    threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
+    defaults: dict[str, Any] | None = setting(None, "Options of requests that don't say.")
+    max_instances: int = setting(1024, "The most instances in one request.", minimum=1)
+    max_answer_bytes: int = setting(
+        6_000_000, "The largest answer; less than TorchServe's max_response_size.", minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """What a request may ask for: nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a task says of one instance; a dataclass of plain fields.
+
+    Its fields are the outputs of a v2 answer. `to_json` is what raw and v1 send, and
+    `schema` describes that. A raw request may also be answered in one of `media_types`.
+
+    Attributes:
+        media_types: what `encode` can write, beside JSON.
+        ragged: the fields that are lists of one length, which differs from answer to answer, and
+            the shape of an item of each. A v2 answer has the items of all instances one after
+            the other, and how many each instance has in the output `counts`.
+    """
+
+    media_types: ClassVar[tuple[str, ...]] = ()
+    ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+
+    def encode(self, media_type: str) -> bytes:
+        """The answer in one of `media_types`."""
+        raise NotImplementedError(media_type)
+
+    def to_json(self) -> Any:
+        """The answer as plain JSON data."""
+        return dict(vars(self))  # not `asdict`, which copies every item of every list
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """The JSON Schema of what `to_json` returns."""
+        hints = get_type_hints(cls)
+        fields = {f.name: type_schema(hints[f.name]) for f in dataclasses.fields(cls)}
+        return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+Answered = Sequence[Answer]
+"""One answer for each of some samples, in their order."""
+
+C = TypeVar("C", bound=Config)
+O = TypeVar("O")  # noqa: E741 - of the three parameters of a task, the options
+M = TypeVar("M")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(Generic[O, M]):
+    """One decoded instance.
+
+    Attributes:
+        tensors: the model's inputs by name, without the batch dimension.
+        options: the request's options, validated.
+        meta: what the task needs to answer, beside the model's outputs: an image's original
+            size, say.
+    """
+
+    tensors: Tensors
+    options: O
+    meta: M
+
+
+class Task(ABC, Generic[C, O, M]):
+    """What a task writes: its settings, options and answers, and the way from one to the other.
+
+    The three parameters are its `Config`, its `Options`, and the `meta` of its samples.
+
+    Attributes:
+        Config: the dataclass of the task's settings.
+        Options: the dataclass of what a request may ask for.
+        Answer: the dataclass of what is answered for one instance.
+        parts: what an instance of several parts calls them; fields of a form are named so.
+        config: the settings of this archive.
+        default_options: the options of requests that say nothing.
+    """
+
+    Config: ClassVar[type[Any]] = Config
+    Options: ClassVar[type[Any]] = NoOptions
+    Answer: ClassVar[type[Answer]]
+    parts: ClassVar[tuple[str, ...]] = ()
+
+    config: C
+    default_options: O
+
+    def setup(self, folder: Path) -> None:
+        """Read what the task needs from the archive's folder: labels, a tokenizer.
+
+        Raises:
+            LoadError: something is missing or wrong.
+        """
+
+    def screen(self, instances: Sequence[object]) -> None:
+        """Refuse a request for what it holds in all, before any of it is decoded.
+
+        Raises:
+            BadRequest: decoding it would take too long or too much memory.
+        """
+
+    @abstractmethod
+    def decode(self, instance: object, options: O) -> Sample[O, M]:
+        """One instance to the model's inputs, without the batch dimension.
+
+        Args:
+            instance: bytes, a string, JSON data, or a numpy array; see `payload.ParsedRequest`.
+            options: this request's.
+
+        Raises:
+            BadRequest: the instance can't be served; only its own request is refused.
+        """
+
+    def collate(self, samples: Sequence[Sample[Any, M]]) -> Tensors:
+        """Samples of one `group_key` to a batch."""
+        return stack([sample.tensors for sample in samples])
+
+    @abstractmethod
+    def answer(self, outputs: Tensors, samples: Sequence[Sample[O, M]]) -> Answered:
+        """The model's outputs for a batch to one answer per sample."""
+
+    @abstractmethod
+    def example(self) -> tuple[str, bytes]:
+        """The media type and body of a request that can be served: for warm-up and describe."""
+
+    @abstractmethod
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be, for people and programs."""
+
+    def group_key(self, sample: Sample[Any, M]) -> Hashable:
+        """Samples of equal keys can share a batch; by default those of equal shapes."""
+        return same_shape(sample)
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """By input, the axes besides the batch that differ from request to request."""
+        return {}
+
+    def typical(self, samples: Sequence[Sample[O, M]]) -> Tensors:
+        """What the model is mostly run on when samples are answered, to time it on."""
+        return self.collate(samples)
+
+    def explainer(self) -> Explainer[M] | None:
+        """What explains its answers; None where nothing does."""
+        return None
+
+    @classmethod
+    def settings(cls, section: object) -> tuple[C, O]:
+        """The `Config` of a `handler:` section, and the `Options` of requests that say nothing.
+
+        Raises:
+            SchemaError: the section says something that isn't allowed.
+        """
+        config = parse(cls.Config, section, where="the handler section")
+        return config, parse(cls.Options, config.defaults or {}, where="handler.defaults")
+
+    def configure(self, section: object, folder: Path) -> None:
+        """Take the `handler:` section and the task's own files; no model and no threads yet.
+
+        Raises:
+            LoadError: the section says something that isn't allowed, or a file is wrong.
+        """
+        try:
+            self.config, self.default_options = self.settings(section)
+        except SchemaError as error:
+            raise LoadError(str(error)) from None
+        self.setup(folder)
+
+
+def same_shape(sample: Sample[Any, Any]) -> Hashable:
+    """Samples of one key can be stacked: the names, shapes and dtypes of their tensors."""
+    return tuple((name, tensor.shape, tensor.dtype) for name, tensor in sample.tensors.items())
+
+
+def similar_length(length: int) -> int:
+    """Equal for lengths of which none is padded to more than twice its own, or to SHORT."""
+    return max(SHORT, 1 << (length - 1).bit_length())
+
+
+def stack(rows: Sequence[Tensors]) -> Tensors:
+    """Stack tensors of the same names and shapes: each gains a first dimension, the batch."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
