@@ -28,7 +28,7 @@ from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith import converters, difference, timing, trials
 from marsmith.converters import Job
-from marsmith.errors import MarsmithError
+from marsmith.errors import MarsmithError, UnsupportedError
 from marsmith.recipe import Conversion
 from marsmith.sources.factory import Source
 
@@ -83,7 +83,7 @@ def attempt(made: Job, runtime: str, precision: str, folder: Path) -> Runtime:
     with trials.captured(log):
         converter = converters.find(runtime)
         if precision not in converter.PRECISIONS:
-            raise converters.UnsupportedError(f"{runtime} has no {precision}")
+            raise UnsupportedError(f"{runtime} has no {precision}")
         artifact = converter.convert(Job(**{**vars(made), "precision": precision}), out)
         return runtimes.load(runtime, artifact.model, made.device, artifact.options)
 

@@ -18,6 +18,7 @@ import torch
 from handlers import runtimes
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith import difference, recipe_file, timing
+from marsmith.cache import Cache
 from marsmith.package import inspect
 
 RECIPE = Path("archiver_configs/minilm.yaml")
@@ -39,7 +40,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    original = recipe_file.load(RECIPE).source.load(arguments.archive.parent / ".cache", print)
+    cache = Cache(arguments.archive.parent / ".cache")  # its source makes nothing that is kept
+    original = recipe_file.load(RECIPE).source.load(cache, print)
     found = inspect(arguments.archive)
     section, file = found["config"]["handler"], found["manifest"]["model"]["serializedFile"]
     with tempfile.TemporaryDirectory() as folder:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
 from typing import Any
 
 import handlers
+from handlers import by_name
 from handlers.base import Handler
 from handlers.errors import LoadError
+from handlers.schema import unknown
 
 
 def find(name: str) -> type[Any]:
@@ -20,18 +21,20 @@ def find(name: str) -> type[Any]:
             it is, or "module:Class" of one's own.
 
     Raises:
-        LoadError: there is no such task; the message lists those there are.
+        LoadError: there is no such task; the message has the nearest and all there are.
     """
     module_name, _, class_name = name.partition(":")
     if not class_name:
         if name not in _modules():
-            raise LoadError(f"there is no task {name!r}; there are: {', '.join(known())}")
+            raise LoadError(unknown(name, known(), "'task'"))
         module_name = f"handlers.{name}"
     try:
         classes = _handlers_in(module_name)
     except Exception as error:  # a module of one's own may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise LoadError(f"the task {name!r} can't be imported: {reason}") from error
+    if not class_name and not classes:
+        raise LoadError(unknown(name, known(), "'task'"))
     if class_name:
         classes = [found for found in classes if found.__name__ == class_name]
     if len(classes) != 1:
@@ -47,9 +50,7 @@ def known() -> list[str]:
 
 def _modules() -> list[str]:
     # The entry point is a task only inside an archive.
-    return sorted(
-        m.name for m in pkgutil.iter_modules(handlers.__path__) if m.name != "archive_entry"
-    )
+    return [name for name in by_name.known(handlers.__name__) if name != "archive_entry"]
 
 
 def _handlers_in(module_name: str) -> list[type[Any]]:

@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-import handlers
 from handlers import tasks
 from handlers.base import Handler
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import ModuleRuntime
-from marsmith import contents, passes
+from marsmith import contents, harness, metrics, passes, server, verify, wire
 from marsmith.batches import Batches
-from marsmith.cache import Cache, key_of, module_key
+from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.evaluation import bodies_of, decode
 from marsmith.recipe import Recipe
-from marsmith.references import resolve, source_files
+from marsmith.references import resolve
 from marsmith.verify import PASSES, Ladder, Rung, gate
 
 CALIBRATION_BATCH = 8
+MADE = "made"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Bench:
         passed: what each pass reports.
         made_from: a key of the module and of all else that a conversion depends on.
         measured_on: a key of the data, the task and its settings.
-        cache: finished conversions, and what was measured of them.
+        cache: trained weights, finished conversions, and what was measured of them.
         logs: a folder for what engines write.
     """
 
@@ -80,10 +80,10 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         BuildError: the source, the assets, the data or a pass failed.
         GateError: what the passes made misses a bound.
     """
-    device = chosen_device(recipe)
+    device, cache = chosen_device(recipe), Cache(kept / MADE)
     say(f"make the model of {recipe.name}")
     with settled():
-        module: torch.nn.Module = recipe.source.load(kept, say)
+        module: torch.nn.Module = recipe.source.load(cache, say)
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     handler = configured(recipe)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
@@ -93,7 +93,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     batches, ranges = ladder.batches, calibration(recipe, handler)
     batch, varying = batches.one(2), batches.varying()
     with settled():
-        module, source, passed = passes.apply(recipe, module, batch, kept, say)
+        module, source, passed = passes.apply(recipe, module, batch, cache, say)
     if recipe.passes:
         check_assets(recipe, module, work)
         changed = ModuleRuntime(copy.deepcopy(module).to(device), device)
@@ -106,7 +106,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     )  # fmt: skip
     return Bench(
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
-        measured_on(recipe, ladder), Cache(kept / "candidates"), kept / "logs" / recipe.name,
+        measured_on(recipe, ladder), cache, kept / "logs" / recipe.name,
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def write_assets(assets: str, module: torch.nn.Module, folder: Path) -> tuple[Pa
     """What an `assets` function writes of a module, into a new folder.
 
     Raises:
-        BuildError: nothing.
+        BuildError: it wrote no file.
     """
     folder.mkdir()
     resolve(assets)(module, folder)
@@ -227,9 +227,8 @@ def calibration(recipe: Recipe, handler: Handler[Any, Any, Any]) -> list[Tensors
 
 def made_from(job: Job) -> str:
     """A key of all that a conversion depends on, but for the candidate and its engine."""
-    files = [value for value in dict(job.source).values() if isinstance(value, Path)]
     return key_of(
-        module_key(job.module), repr(job.source), files, job.batch, dict(job.varying),
+        module_key(job.module), repr(job.source), job.source.files(), job.batch, dict(job.varying),
         job.outputs, list(job.calibration), repr(job.settings), str(job.device),
         torch.backends.cpu.get_cpu_capability(),
     )  # fmt: skip
@@ -238,13 +237,12 @@ def made_from(job: Job) -> str:
 def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     """A key of the data, the metric and the task, with its own files and code."""
     metric = recipe.evaluation.metric if recipe.evaluation else None
-    judged = source_files(metric) if metric and ":" in metric else []
-    ours = Path(__file__).parent
-    code = [
-        *sorted(Path(handlers.__file__).parent.rglob("*.py")),
-        *(judged or sorted((ours / "metrics").glob("*.py"))),
-        *(ours / name for name in ("verify.py", "evaluation.py", "difference.py", "trials.py")),
-    ]
+    named = [kind.__module__ for kind in type(ladder.handler).__mro__]
+    if metric:
+        own, colon, _ = metric.partition(":")
+        named.append(own if colon else f"{metrics.__name__}.{metric}")
+    # Without what the ladder's last rungs need: they are taken in every build.
+    code = code_of(verify, *named, without=(harness, server, wire))
     return key_of(
         list(ladder.data.bodies), ladder.data.expected, metric, code, recipe.handler_section,
         contents.travelling(recipe), ladder.batch_sizes, torch.get_num_threads(),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from marsmith import imports
+from marsmith.atomic import replacing
 
 UNUSED_DAYS = 30
 
@@ -22,7 +25,7 @@ class Cache:
     """Folders by key; what nobody used for 30 days is dropped.
 
     Args:
-        folder: made when something is first kept.
+        folder: made when something is first kept; nothing else may lie in it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,42 +42,63 @@ class Cache:
     @contextmanager
     def keep(self, key: str) -> Iterator[Path]:
         """A new folder to fill; kept under its key when the block ends well."""
-        unfinished = self.folder / f".unfinished-{key}-{os.getpid()}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        try:
+        with replacing(self.folder / key) as unfinished:
+            unfinished.mkdir()
             yield unfinished
-            kept = self.folder / key
-            shutil.rmtree(kept, ignore_errors=True)
-            unfinished.rename(kept)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(self.resumable(key), ignore_errors=True)
+
+    def resumable(self, key: str) -> Path:
+        """Where work that may be killed leaves what it can be taken up from; not made yet.
+
+        It stays until something is kept under the key.
+        """
+        return self.folder / f".resumable-{key}"
 
     def drop_unused(self) -> None:
-        """Remove what was not used for 30 days."""
+        """Remove what was not used for 30 days, unfinished work with it."""
         oldest = time.time() - UNUSED_DAYS * 86_400
         for kept in self.folder.glob("*"):
-            if kept.is_dir() and kept.stat().st_mtime < oldest:
-                shutil.rmtree(kept, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another build may have finished it meanwhile
+                if kept.stat().st_mtime < oldest:
+                    shutil.rmtree(kept, ignore_errors=True)
 
 
 def key_of(*parts: Any) -> str:
-    """A key for text, bytes, paths (their content), modules (their source) and tensors.
+    """A key for text, bytes, paths (the content of files and folders) and tensors.
 
-    Containers are gone through; whatever else there is counts by its `repr`.
+    Containers are gone through; whatever else there is counts by its `repr`. Hidden files of a
+    folder don't count.
+
+    Raises:
+        FileNotFoundError: a path isn't there.
     """
     digest = hashlib.sha256()
     _feed(digest, parts)
     return digest.hexdigest()[:24]
 
 
+def code_of(*modules: ModuleType | str, without: Sequence[ModuleType] = ()) -> list[Path]:
+    """The files that modules are made of, for the key of what they make.
+
+    Each module's own file, what it imports of `handlers`, of `marsmith` and from beside it,
+    anywhere in it, and what these import in their turn. What is imported by its name at run time
+    (a runtime, a converter, a pass, a metric) can't be seen in the source: name it, too.
+
+    Args:
+        modules: or their names.
+        without: modules and packages that make no difference to what is made.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    names = [each if isinstance(each, str) else each.__name__ for each in modules]
+    return imports.closure(names, ours=True, without=[each.__name__ for each in without])
+
+
 def module_key(module: torch.nn.Module) -> str:
-    """A key for a module: its weights, its structure, and the files that define its classes."""
-    files = set()
-    for kind in {type(each) for each in module.modules()}:
-        with suppress(TypeError, OSError):  # made at run time: in no file
-            files.add(Path(inspect.getsourcefile(kind) or ""))
-    code = [file for file in sorted(files) if file.is_file()]
+    """A key for a module: its weights, its structure, and the code of its classes."""
+    defined_in = {type(each).__module__ for each in module.modules()}
+    code = code_of(*(name for name in defined_in if name in sys.modules))
     return key_of(str(module), code, module.state_dict())
 
 
@@ -86,10 +110,14 @@ def _feed(digest: Any, part: Any) -> None:
         plain = part.detach().cpu().contiguous()
         digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    elif isinstance(part, Path) and part.is_file():
-        digest.update(hashlib.sha256(part.read_bytes()).digest())
-    elif isinstance(part, ModuleType):
-        _feed(digest, Path(part.__file__) if part.__file__ else part.__name__)
+    elif isinstance(part, Path) and part.is_dir():
+        _feed(digest, [(str(file.relative_to(part)), file) for file in _shown(part)])
+    elif isinstance(part, Path):
+        content = hashlib.sha256()
+        with part.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                content.update(chunk)
+        digest.update(content.digest())
     elif isinstance(part, dict):
         _feed(digest, list(part.items()))
     elif isinstance(part, (list, tuple)):
@@ -98,3 +126,11 @@ def _feed(digest: Any, part: Any) -> None:
             _feed(digest, each)
     else:
         digest.update(repr(part).encode())
+
+
+def _shown(folder: Path) -> Iterator[Path]:
+    """The files of a folder that aren't hidden: a repository's `.git` says nothing of a model."""
+    for file in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.is_file() and not hidden:
+            yield file

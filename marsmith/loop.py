@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from marsmith import distributed
+from marsmith.atomic import replacing
 from marsmith.errors import BuildError, reason
 from marsmith.recipe import Training
 from marsmith.references import resolve
@@ -105,16 +106,14 @@ class Loop:
     def _keep(self, checkpoint: Path, epoch: int, loss: float) -> None:
         if distributed.rank() != 0:
             return
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = checkpoint.with_suffix(".unfinished")
         state = {
             "epoch": epoch,
             "loss": loss,
             "model": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        torch.save(state, unfinished)
-        unfinished.replace(checkpoint)
+        with replacing(checkpoint) as unfinished:
+            torch.save(state, unfinished)
 
     def _take_up(self, checkpoint: Path) -> tuple[int, float]:
         """Go back to the state after the last finished epoch: how many are done, and its loss."""

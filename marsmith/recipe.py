@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+if TYPE_CHECKING:
+    from marsmith.cache import Cache
 
 Reference = str
 """A "module:function"."""
@@ -38,14 +41,18 @@ class Source(Section):
     TRACED: ClassVar[bool] = False
     """Its models can be traced, and not scripted: TorchScript is made by tracing."""
 
-    def load(self, cache: Path, say: Callable[[str], None]) -> Any:
+    def load(self, cache: Cache, say: Callable[[str], None]) -> Any:
         """Make the model, an `nn.Module` in evaluation mode on the CPU.
 
         Args:
-            cache: a folder for what is costly to make, such as trained weights.
+            cache: keeps what is costly to make, such as trained weights.
             say: takes one line about what is being done.
         """
         raise TypeError(f"{type(self).__name__} loads nothing")
+
+    def files(self) -> list[Path]:
+        """The files and folders that the model is read from: those that the section names."""
+        return [value for value in dict(self).values() if isinstance(value, Path)]
 
     def for_task(self, task: str) -> Source:
         """The source with what it takes from the recipe's task; ValueError where it can't."""

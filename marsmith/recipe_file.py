@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from handlers import runtimes, tasks
+from handlers import by_name, runtimes, tasks
 from handlers.errors import LoadError
 from handlers.schema import SchemaError, unknown
 from marsmith import passes, sources
@@ -42,11 +39,11 @@ def load(path: Path) -> Recipe:
     on_path(path.parent)
     on_path(Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
-    if "passes" in data:
-        data["passes"] = _passes(data["passes"], path)
     if isinstance(data.get("candidates"), list):
         data["candidates"] = tuple(data["candidates"])
     try:
+        if "passes" in data:
+            data["passes"] = _passes(data["passes"], path)
         recipe = Recipe.model_validate(data)
         tasks.find(recipe.task).settings(recipe.handler_section)
     except ValidationError as error:
@@ -62,7 +59,7 @@ def load(path: Path) -> Recipe:
 
 
 def _source(data: Any, path: Path) -> Source:
-    known = _names(sources)
+    known = by_name.known(sources.__name__)
     if not isinstance(data, dict):
         raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
     named = [key for key in data if key in known]
@@ -72,31 +69,32 @@ def _source(data: Any, path: Path) -> Source:
         raise RecipeError(
             f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
         )
-    kind: type[Source] = importlib.import_module(f"marsmith.sources.{named[0]}").Source
+    kind: type[Source] = by_name.find(sources.__name__, named[0], "'source'").Source
     source: Source = _section(kind, data, path, "source")
     return source
 
 
 def _passes(data: Any, path: Path) -> tuple[Pass, ...]:
-    known = _names(passes)
-    if not isinstance(data, list) or not all(isinstance(e, (dict, str)) for e in data):
-        raise RecipeError(f"{path.name}: 'passes' must be a list of some of {', '.join(known)}")
+    listed: list[Any] = data if isinstance(data, list) else [data]
+    named: list[Any] = [{each: {}} if isinstance(each, str) else each for each in listed]
+    if listed is not data or not all(isinstance(e, dict) and len(e) == 1 for e in named):
+        known = ", ".join(by_name.known(passes.__name__))
+        raise RecipeError(
+            f"{path.name}: 'passes' must be a list of names, each alone or with a mapping of its"
+            f" settings; there are: {known}"
+        )
     made = []
-    for index, each in enumerate(data):
-        name, settings = (each, {}) if isinstance(each, str) else next(iter(each.items()))
-        if name not in known or (isinstance(each, dict) and len(each) != 1):
-            raise RecipeError(f"{path.name}: {unknown(str(name), known, 'passes')}")
-        kind: type[Pass] = importlib.import_module(f"marsmith.passes.{name}").Pass
+    for index, each in enumerate(named):
+        ((name, settings),) = each.items()
+        kind: type[Pass] = by_name.find(passes.__name__, str(name), "'passes'").Pass
         made.append(_section(kind, settings or {}, path, f"passes.{index}.{name}"))
     return tuple(made)
 
 
-def _names(package: ModuleType) -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-
-
-def _section(kind: type[Any], data: dict[str, Any], path: Path, where: str) -> Any:
+def _section(kind: type[Any], data: Any, path: Path, where: str) -> Any:
     """A section whose class the recipe chose; its paths are found."""
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path.name}: {where} must be a mapping of settings")
     paths = {name for name, field in kind.model_fields.items() if _is_path(field.annotation)}
     found = {
         key: locate(value, path.parent) if key in paths and isinstance(value, str) else value

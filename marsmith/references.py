@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import sys
-import sysconfig
-from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from marsmith import imports
 from marsmith.errors import RecipeError
-
-INSTALLED = {"site-packages", "dist-packages"}
-STANDARD = Path(sysconfig.get_path("stdlib"))
-OURS = {"handlers", "marsmith"}
 
 
 def on_path(folder: Path) -> None:
@@ -58,63 +52,7 @@ def source_files(reference: str) -> list[Path]:
     is installed it is the one file: that doesn't change from build to build.
     """
     resolve(reference)
-    name = reference.partition(":")[0]
-    own = _file_of(name)
-    if own is None or _installed(own):
-        return [own] if own else []
-    root = own.parents[name.count(".") + (own.name == "__init__.py")]
-    found, todo = {own: name}, [own]
-    while todo:
-        file = todo.pop()
-        for imported in _imports(file, found[file]):
-            if imported.partition(".")[0] in OURS:
-                continue
-            other = _file_of(imported)
-            if other and other not in found and root in other.parents and not _installed(other):
-                found[other] = imported
-                todo.append(other)
-    return sorted(found)
-
-
-def _installed(file: Path) -> bool:
-    return bool(INSTALLED & set(file.parts)) or STANDARD in file.parents
-
-
-def _file_of(name: str) -> Path | None:
-    spec = _spec_of(name)
-    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
-
-
-def _spec_of(name: str) -> ModuleSpec | None:
-    """Where a module is, without importing the packages that lead to it: they may do anything."""
-    parent, _, _ = name.rpartition(".")
-    if parent:
-        above = _spec_of(parent)
-        places = above.submodule_search_locations if above else None
-        return PathFinder.find_spec(name, places) if places else None
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # of what has no file
-        return None
-
-
-def _imports(file: Path, name: str) -> Iterator[str]:
-    """What a module may import, anywhere in it, and the packages that lead there."""
-    if file.suffix != ".py":
-        return
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    named: list[str] = []
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            named += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = importlib.util.resolve_name("." * node.level + base, package)
-            named += [f"{base}.{alias.name}" for alias in node.names]  # a module, or what it has
-    for each in named:
-        parts = each.split(".")
-        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return imports.closure([reference.partition(":")[0]], ours=False)
 
 
 def locate(name: str, folder: Path) -> Path:

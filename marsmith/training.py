@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 
 from marsmith import distributed
+from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.loop import Loop, Loss, local_gpu
 from marsmith.recipe import Pass, Training
 from marsmith.references import resolve
+
+WEIGHTS, FACTS, CHECKPOINT = "model.safetensors", "facts.json", "epoch.pt"
 
 
 def planned(change: Pass, training: Training | None) -> Training | None:
@@ -39,7 +40,8 @@ def planned(change: Pass, training: Training | None) -> Training | None:
 def fit(
     module: torch.nn.Module,
     training: Training,
-    kept: Path,
+    cache: Cache,
+    key: str,
     say: Callable[[str], None],
     *,
     loss: Loss | None = None,
@@ -56,8 +58,9 @@ def fit(
     Args:
         module: on the CPU; leaves in evaluation mode, with the same weights in every process.
         training: what to train on, and how.
-        kept: `<kept>.safetensors` gets the weights, and a later call takes them from there;
-            `<kept>.epoch.pt` is there after each epoch until then. Only of the first process.
+        cache: keeps the weights, where a later call takes them from; until then, after each
+            epoch, what a killed run is taken up from. Only the first process writes.
+        key: of all that the weights depend on.
         say: takes one line after each epoch, in the first process.
         loss: instead of the recipe's.
         still: kinds of layers that stay in evaluation mode.
@@ -69,28 +72,26 @@ def fit(
         BuildError: the data can't be trained on, the checkpoint can't be read, or the loss is
             no longer a number.
     """
-    finished = kept.with_name(f"{kept.name}.safetensors")
-    checkpoint = kept.with_name(f"{kept.name}.epoch.pt")
-    if distributed.rank() != 0:
+    first = distributed.rank() == 0
+    if not first:
         say = _nothing
-    before = distributed.share(lambda: _facts(finished))
+    kept = cache.find(key) if first else None
+    before = distributed.share(lambda: (kept / FACTS).read_bytes() if kept else None)
     if before is not None:
         say("load the weights that were trained before")
-        if distributed.rank() == 0:
-            load_model(module, finished)
+        if kept:
+            load_model(module, kept / WEIGHTS)
         facts = json.loads(before)
     else:
         # What comes later must not depend on whether this ran.
         with torch.random.fork_rng([local_gpu()] if torch.cuda.is_available() else []):
             loop = Loop(module, training, loss or _recipes(training), still)
-            last = loop.run(checkpoint, say)
+            last = loop.run(cache.resumable(key) / CHECKPOINT, say)
         facts = {"epochs": training.epochs, "loss": last}
-        if distributed.rank() == 0:
-            unfinished = finished.with_suffix(".unfinished")
-            save_model(module, str(unfinished), metadata={"facts": json.dumps(facts)})
-            unfinished.replace(finished)
-    if distributed.rank() == 0:
-        checkpoint.unlink(missing_ok=True)
+        if first:
+            with cache.keep(key) as unfinished:
+                save_model(module, str(unfinished / WEIGHTS))
+                (unfinished / FACTS).write_text(json.dumps(facts), "utf-8")
     distributed.copy(module)
     module.eval()
     return cast("dict[str, Any]", facts)
@@ -98,14 +99,6 @@ def fit(
 
 def _nothing(line: str) -> None:
     """The first process speaks for all."""
-
-
-def _facts(finished: Path) -> bytes | None:
-    """What a finished training says of itself; None when there is none."""
-    if not finished.is_file():
-        return None
-    with safe_open(finished, framework="pt") as file:
-        return cast("str", file.metadata()["facts"]).encode()
 
 
 def _recipes(training: Training) -> Loss:

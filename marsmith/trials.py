@@ -17,8 +17,9 @@ from handlers import runtimes
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
 from marsmith import converters, verify
+from marsmith.atomic import replacing
 from marsmith.bench import Bench
-from marsmith.cache import key_of
+from marsmith.cache import code_of, key_of
 from marsmith.candidates import Candidate
 from marsmith.converters import Artifact, Job
 from marsmith.difference import Difference
@@ -47,7 +48,7 @@ class Trial:
         answers: its answers to the evaluation data.
         runtime: the loaded model, of the admissible.
         timing: how fast it is, of the admissible.
-    archived: what was measured of its own archive, where that was kept.
+        archived: what was measured of its own archive, where that was kept.
     """
 
     candidate: Candidate
@@ -117,7 +118,7 @@ def attempt(candidate: Candidate, bench: Bench) -> Trial:
 def _attempt(trial: Trial, bench: Bench) -> None:
     candidate, cache = trial.candidate, bench.cache
     converter = converters.find(candidate.runtime)
-    key = key_of(bench.made_from, candidate, versions(candidate.runtime), _code())
+    key = f"{candidate.file_name}-{converted_by(candidate, bench)}"
     folder = cache.find(key)
     if folder is None:
         if candidate.precision not in converter.PRECISIONS:
@@ -152,7 +153,8 @@ def _measured(
     runtime: Runtime, candidate: Candidate, bench: Bench, folder: Path
 ) -> tuple[Rung, Answers]:
     """What was measured of this artifact on this data before, or is now."""
-    kept = folder / f"rung-{bench.measured_on}.json"
+    written_by = Path(__file__)
+    kept = folder / f"rung-{key_of(bench.measured_on, written_by)}.json"
     if kept.is_file():
         data = json.loads(kept.read_text("utf-8"))
         rung = data["rung"]
@@ -162,16 +164,16 @@ def _measured(
         answers = {int(size): each for size, each in data["answers"].items()}
         return Rung(**rung, difference=overall, outputs=outputs, batch_sizes=sizes), answers
     rung, answers = bench.ladder.measure(str(candidate), runtime)
-    unfinished = kept.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps({"rung": dataclasses.asdict(rung), "answers": answers}))
-    unfinished.replace(kept)
+    with replacing(kept) as unfinished:
+        unfinished.write_text(json.dumps({"rung": dataclasses.asdict(rung), "answers": answers}))
     return rung, answers
 
 
-def _code() -> list[Path]:
-    """Our own code that conversions depend on."""
-    packages = (*converters.__path__, *runtimes.__path__)
-    return [path for package in packages for path in sorted(Path(package).glob("*.py"))]
+def converted_by(candidate: Candidate, bench: Bench) -> str:
+    """A key of all that a candidate's conversion depends on."""
+    runtime = f"{runtimes.__name__}.{candidate.runtime}"
+    code = code_of(converters.find(candidate.runtime), runtime)
+    return key_of(bench.made_from, candidate, versions(candidate.runtime), code)
 
 
 def versions(runtime: str) -> dict[str, str]:

@@ -93,6 +93,12 @@ def test_every_runtime_has_its_converter() -> None:
     assert runtimes
 
 
+@pytest.mark.parametrize("package", ["sources", "heads"])
+def test_where_a_model_comes_from_knows_no_converter(package: str) -> None:
+    for path in sorted((ROOT / "marsmith" / package).glob("*.py")):
+        assert "marsmith.converters" not in path.read_text("utf-8"), path.name
+
+
 def test_the_base_knows_no_task() -> None:
     text = (ROOT / "handlers" / "base.py").read_text("utf-8")
     assert not [task for task in tasks.known() if task in text]

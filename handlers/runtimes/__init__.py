@@ -6,15 +6,14 @@ module's name is the key that a `model-config.yaml` names it by.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handlers import by_name
 from handlers.errors import LoadError
 
 Tensors = dict[str, torch.Tensor]
@@ -33,11 +32,9 @@ def load(name: str, file: Path, device: torch.device, options: Mapping[str, Any]
     Raises:
         LoadError: there is no such runtime, file or option, or the file can't be loaded.
     """
-    if name not in known():
-        raise LoadError(f"there is no runtime {name!r}; there are: {', '.join(known())}")
+    load_file = by_name.find(__name__, name, "'runtime'").load
     if not file.is_file():
         raise LoadError(f"the archive has no model file {file.name!r}")
-    load_file = importlib.import_module(f"handlers.runtimes.{name}").load
     try:
         inspect.signature(load_file).bind(file, device, **options)
     except TypeError as error:
@@ -48,4 +45,4 @@ def load(name: str, file: Path, device: torch.device, options: Mapping[str, Any]
 
 def known() -> list[str]:
     """The runtimes there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return by_name.known(__name__)

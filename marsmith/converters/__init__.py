@@ -7,9 +7,6 @@ no runtime here.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +15,9 @@ from typing import Any
 
 import torch
 
+from handlers import by_name
 from handlers.runtimes import Tensors
-from handlers.schema import unknown
-from marsmith.errors import RecipeError, UnsupportedError
+from marsmith.errors import RecipeError
 from marsmith.recipe import Conversion, Source
 
 CPU = torch.device("cpu")
@@ -76,35 +73,10 @@ class Artifact:
 Convert = Callable[[Job, Path], Artifact]
 
 
-def known() -> list[str]:
-    """The converters there are."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if not name.startswith("_"))
-
-
 def find(name: str) -> ModuleType:
     """The converter of that name.
 
     Raises:
         RecipeError: there is none; the message lists those that there are.
     """
-    if name not in known():
-        raise RecipeError(unknown(name, known(), "the converters"))
-    return importlib.import_module(f"marsmith.converters.{name}")
-
-
-def need(extra: str, *modules: str) -> None:
-    """See that an engine is installed.
-
-    Args:
-        extra: of marsmith, which brings it.
-        modules: what must be importable.
-
-    Raises:
-        UnsupportedError: it isn't; the hint is the `pip install`.
-    """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UnsupportedError(
-            f"{', '.join(missing)} is not installed", f"pip install 'marsmith[{extra}]'"
-        )
+    return by_name.find(__name__, name, "the converters", RecipeError)

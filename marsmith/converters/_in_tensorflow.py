@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-
 TOLERANCE = 1e-4  # as a share of the largest magnitude, at least of 1
 Arrays = dict[str, np.ndarray[Any, Any]]
 

@@ -24,12 +24,13 @@ import torch
 
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import named
-from marsmith.converters import Job, need
+from marsmith.converters import Job, _in_tensorflow
 from marsmith.converters import onnx as onnx_converter
 from marsmith.converters._graphs import specialised
 from marsmith.errors import BuildError, UnsupportedError
+from marsmith.extras import need
 
-SCRIPT = Path(__file__).with_name("_in_tensorflow.py")
+SCRIPT = Path(_in_tensorflow.__file__)
 TIMEOUT_S = 1800
 ROWS = 3
 OTHERS = "'runtime: onnx' takes it"
@@ -95,10 +96,11 @@ def command() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """That of the script: no network, and the same bytes each time."""
+    """That of the script: no network, no GPU, and the same bytes each time."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     upper = {name.upper(): value for name, value in nowhere.items()}
-    return {**os.environ, **nowhere, **upper, "no_proxy": "", "PYTHONHASHSEED": "0"}
+    ours = {"no_proxy": "", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    return {**os.environ, **nowhere, **upper, **ours, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def keys(names: Iterable[str], taken: Sequence[str] = ()) -> list[str]:

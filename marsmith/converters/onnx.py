@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-from marsmith.converters import Artifact, Job, _onnx_quantised, need
+from marsmith.converters import Artifact, Job, _onnx_quantised
 from marsmith.converters._exported import ByPosition, grown
+from marsmith.converters._refusals import refuse_torchscript
 from marsmith.errors import BuildError, UnsupportedError, reason
+from marsmith.extras import need
 from marsmith.sources.onnx import OnnxModule
-from marsmith.sources.torchscript import refuse_torchscript
 
 # Not bf16: on x86, ONNX Runtime's CPU kernels know no such tensors.
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")

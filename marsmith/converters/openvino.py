@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from handlers.runtimes.onnx import matched
-from marsmith.converters import Artifact, Job, need
+from marsmith.converters import Artifact, Job
 from marsmith.converters._onnx_quantised import has_attention
 from marsmith.converters.onnx import OTHERS, export, need_calibration, quiet
 from marsmith.errors import BuildError, UnsupportedError, reason
+from marsmith.extras import need
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")

@@ -16,9 +16,8 @@ import torch
 from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
 from marsmith.converters._exported import ByPosition, grown
+from marsmith.converters._refusals import refuse_onnx, refuse_torchscript
 from marsmith.errors import BuildError, UnsupportedError, reason
-from marsmith.sources.onnx import refuse_onnx
-from marsmith.sources.torchscript import refuse_torchscript
 
 # Not int8: of torchao's PT2E quantisation AOTInductor either keeps nothing but its roundings, in
 # float32, or packs the weights into what comes back from the package as other numbers.

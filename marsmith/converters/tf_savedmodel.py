@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from handlers.runtimes import Runtime, Tensors
-from marsmith.converters import Artifact, Job, _onnx2tf, need
+from marsmith.converters import Artifact, Job, _onnx2tf
+from marsmith.extras import need
 
 PRECISIONS = ("fp32",)
 DEFAULTS = ()

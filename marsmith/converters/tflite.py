@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from handlers.runtimes import tflite as runtime
-from marsmith.converters import Artifact, Job, _onnx2tf, need
+from marsmith.converters import Artifact, Job, _onnx2tf
 from marsmith.errors import BuildError
+from marsmith.extras import need
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ()  # made for phones; on a server's CPU others are faster

@@ -14,9 +14,8 @@ from torch import nn
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import DTYPES
 from marsmith.converters import Artifact, Job
+from marsmith.converters._refusals import refuse_exported, refuse_onnx
 from marsmith.errors import UnsupportedError, reason
-from marsmith.sources.onnx import refuse_onnx
-from marsmith.sources.pt2 import refuse_exported
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")

@@ -11,16 +11,15 @@ The module's name is the key that a recipe's `source.head` says, by default its 
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 
-from marsmith.errors import BuildError
+from handlers import by_name
+from marsmith.errors import BuildError, RecipeError
 
 
 class Head(Protocol):
@@ -33,13 +32,16 @@ class Head(Protocol):
 
 def known() -> list[str]:
     """The heads there are."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    return by_name.known(__name__)
 
 
 def find(name: str) -> Head:
-    """The head of that name, one of `known`."""
-    return cast(Head, importlib.import_module(f"marsmith.heads.{name}"))
+    """The head of that name.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    return cast(Head, by_name.find(__name__, name, "'head'", RecipeError))
 
 
 def read_json(path: Path) -> Any:

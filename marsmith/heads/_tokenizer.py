@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from marsmith.converters import need
 from marsmith.errors import BuildError, UnsupportedError
+from marsmith.extras import need
 from marsmith.heads import read_json
 
 FILE = "tokenizer.json"

@@ -5,11 +5,10 @@ Each has `measure(answers, expected) -> float`: answers as a client sees them, J
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from handlers import by_name
 from marsmith.errors import RecipeError
 from marsmith.references import resolve
 
@@ -24,8 +23,5 @@ def find(name: str) -> Metric:
     """
     if ":" in name:
         return resolve(name)
-    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    if name not in known:
-        raise RecipeError(f"there is no metric {name!r}; there are: {', '.join(known)}")
-    found: Metric = importlib.import_module(f"{__name__}.{name}").measure
+    found: Metric = by_name.find(__name__, name, "'metric'", RecipeError).measure
     return found

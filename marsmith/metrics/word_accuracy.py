@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from marsmith.converters import need
 from marsmith.errors import BuildError
+from marsmith.extras import need
 
 
 def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:

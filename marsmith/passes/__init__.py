@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from handlers.runtimes import Tensors
-from marsmith.cache import key_of, module_key
-from marsmith.recipe import Recipe, Source, Training
+from marsmith.cache import Cache, code_of, key_of, module_key
+from marsmith.recipe import Pass, Recipe, Source, Training
 from marsmith.references import source_files
-
-TRAINS = ("training.py", "loop.py")
 
 
 @dataclass(frozen=True)
@@ -25,14 +22,15 @@ class Work:
     Attributes:
         batch: real inputs, named, in the order of `forward`; the first dimension is the batch.
         training: the recipe's section; None when it has none.
-        kept: a file name stem, unique to all that the pass's result depends on: checkpoints
-            and trained weights go to files that begin with it.
+        cache: keeps trained weights, and what a killed training is taken up from.
+        key: of all that the pass's result depends on.
         say: takes one line about what is being done.
     """
 
     batch: Tensors
     training: Training | None
-    kept: Path
+    cache: Cache
+    key: str
     say: Callable[[str], None]
 
 
@@ -40,7 +38,7 @@ def apply(
     recipe: Recipe,
     module: torch.nn.Module,
     batch: Tensors,
-    cache: Path,
+    cache: Cache,
     say: Callable[[str], None],
 ) -> tuple[torch.nn.Module, Source, list[dict[str, Any]]]:
     """Change the module as the recipe's passes say.
@@ -49,22 +47,24 @@ def apply(
         The changed module, where its code comes from, and what each pass reports.
     """
     source, passed = recipe.source, []
-    training = recipe.training
-    package = Path(__file__).parent
-    code = [*sorted(package.glob("*.py")), *(package.with_name(f) for f in TRAINS)]
-    taken = [training.data, training.loss] if training else []
     for each in recipe.passes:
         name = type(each).__module__.rpartition(".")[2]
         say(name.replace("_", " "))
-        named = [v for v in dict(each).values() if isinstance(v, str) and ":" in v]
-        files = [*code, *(file for each in (*taken, *named) for file in source_files(each))]
-        key = key_of(module_key(module), name, repr(each), repr(training), files)
-        kept = cache / f"{name}-{key}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        module, facts = each.apply(module, Work(batch, training, kept, say))
+        key = f"{name}-{made_from(each, module, recipe.training)}"
+        module, facts = each.apply(module, Work(batch, recipe.training, cache, key, say))
         source = each.source(source)
         passed.append({"pass": name, **facts})
     return module.eval(), source, passed
+
+
+def made_from(change: Pass, module: torch.nn.Module, training: Training | None) -> str:
+    """A key of all that the result of a pass depends on."""
+    named = [value for value in dict(change).values() if isinstance(value, str) and ":" in value]
+    taken = [training.data, training.loss] if training else []
+    return key_of(
+        module_key(module), repr(change), repr(training), code_of(type(change).__module__),
+        [source_files(each) for each in (*named, *taken)], torch.__version__,
+    )  # fmt: skip
 
 
 def size(module: torch.nn.Module, batch: Tensors) -> dict[str, int]:

@@ -58,7 +58,7 @@ class Pass(Section):
         if before != after:
             raise BuildError(f"the teacher's scores are {before}, and the student's {after}")
         loss = self._loss(module, resolve(training.loss))
-        report = fit(student, training, work.kept, work.say, loss=loss)
+        report = fit(student, training, work.cache, work.key, work.say, loss=loss)
         sizes = {"before": size(module, work.batch), "after": size(student, work.batch)}
         return student, sizes | report
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import named
-from marsmith.converters import need
 from marsmith.errors import BuildError, UnsupportedError, reason
+from marsmith.extras import need
 from marsmith.passes import Work, size
 from marsmith.recipe import Pass as Section
 from marsmith.training import fit, planned
@@ -56,7 +56,7 @@ class Pass(Section):
             )
         if before == after:
             raise BuildError("prune_structured found no channels that it may remove")
-        report = fit(module, training, work.kept, work.say) if training else {}
+        report = fit(module, training, work.cache, work.key, work.say) if training else {}
         return module.eval(), {"before": before, "after": after, **report}
 
     def _prune(

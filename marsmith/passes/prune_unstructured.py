@@ -41,7 +41,7 @@ class Pass(Section):
         if training:
             for layer in layers:
                 parametrize.register_parametrization(layer, "weight", _Masked(layer.weight))
-            report = fit(module, training, work.kept, work.say)
+            report = fit(module, training, work.cache, work.key, work.say)
             for layer in layers:
                 parametrize.remove_parametrizations(layer, "weight")
         zeros = sum(int((layer.weight == 0).sum()) for layer in layers)

@@ -52,7 +52,7 @@ class Pass(Section):
             axis = 1 if isinstance(layer, _ConvTransposeNd) else 0
             parametrize.register_parametrization(layer, "weight", _Rounded(axis))
         hooks = [layer.register_forward_pre_hook(_round_input) for layer in layers]
-        report = fit(module, training, work.kept, work.say, still=(_BatchNorm,))
+        report = fit(module, training, work.cache, work.key, work.say, still=(_BatchNorm,))
         for hook in hooks:
             hook.remove()
         for layer in layers:

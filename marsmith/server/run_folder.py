@@ -25,6 +25,7 @@ from pathlib import Path
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from marsmith.atomic import replacing
 from marsmith.errors import ServerError
 from marsmith.server.ports import Ports
 
@@ -156,9 +157,8 @@ def forget(run_dir: Path) -> None:
 
 def write_info(info: ServerInfo) -> None:
     """Write `server.json`, so that a reader finds all of it or none."""
-    draft = info.run_dir / "server.json.new"
-    draft.write_text(info.model_dump_json(indent=2), encoding="utf-8")
-    draft.replace(info.run_dir / "server.json")
+    with replacing(info.run_dir / "server.json") as unfinished:
+        unfinished.write_text(info.model_dump_json(indent=2), encoding="utf-8")
 
 
 def read_infos() -> list[ServerInfo]:

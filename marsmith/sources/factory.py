@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import pickle
 import platform
 import warnings
@@ -16,11 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from marsmith import distributed
+from marsmith.cache import Cache, key_of
 from marsmith.errors import BuildError, reason
 from marsmith.recipe import Source as Section
 from marsmith.references import resolve, source_files
 
 SEED = 0
+WEIGHTS = "model.safetensors"
 
 
 class Source(Section):
@@ -35,11 +35,11 @@ class Source(Section):
     train: str | None = None
     """A "module:function" that trains the module in place; its result is kept."""
 
-    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+    def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Make the module and give it its weights.
 
         Args:
-            cache: trained weights are kept here, by the content of what made them.
+            cache: keeps trained weights, by the content of what made them.
             say: takes one line about what is being done.
 
         Raises:
@@ -59,29 +59,25 @@ class Source(Section):
             distributed.copy(module)
         return module.eval()
 
-    def _train_once(self, module: torch.nn.Module, cache: Path, say: Callable[[str], None]) -> None:
+    def _train_once(
+        self, module: torch.nn.Module, cache: Cache, say: Callable[[str], None]
+    ) -> None:
         train = resolve(str(self.train))
-        kept = cache / f"trained-{self._fingerprint()}.safetensors"
-        if kept.is_file():
+        key = f"trained-{self._trained_by()}"
+        if kept := cache.find(key):
             say(f"load the weights that {self.train} trained before")
-            fit(module, kept)
+            fit(module, kept / WEIGHTS)
             return
         say(f"train with {self.train}")
         train(module)
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_suffix(".unfinished")
-        save_model(module, str(unfinished))
-        unfinished.replace(kept)
+        with cache.keep(key) as unfinished:
+            save_model(module, str(unfinished / WEIGHTS))
 
-    def _fingerprint(self) -> str:
-        """Changes with the code of the factory's and the training's module, and what runs it."""
-        digest = hashlib.sha256(f"{torch.__version__} {platform.python_version()}".encode())
-        for reference in (self.factory, str(self.train)):
-            digest.update(reference.encode())
-            for file in source_files(reference):
-                digest.update(file.read_bytes())
-        digest.update(json.dumps(self.arguments, sort_keys=True).encode())
-        return digest.hexdigest()[:16]
+    def _trained_by(self) -> str:
+        """A key of the code of the factory's and the training's module, and of what runs it."""
+        code = [(each, source_files(each)) for each in (self.factory, str(self.train))]
+        versions = torch.__version__, platform.python_version()
+        return key_of(code, sorted(self.arguments.items()), SEED, versions)
 
 
 def fit(module: torch.nn.Module, path: Path) -> None:

@@ -16,8 +16,9 @@ from pydantic import field_validator
 
 from handlers.schema import unknown
 from marsmith import heads
-from marsmith.converters import need
+from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
+from marsmith.extras import need
 from marsmith.heads import _tokenizer, read_json
 from marsmith.recipe import Source as Section
 
@@ -52,7 +53,7 @@ class Source(Section):
             raise ValueError(f"of the task {task!r}, 'head' must say which it is like: {allowed}")
         return self.model_copy(update={"head": task})
 
-    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+    def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Read the model; nothing is downloaded, and no code of the folder's runs.
 
         Args:

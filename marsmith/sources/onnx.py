@@ -10,11 +10,12 @@ import torch
 from handlers.errors import LoadError
 from handlers.runtimes import Tensors
 from handlers.runtimes.onnx import DTYPES, load
-from marsmith.converters import CPU, Job, need
-from marsmith.errors import BuildError, UnsupportedError, reason
+from marsmith.cache import Cache
+from marsmith.errors import BuildError, reason
+from marsmith.extras import need
 from marsmith.recipe import Source as Section
 
-GOES_TO = "onnx, openvino, tflite or tf_savedmodel"
+CPU = torch.device("cpu")
 
 
 class OnnxModule(torch.nn.Module):
@@ -45,7 +46,7 @@ class Source(Section):
     onnx: Path
     """Weights that it keeps in other files must lie beside it."""
 
-    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+    def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Check the file and make a module of it.
 
         Args:
@@ -67,6 +68,15 @@ class Source(Section):
         except LoadError as error:
             raise BuildError(str(error)) from error
 
+    def files(self) -> list[Path]:
+        """The file, and those beside it that its weights are in."""
+        import onnx
+        from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+        weights = onnx.load(str(self.onnx), load_external_data=False).graph.initializer
+        beside = {ExternalDataInfo(each).location for each in filter(uses_external_data, weights)}
+        return [self.onnx, *(self.onnx.parent / name for name in sorted(beside))]
+
 
 def check(path: Path) -> None:
     """See that a file is valid ONNX, between tensors of numbers.
@@ -86,13 +96,3 @@ def check(path: Path) -> None:
         number = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
         if not value.type.HasField("tensor_type") or f"tensor({number})" not in DTYPES:
             raise BuildError(f"{path.name}: {value.name!r} is {kind}, not a tensor of numbers")
-
-
-def refuse_onnx(job: Job, runtime: str) -> None:
-    """Refuse a job whose module is an ONNX file.
-
-    Raises:
-        UnsupportedError: it is one.
-    """
-    if isinstance(job.module, OnnxModule):
-        raise UnsupportedError(f"an ONNX file can't become {runtime}", f"it can become {GOES_TO}")

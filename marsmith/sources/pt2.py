@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from marsmith.converters import Job
-from marsmith.errors import BuildError, UnsupportedError, reason
+from marsmith.cache import Cache
+from marsmith.errors import BuildError, reason
 from marsmith.recipe import Source as Section
 
 SAVE = "torch.export.save(torch.export.export(model, ...), ...) writes one"
@@ -31,7 +31,7 @@ class Source(Section):
     pt2: Path
     """What `torch.export.save` wrote, of a model whose batch is dynamic."""
 
-    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+    def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Load the program.
 
         Args:
@@ -125,16 +125,3 @@ def _expect_dynamic(program: torch.export.ExportedProgram, path: Path) -> None:
                 f"dimension of {node.name!r} is fixed",
                 "export with dynamic_shapes, {0: torch.export.Dim('batch')} of every input",
             )
-
-
-def refuse_exported(job: Job, runtime: str) -> None:
-    """Refuse a job whose module is an exported program.
-
-    Raises:
-        UnsupportedError: it is one.
-    """
-    if isinstance(job.source, Source):
-        raise UnsupportedError(
-            f"an exported program can't become {runtime}",
-            "it can become pt2, onnx, openvino, tflite or tf_savedmodel",
-        )

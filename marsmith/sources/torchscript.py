@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from marsmith.converters import Job
-from marsmith.errors import BuildError, UnsupportedError, reason
+from marsmith.cache import Cache
+from marsmith.errors import BuildError, reason
 from marsmith.recipe import Source as Section
 
 
@@ -18,7 +18,7 @@ class Source(Section):
     torchscript: Path
     """What `torch.jit.save` wrote."""
 
-    def load(self, cache: Path, say: Callable[[str], None]) -> torch.nn.Module:
+    def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Load the file.
 
         Args:
@@ -41,15 +41,3 @@ class Source(Section):
             ) from error
         # A frozen module has no `training` attribute to change; `eval` on it would fail.
         return module.eval() if hasattr(module, "training") else module
-
-
-def refuse_torchscript(job: Job, runtime: str) -> None:
-    """Refuse a job whose module is a TorchScript file.
-
-    Raises:
-        UnsupportedError: it is one.
-    """
-    if isinstance(job.module, torch.jit.ScriptModule):
-        raise UnsupportedError(
-            f"a TorchScript file can't become {runtime}", "it can become torchscript"
-        )

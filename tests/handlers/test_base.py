@@ -204,7 +204,7 @@ def test_a_content_type_that_is_not_text_is_none(doubler: Doubler) -> None:
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"runtime": "onxn"}, r"there is no runtime 'onxn'; there are: eager, .*torchscript"),
+        ({"runtime": "onxn"}, r"'onxn' is not .* 'runtime'; did you mean 'onnx'.*eager, .*torchs"),
         ({"runtime_options": {"speed": 9}}, "runtime_options don't fit the runtime 'torchscript'"),
         ({"defaults": {"times": 0}}, "'times' in handler.defaults must be at least 1"),
         ({"max_answer_bytes": 2}, "its own example request failed: .*at most 2 are allowed"),

@@ -44,16 +44,19 @@ def test_a_class_of_ones_own(own: Path) -> None:
     assert tasks.find("own_task:Mine").__name__ == "Mine"
 
 
-@pytest.mark.parametrize("name", ["image_clasification", "", "archive_entry", "../base", "os"])
-def test_an_unknown_task_names_the_known(name: str) -> None:
-    with pytest.raises(LoadError, match=f"there is no task '{name}'; there are: .*image_classif"):
+@pytest.mark.parametrize(
+    "name",
+    ["image_clasification", "", "archive_entry", "../base", "os", "tabular:", "base", "payload",
+     "image_handler", "runtimes"],
+)  # fmt: skip
+def test_what_is_no_task_is_refused_with_those_there_are(name: str) -> None:
+    with pytest.raises(LoadError, match=f"'{name}' is not allowed in 'task'; .*tabular"):
         tasks.find(name)
 
 
-@pytest.mark.parametrize("name", ["base", "payload"])
-def test_a_module_that_is_no_task_is_refused(name: str) -> None:
-    with pytest.raises(LoadError, match="must define one subclass of Handler; it defines 0"):
-        tasks.find(name)
+def test_the_nearest_task_is_named() -> None:
+    with pytest.raises(LoadError, match="did you mean 'tabular'"):
+        tasks.find("tabluar")
 
 
 @pytest.mark.parametrize("name", ["own_task:Handler", "own_task:Theirs", "own_task:ImageCl"])

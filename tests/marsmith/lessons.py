@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from marsmith import distributed
+from marsmith.cache import Cache
 from marsmith.recipe import Training
 from marsmith.training import fit
 
@@ -91,7 +92,7 @@ def main(what: str, folder: Path) -> None:
             assert distributed.total(rank + 1.5) == 4
         # The others' own weights don't count, and one process trains all of 40 epochs.
         module = net(seed=rank) if what == "agree" else net(dropout=0.5)
-        fit(module, lesson(40 if what == "long" else 4), folder / "net", say)
+        fit(module, lesson(40 if what == "long" else 4), Cache(folder), "net", say)
         if what == "agree":
             torch.save(module.state_dict(), folder / f"rank-{rank}.pt")
 

@@ -52,7 +52,9 @@ def test_one_package_may_import_from_another_beside_it(
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     found = [str(file.relative_to(tmp_path)) for file in source_files("trained.model:model")]
-    assert found == ["layered/__init__.py", "layered/blocks.py", "trained/model.py"]
+    assert found == [
+        "layered/__init__.py", "layered/blocks.py", "trained/__init__.py", "trained/model.py"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,14 @@ def test_nothing_is_executed_to_find_it(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(tmp_path)
     found = source_files("careful.data:data")
     assert [file.name for file in found] == ["__init__.py", "data.py", "script.py"]
+
+
+def test_ours_is_never_a_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import handlers.device\nfrom marsmith import metrics\ndef data(): pass"
+    (tmp_path / "lone_user.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [file.name for file in source_files("lone_user:data")] == ["lone_user.py"]
+
+
+def test_what_has_no_file_has_none() -> None:
+    assert source_files("time:sleep") == []

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.passes.prune_unstructured import Pass
-from marsmith.training import fit, planned
+from marsmith.training import CHECKPOINT, fit, planned
 from tests.marsmith.lessons import lesson, net
 
 
@@ -26,21 +27,21 @@ def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def test_training_learns_and_says_so(tmp_path: Path) -> None:
     lines: list[str] = []
     module = net()
-    report = fit(module, lesson(12), tmp_path / "net", lines.append)
+    report = fit(module, lesson(12), Cache(tmp_path), "net", lines.append)
     points = torch.eye(4)[:3]
     assert module(points).argmax(1).tolist() == [0, 1, 2]
     assert not module.training
     assert len(lines) == report["epochs"] == 12
     assert f"{report['loss']:.4f}" in lines[-1]
-    assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
+    assert [file.name for file in tmp_path.iterdir()] == ["net"]
 
 
 def test_a_second_run_takes_the_weights_of_the_first(tmp_path: Path) -> None:
     first, second = net(), net(seed=1)
     lines: list[str] = []
-    report = fit(first, lesson(), tmp_path / "net", silent)
+    report = fit(first, lesson(), Cache(tmp_path), "net", silent)
     before = torch.random.get_rng_state()
-    assert fit(second, lesson(), tmp_path / "net", lines.append) == report
+    assert fit(second, lesson(), Cache(tmp_path), "net", lines.append) == report
     assert equal(first, second)
     assert lines == ["load the weights that were trained before"]
     assert torch.equal(before, torch.random.get_rng_state())
@@ -50,7 +51,7 @@ def test_what_comes_after_does_not_depend_on_whether_it_trained(tmp_path: Path) 
     before = torch.random.get_rng_state()
     module = net()
     after_net = torch.random.get_rng_state()
-    fit(module, lesson(1), tmp_path / "net", silent)
+    fit(module, lesson(1), Cache(tmp_path), "net", silent)
     assert torch.equal(after_net, torch.random.get_rng_state())
     assert not torch.equal(before, after_net)
 
@@ -58,9 +59,9 @@ def test_what_comes_after_does_not_depend_on_whether_it_trained(tmp_path: Path) 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_equal_seeds_give_equal_weights(tmp_path: Path, workers: int) -> None:
     one, other, third = net(0.5), net(0.5), net(0.5)
-    fit(one, lesson(2), tmp_path / "one", silent)
-    fit(other, lesson(2, workers=workers), tmp_path / "other", silent)
-    fit(third, lesson(2, seed=1), tmp_path / "third", silent)
+    fit(one, lesson(2), Cache(tmp_path), "one", silent)
+    fit(other, lesson(2, workers=workers), Cache(tmp_path), "other", silent)
+    fit(third, lesson(2, seed=1), Cache(tmp_path), "third", silent)
     # Readers leave this process's random numbers alone, which dropout then takes otherwise.
     assert equal(one, other) == (workers == 0)
     assert not equal(one, third)
@@ -75,22 +76,26 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
-    assert (tmp_path / "net.epoch.pt").is_file()
-    assert not (tmp_path / "net.safetensors").exists()
+    cache = Cache(tmp_path)
+    assert (cache.resumable("net") / CHECKPOINT).is_file()
+    assert cache.find("net") is None
+    cache.drop_unused()  # as every build does when it ends
 
     lines: list[str] = []
     resumed, uninterrupted = net(dropout=0.5), net(dropout=0.5)
-    report = fit(resumed, lesson(40), tmp_path / "net", lines.append)
+    report = fit(resumed, lesson(40), Cache(tmp_path), "net", lines.append)
     assert lines[0].startswith("go on after epoch")
-    assert fit(uninterrupted, lesson(40), tmp_path / "whole", silent) == report
+    assert fit(uninterrupted, lesson(40), Cache(tmp_path), "whole", silent) == report
     assert equal(resumed, uninterrupted)
-    assert not (tmp_path / "net.epoch.pt").exists()
+    assert not cache.resumable("net").exists()
 
 
 def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
-    (tmp_path / "net.epoch.pt").write_bytes(b"nothing of use")
-    with pytest.raises(BuildError, match=r"net\.epoch\.pt can't be taken up") as error:
-        fit(net(), lesson(), tmp_path / "net", silent)
+    checkpoint = Cache(tmp_path).resumable("net") / CHECKPOINT
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"nothing of use")
+    with pytest.raises(BuildError, match=r"net/epoch\.pt can't be taken up") as error:
+        fit(net(), lesson(), Cache(tmp_path), "net", silent)
     assert "delete" in error.value.hint
 
 
@@ -99,7 +104,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
 )
 def test_data_of_another_kind_is_said(tmp_path: Path, data: str, message: str) -> None:
     with pytest.raises(BuildError, match=message):
-        fit(net(), lesson(data=data), tmp_path / "net", silent)
+        fit(net(), lesson(data=data), Cache(tmp_path), "net", silent)
 
 
 def test_a_loss_that_explodes_is_said(tmp_path: Path) -> None:
@@ -107,12 +112,12 @@ def test_a_loss_that_explodes_is_said(tmp_path: Path) -> None:
         return outputs.sum() * torch.inf
 
     with pytest.raises(BuildError, match="in epoch 1"):
-        fit(net(), lesson(), tmp_path / "net", silent, loss=explode)
+        fit(net(), lesson(), Cache(tmp_path), "net", silent, loss=explode)
 
 
 def test_layers_that_are_to_be_still_are(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    fit(module, lesson(1), tmp_path / "net", silent, still=(torch.nn.BatchNorm1d,))
+    fit(module, lesson(1), Cache(tmp_path), "net", silent, still=(torch.nn.BatchNorm1d,))
     assert torch.equal(module[1].running_mean, torch.zeros(3))
 
 

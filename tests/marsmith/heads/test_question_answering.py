@@ -20,6 +20,7 @@ from handlers.question_answering import QuestionAnsweringOptions as Options
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith import recipe_file
 from marsmith.build import build
+from marsmith.cache import Cache
 from marsmith.harness import Harness
 from marsmith.sources.huggingface import Source
 from marsmith.wire import Request
@@ -122,7 +123,7 @@ def test_a_folder_answers_as_transformers_did(
     torch.manual_seed(0)
     make(folder := tmp_path / "model")
     source = Source(huggingface=folder, head="question_answering")
-    module = source.load(tmp_path, lambda line: None)
+    module = source.load(Cache(tmp_path), lambda line: None)
     (out := tmp_path / "out").mkdir()
     settings = source.bring(module, out, {})
     assert (settings["max_tokens"], settings["overlap"]) == (40, 20)

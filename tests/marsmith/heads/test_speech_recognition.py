@@ -17,6 +17,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.speech_recognition import SpeechRecognition
 from marsmith import recipe_file
 from marsmith.build import build
+from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.harness import Harness
 from marsmith.heads.speech_recognition import bring, wrap
@@ -85,7 +86,7 @@ def check(answers: list[dict[str, Any]], folder: Path, waves: list[Any]) -> None
 def test_a_folder_answers_as_transformers_does(tmp_path: Path, kind: str, norm: str) -> None:
     folder = saved(tmp_path / "model", kind, norm)
     source = Source(huggingface=folder, head="speech_recognition")
-    module = source.load(tmp_path, lambda line: None)
+    module = source.load(Cache(tmp_path), lambda line: None)
     (out := tmp_path / "out").mkdir()
     handler: SpeechRecognition = tasks.find("speech_recognition")()
     handler.configure({"task": "speech_recognition", **source.bring(module, out, {})}, out)
@@ -177,7 +178,9 @@ def test_what_is_wrong_with_a_folder_is_said(
 
 def test_silence_is_no_number_that_is_none(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model")
-    module = Source(huggingface=folder, head="speech_recognition").load(tmp_path, lambda line: None)
+    module = Source(huggingface=folder, head="speech_recognition").load(
+        Cache(tmp_path), lambda line: None
+    )
     with torch.inference_mode():
         logits = module(torch.zeros(2, 900), torch.tensor([900, 85]))
     assert np.isfinite(logits.numpy()).all()

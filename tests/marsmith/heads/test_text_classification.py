@@ -16,6 +16,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.text_classification import TextClassification
 from marsmith import recipe_file
 from marsmith.build import build
+from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.harness import Harness
 from marsmith.heads.text_classification import bring, wrap
@@ -127,7 +128,7 @@ def check(answers: list[dict[str, Any]], folder: Path) -> None:
 def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..., None]) -> None:
     folder = saved(tmp_path / "model", make, id2label=LABELS)
     source = Source(huggingface=folder, head="text_classification")
-    module = source.load(tmp_path, lambda line: None)
+    module = source.load(Cache(tmp_path), lambda line: None)
     (out := tmp_path / "out").mkdir()
     handler: TextClassification = tasks.find("text_classification")()
     handler.configure({"task": "text_classification", **source.bring(module, out, {})}, out)
@@ -158,7 +159,7 @@ def test_what_cannot_be_served_is_told_at_build(
 ) -> None:
     folder = saved(tmp_path / "model", make, **said)
     source = Source(huggingface=folder, head="text_classification")
-    module = source.load(tmp_path, lambda line: None)
+    module = source.load(Cache(tmp_path), lambda line: None)
     (out := tmp_path / "out").mkdir()
     with pytest.raises(BuildError, match=words):
         source.bring(module, out, own)

@@ -16,6 +16,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.text_generation import TextGeneration
 from marsmith import recipe_file
 from marsmith.build import build
+from marsmith.cache import Cache
 from marsmith.errors import UnsupportedError
 from marsmith.harness import Harness
 from marsmith.heads.text_generation import wrap
@@ -80,7 +81,7 @@ def of_transformers(folder: Path, **settings: Any) -> list[str]:
 
 def configured(folder: Path, out: Path) -> TextGeneration:
     source = Source(huggingface=folder, head="text_generation")
-    module = source.load(out, lambda line: None)
+    module = source.load(Cache(out), lambda line: None)
     out.mkdir()
     handler: TextGeneration = tasks.find("text_generation")()
     handler.configure({"task": "text_generation", **source.bring(module, out, {})}, out)

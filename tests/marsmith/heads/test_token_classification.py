@@ -16,6 +16,7 @@ from handlers.token_classification import TokenClassification
 from handlers.token_classification import TokenClassificationOptions as Options
 from marsmith import recipe_file
 from marsmith.build import build
+from marsmith.cache import Cache
 from marsmith.harness import Harness
 from marsmith.sources.huggingface import Source
 from marsmith.wire import Request
@@ -113,7 +114,7 @@ def test_a_folder_answers_as_transformers_does(
     torch.manual_seed(0)
     make(folder := tmp_path / "model", labels)
     source = Source(huggingface=folder, head="token_classification")
-    module = source.load(tmp_path, lambda line: None)
+    module = source.load(Cache(tmp_path), lambda line: None)
     (out := tmp_path / "out").mkdir()
     handler: TokenClassification = tasks.find("token_classification")()
     handler.configure({"task": "token_classification", **source.bring(module, out, {})}, out)

@@ -11,6 +11,8 @@ import torch
 
 from examples.digits import split
 from handlers.runtimes import Tensors
+from marsmith.bench import MADE
+from marsmith.cache import Cache
 from marsmith.passes import Work
 from marsmith.recipe import Training
 from marsmith.sources.factory import Source
@@ -20,7 +22,7 @@ from marsmith.sources.factory import Source
 def digits(store: Path) -> torch.nn.Module:
     """The trained model, to be changed."""
     source = Source(factory="examples.digits:model", train="examples.digits:train")
-    return source.load(store / ".cache", lambda line: None)
+    return source.load(Cache(store / ".cache" / MADE), lambda line: None)
 
 
 @pytest.fixture
@@ -32,7 +34,8 @@ def work(tmp_path: Path) -> Callable[..., Work]:
         return Work(
             batch or {"image": torch.zeros(2, 1, 8, 8)},
             Training.model_validate(data) if training else None,
-            tmp_path / "kept",
+            Cache(tmp_path / "cache"),
+            "key",
             lambda line: None,
         )
 

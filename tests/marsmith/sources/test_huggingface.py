@@ -18,6 +18,7 @@ import torch
 from pydantic import ValidationError
 
 from handlers.text_embedding import TextEmbedding
+from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe import Recipe
 from marsmith.sources.huggingface import Source
@@ -53,7 +54,9 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> torch.nn.Module:
-    module = Source(huggingface=folder, head="text_embedding").load(folder, lambda line: None)
+    module = Source(huggingface=folder, head="text_embedding").load(
+        Cache(folder), lambda line: None
+    )
     assert isinstance(module, torch.nn.Module)
     return module
 

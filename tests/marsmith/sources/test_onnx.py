@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from marsmith.errors import BuildError, UnsupportedError
-from marsmith.sources.onnx import OnnxModule, Source, refuse_onnx
+from marsmith.bench import made_from
+from marsmith.cache import Cache
+from marsmith.errors import BuildError
+from marsmith.sources.onnx import OnnxModule, Source
 from tests.marsmith.converters.jobs import job
 from tests.onnx_files import write
 
 
 def load(path: Path) -> torch.nn.Module:
-    return Source(onnx=path).load(path.parent, lambda line: None)
+    return Source(onnx=path).load(Cache(path.parent), lambda line: None)
 
 
 def test_a_file_is_a_module_with_named_outputs(tmp_path: Path) -> None:
@@ -63,10 +66,13 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
         load(write(tmp_path / "model.onnx", text))
 
 
-def test_where_it_can_go_is_said(tmp_path: Path) -> None:
-    module = load(write(tmp_path / "model.onnx"))
-    inputs = torch.ones(1, 3), torch.ones(1, 1)
-    with pytest.raises(UnsupportedError, match="an ONNX file can't become TorchScript") as caught:
-        refuse_onnx(job(module, *inputs), "TorchScript")
-    assert caught.value.hint == "it can become onnx, openvino, tflite or tf_savedmodel"
-    refuse_onnx(job(torch.nn.Identity(), inputs[0]), "TorchScript")
+def test_what_is_made_of_it_depends_on_the_weights_beside_it(tmp_path: Path) -> None:
+    source = Source(onnx=write(tmp_path / "model.onnx", weights="weights"))
+    module = source.load(Cache(tmp_path), lambda line: None)
+    given = replace(job(module, torch.ones(1, 3), torch.ones(1, 1)), source=source)
+    before = made_from(given)
+    assert made_from(given) == before
+    weights = bytearray((tmp_path / "weights").read_bytes())
+    weights[3] ^= 1
+    (tmp_path / "weights").write_bytes(weights)
+    assert made_from(given) != before

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -15,14 +14,13 @@ import torch
 from torch import nn
 
 from examples.digits import model
-from marsmith.converters.torchscript import convert
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.cache import Cache
+from marsmith.errors import BuildError
 from marsmith.sources.pt2 import Source
-from tests.marsmith.converters.jobs import job
 
 
 def loaded(path: Path) -> nn.Module:
-    return Source(pt2=path).load(path.parent, lambda line: None)
+    return Source(pt2=path).load(Cache(path.parent), lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +49,6 @@ def test_it_is_the_module_in_evaluation(program: Path, digits: nn.Module) -> Non
     for rows in (1, 3, 8):
         image = torch.rand(rows, 1, 8, 8)
         torch.testing.assert_close(module(image), digits(image))
-
-
-def test_it_becomes_no_torchscript(program: Path, tmp_path: Path) -> None:
-    given = job(loaded(program), torch.rand(1, 1, 8, 8), trace=True)
-    given = dataclasses.replace(given, source=Source(pt2=program))
-    with pytest.raises(UnsupportedError, match="an exported program can't become") as caught:
-        convert(given, tmp_path)
-    assert "pt2, onnx" in caught.value.hint
 
 
 def test_a_program_for_one_batch_size_is_refused(tmp_path: Path, digits: nn.Module) -> None:

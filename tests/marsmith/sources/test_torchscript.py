@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.sources.torchscript import Source
 
 
 def loaded(path: Path) -> nn.Module:
-    return Source(torchscript=path).load(path.parent, lambda line: None)
+    return Source(torchscript=path).load(Cache(path.parent), lambda line: None)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -1,0 +1,37 @@
+"""The module's name is the key: what a package has a file each of is found by that file's name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+
+from handlers.errors import LoadError
+from handlers.schema import unknown
+
+
+def known(package: str) -> list[str]:
+    """The names there are: of a package's modules, but for those that begin with an underscore."""
+    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return sorted(module.name for module in modules if not module.name.startswith("_"))
+
+
+def find(
+    package: str, name: str, what: str, error: Callable[[str], Exception] = LoadError
+) -> ModuleType:
+    """The module of that name.
+
+    Args:
+        package: the package's own name, such as "handlers.runtimes".
+        name: one of `known`.
+        what: where the name was said, for the message: "'runtime'".
+        error: what is raised when there is none.
+
+    Raises:
+        LoadError: or another `error`: there is none; the message has the nearest and all there
+            are.
+    """
+    if name not in (there := known(package)):
+        raise error(unknown(name, there, what))
+    return importlib.import_module(f"{package}.{name}")

@@ -1,0 +1,52 @@
+"""What a source gives and a converter can't take."""
+
+from __future__ import annotations
+
+import torch
+
+from marsmith.converters import Job
+from marsmith.errors import UnsupportedError
+from marsmith.sources import pt2
+from marsmith.sources.onnx import OnnxModule
+
+
+def refuse_onnx(job: Job, form: str) -> None:
+    """Refuse a job whose module is an ONNX file.
+
+    Args:
+        job: what a converter was given.
+        form: what it writes, in words.
+
+    Raises:
+        UnsupportedError: it is one.
+    """
+    if isinstance(job.module, OnnxModule):
+        raise UnsupportedError(
+            f"an ONNX file can't become {form}",
+            "it can become onnx, openvino, tflite or tf_savedmodel",
+        )
+
+
+def refuse_exported(job: Job, form: str) -> None:
+    """Refuse a job whose module is an exported program; see `refuse_onnx`.
+
+    Raises:
+        UnsupportedError: it is one.
+    """
+    if isinstance(job.source, pt2.Source):
+        raise UnsupportedError(
+            f"an exported program can't become {form}",
+            "it can become pt2, onnx, openvino, tflite or tf_savedmodel",
+        )
+
+
+def refuse_torchscript(job: Job, form: str) -> None:
+    """Refuse a job whose module is a TorchScript file; see `refuse_onnx`.
+
+    Raises:
+        UnsupportedError: it is one.
+    """
+    if isinstance(job.module, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"a TorchScript file can't become {form}", "it can become torchscript"
+        )

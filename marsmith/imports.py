@@ -1,0 +1,121 @@
+"""Which files a module is made of: read off the source, without running any of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Collection, Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+OURS = frozenset({"handlers", "marsmith"})
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+STANDARD = Path(sysconfig.get_path("stdlib"))
+NEVER_TRUE = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) -> list[Path]:
+    """The files of modules, of all that they import, and of what that imports in its turn.
+
+    An import counts wherever it stands in a file, but for those that type checkers alone read.
+    It is followed into what lies in the same folder of packages as one of the modules, and into
+    `handlers` and `marsmith`, installed or not. Of what else is installed it is the one file:
+    that doesn't change from build to build.
+
+    Args:
+        names: the modules; they count in any case. Those without a file have none here.
+        ours: whether `handlers` and `marsmith` are followed into.
+        without: modules, and packages with all that is in them, that are not.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    found: dict[Path, str] = {}
+    for name in names:
+        if file := file_of(name):
+            found[file] = name
+        elif name not in sys.modules and _spec_of(name) is None:
+            raise ModuleNotFoundError(f"there is no module {name!r}", name=name)
+    homes = {_home(file, name) for file, name in found.items()}
+    seen = set(found.values())
+    todo = [(file, name) for file, name in found.items() if _is_ours(name) or not _installed(file)]
+    while todo:
+        for name in _imports(*todo.pop()):
+            if name in seen or any(f"{name}.".startswith(f"{each}.") for each in without):
+                continue
+            seen.add(name)
+            file = file_of(name)
+            if file is None or file in found:
+                continue
+            beside = bool(homes & set(file.parents)) and not _installed(file)
+            if ours if _is_ours(name) else beside:
+                found[file] = name
+                todo.append((file, name))
+    return sorted(found)
+
+
+def file_of(name: str) -> Path | None:
+    """The file of a module, without importing it; None where it has none, or there is none."""
+    if loaded := getattr(sys.modules.get(name), "__file__", None):
+        return Path(loaded)
+    spec = _spec_of(name)
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where a module is, without importing the packages that lead to it: they may do anything."""
+    parent, _, _ = name.rpartition(".")
+    if parent:
+        above = _spec_of(parent)
+        places = above.submodule_search_locations if above else None
+        return PathFinder.find_spec(name, places) if places else None
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # of what has no file
+        return None
+
+
+def _home(file: Path, name: str) -> Path:
+    """The folder that a module's outermost package lies in."""
+    return file.parents[name.count(".") + (file.name == "__init__.py")]
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] in OURS
+
+
+def _installed(file: Path) -> bool:
+    return bool(INSTALLED & set(file.parts)) or STANDARD in file.parents
+
+
+def _imports(file: Path, name: str) -> Iterator[str]:
+    """What a module may import, anywhere in it, and the packages that lead there and to it."""
+    if file.suffix != ".py":
+        return
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    named = [name]
+    for node in _executed(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            named += [f"{base}.{alias.name}" for alias in node.names]  # a module, or what it has
+    for each in named:
+        parts = each.split(".")
+        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, but for what stands under `if TYPE_CHECKING:`."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test) in NEVER_TRUE:
+            todo += node.orelse
+        else:
+            todo += ast.iter_child_nodes(node)
