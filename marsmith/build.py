@@ -13,6 +13,7 @@ from typing import Any
 from marsmith import choice, distributed, report, timing
 from marsmith.bench import Bench, prepare
 from marsmith.candidates import wanted
+from marsmith.contents import travelling
 from marsmith.errors import MarsmithError
 from marsmith.package import package
 from marsmith.recipe import Recipe
@@ -49,8 +50,10 @@ def build(
         The report, as written; nothing in all processes but the first, which only help to train.
 
     Raises:
+        RecipeError: it names a runtime or a precision that there is not.
         BuildError: a step failed; archives and reports in the store are as they were before.
     """
+    candidates, _ = wanted(recipe), travelling(recipe)  # what can be seen now isn't left for later
     seconds: dict[str, float] = {}
     if retrain:
         shutil.rmtree(store / CACHE, ignore_errors=True)
@@ -62,7 +65,7 @@ def build(
             ladder, rungs = bench.ladder, list(bench.rungs)
         with timed("candidates", seconds):
             tried = []
-            for candidate in wanted(recipe):
+            for candidate in candidates:
                 say(f"convert to {candidate}, and compare")
                 tried.append(attempt(candidate, bench))
             choice.expect_some(tried)

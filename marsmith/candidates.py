@@ -1,36 +1,15 @@
-"""Candidates: the forms, runtime × precision, in which a model may be shipped."""
+"""Which candidates a recipe asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import get_args
 
 import torch
 
 from handlers import runtimes
-from handlers.schema import unknown
 from marsmith import converters
-from marsmith.errors import RecipeError
-from marsmith.recipe import Precision, Recipe
-
-PRECISIONS: tuple[str, ...] = get_args(Precision)
-
-
-@dataclass(frozen=True, order=True)
-class Candidate:
-    """A runtime and a precision; "onnx:int8" in words."""
-
-    runtime: str
-    precision: str
-
-    def __str__(self) -> str:
-        return f"{self.runtime}:{self.precision}"
-
-    @property
-    def file_name(self) -> str:
-        """Fit for a file's name."""
-        return f"{self.runtime}-{self.precision}"
+from marsmith.candidate import Candidate, split
+from marsmith.recipe import Recipe
 
 
 def wanted(recipe: Recipe) -> list[Candidate]:
@@ -67,16 +46,11 @@ def parse(name: str) -> list[Candidate]:
     Raises:
         RecipeError: there is no such runtime or precision.
     """
-    runtime, colon, precision = name.partition(":")
-    known = runtimes.known()
-    if runtime != "all" and runtime not in known:
-        raise RecipeError(unknown(runtime, ["all", *known], "'candidates'"))
-    if colon and precision not in PRECISIONS:
-        raise RecipeError(unknown(precision, list(PRECISIONS), f"the candidate {name!r}"))
+    runtime, precision = split(name)
     return [
         Candidate(each, one)
-        for each in (known if runtime == "all" else [runtime])
-        for one in ([precision] if colon else converters.find(each).PRECISIONS)
+        for each in (runtimes.known() if runtime == "all" else [runtime])
+        for one in (converters.find(each).PRECISIONS if precision == "all" else [precision])
     ]
 
 

@@ -16,7 +16,7 @@ import yaml
 
 import handlers
 from marsmith import contents
-from marsmith.candidates import Candidate
+from marsmith.candidate import Candidate
 from marsmith.converters import Artifact
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.recipe import Recipe, Serving

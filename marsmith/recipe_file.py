@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from handlers import by_name, runtimes, tasks
 from handlers.errors import LoadError
 from handlers.schema import SchemaError, unknown
-from marsmith import passes, sources
-from marsmith.candidates import wanted
-from marsmith.contents import travelling
+from marsmith.candidate import split
 from marsmith.errors import RecipeError
 from marsmith.recipe import Pass, Recipe, Section, Source
 from marsmith.references import locate, on_path
+
+# By name: the modules of these import what a recipe is made of.
+SOURCES, PASSES = "marsmith.sources", "marsmith.passes"
 
 
 def load(path: Path) -> Recipe:
@@ -26,7 +27,6 @@ def load(path: Path) -> Recipe:
     Raises:
         RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
             names the key, and the nearest that is.
-        BuildError: something that it adds to the archive can't travel.
     """
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
@@ -52,14 +52,14 @@ def load(path: Path) -> Recipe:
         raise RecipeError(f"{path.name}: {error}") from None
     if recipe.runtime not in (known := ["auto", *runtimes.known()]):
         raise RecipeError(f"{path.name}: {unknown(recipe.runtime, known, 'the runtimes')}")
-    wanted(recipe)
-    travelling(recipe)
+    for name in recipe.candidates:
+        split(name)
     recipe._path = path
     return recipe
 
 
 def _source(data: Any, path: Path) -> Source:
-    known = by_name.known(sources.__name__)
+    known = by_name.known(SOURCES)
     if not isinstance(data, dict):
         raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
     named = [key for key in data if key in known]
@@ -69,7 +69,7 @@ def _source(data: Any, path: Path) -> Source:
         raise RecipeError(
             f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
         )
-    kind: type[Source] = by_name.find(sources.__name__, named[0], "'source'").Source
+    kind: type[Source] = by_name.find(SOURCES, named[0], "'source'").Source
     source: Source = _section(kind, data, path, "source")
     return source
 
@@ -78,7 +78,7 @@ def _passes(data: Any, path: Path) -> tuple[Pass, ...]:
     listed: list[Any] = data if isinstance(data, list) else [data]
     named: list[Any] = [{each: {}} if isinstance(each, str) else each for each in listed]
     if listed is not data or not all(isinstance(e, dict) and len(e) == 1 for e in named):
-        known = ", ".join(by_name.known(passes.__name__))
+        known = ", ".join(by_name.known(PASSES))
         raise RecipeError(
             f"{path.name}: 'passes' must be a list of names, each alone or with a mapping of its"
             f" settings; there are: {known}"
@@ -86,7 +86,7 @@ def _passes(data: Any, path: Path) -> tuple[Pass, ...]:
     made = []
     for index, each in enumerate(named):
         ((name, settings),) = each.items()
-        kind: type[Pass] = by_name.find(passes.__name__, str(name), "'passes'").Pass
+        kind: type[Pass] = by_name.find(PASSES, str(name), "'passes'").Pass
         made.append(_section(kind, settings or {}, path, f"passes.{index}.{name}"))
     return tuple(made)
 

@@ -20,7 +20,7 @@ from marsmith import converters, verify
 from marsmith.atomic import replacing
 from marsmith.bench import Bench
 from marsmith.cache import code_of, key_of
-from marsmith.candidates import Candidate
+from marsmith.candidate import Candidate
 from marsmith.converters import Artifact, Job
 from marsmith.difference import Difference
 from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError

@@ -4,7 +4,8 @@ import pytest
 
 from handlers import runtimes
 from marsmith import converters
-from marsmith.candidates import Candidate, only, parse, wanted
+from marsmith.candidate import Candidate
+from marsmith.candidates import only, parse, wanted
 from marsmith.errors import RecipeError
 from marsmith.recipe import Recipe
 

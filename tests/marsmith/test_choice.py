@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from marsmith.candidates import Candidate
+from marsmith.candidate import Candidate
 from marsmith.choice import choose, expect_some
 from marsmith.converters import Artifact
 from marsmith.errors import BuildError, GateError

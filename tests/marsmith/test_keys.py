@@ -37,7 +37,7 @@ from types import SimpleNamespace
 import torch
 
 from marsmith import bench, passes, recipe_file, trials
-from marsmith.candidates import Candidate
+from marsmith.candidate import Candidate
 from marsmith.passes import qat
 from marsmith.verify import Ladder
 

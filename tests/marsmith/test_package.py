@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from marsmith.candidates import Candidate
+from marsmith.candidate import Candidate
 from marsmith.converters import Artifact
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.package import inspect, model_config, package

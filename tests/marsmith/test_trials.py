@@ -13,7 +13,7 @@ import torch
 from marsmith import converters
 from marsmith.bench import Bench, prepare
 from marsmith.cache import Cache
-from marsmith.candidates import Candidate
+from marsmith.candidate import Candidate
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe import Accept, Recipe
 from marsmith.trials import attempt, captured
