@@ -12,10 +12,11 @@ from handlers import base
 from handlers.batching import Sample
 from handlers.payload import Answer
 from handlers.runtimes import Tensors
-from marsmith.difference import Difference, compare
+from marsmith.difference import compare
 from marsmith.errors import BuildError, GateError
 from marsmith.recipe import Accept, Evaluation
-from marsmith.verify import PASSES, Ladder, Rung, gate
+from marsmith.report.measurements import Difference, Rung
+from marsmith.verify import PASSES, Ladder, gate
 
 
 def rung(**changes: object) -> Rung:
