@@ -61,7 +61,8 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["handlers*", "marsmith*"]),
     package_data={
-        "marsmith": ["py.typed", "*.j2", "templates/*.j2"],
+        "marsmith": ["py.typed", "templates/*.j2"],
+        "marsmith.report": ["*.j2"],
         "marsmith.server": ["*.xml"],
         "handlers": ["py.typed"],
     },

@@ -7,12 +7,13 @@ report's, none of them is taken anew.
 from __future__ import annotations
 
 import argparse
-import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from marsmith import recipe_file
-from marsmith.report_words import metric_name
+from marsmith.report.report import Report
+from marsmith.report.words import fixed, metric_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
@@ -22,29 +23,28 @@ HEAD = (
 )
 
 
-def row(task: str, report: dict[str, Any]) -> str:
+def row(report: Report) -> str:
     """One recipe's line."""
-    shipped = next(each for each in report["candidates"] if each["status"] == "shipped")
-    before, after = report["ladder"][0]["metric"], report["ladder"][-1]["metric"]
+    shipped, archive = report.shipped, report.archive.bytes / 1e6
+    before, after = report.ladder[0].metric, report.ladder[-1].metric
     if before is None:
-        metric, figures = "least cosine", ["", f"{shipped['difference']['min_cosine']:.4f}"]
+        cosine = shipped.difference.min_cosine if shipped.difference else None
+        metric, figures = "least cosine", ["", fixed(cosine)]
     else:
-        metric = metric_name(report["metric"])
-        figures = [f"{before:.4f}", f"{after:.4f}"]
-    faster = report["original"]["p50_ms"] / shipped["timing"]["p50_ms"]
-    name = f"[`{report['name']}`](archiver_configs/{report['name']}.yaml)"
-    cells = [f"`{task}`", name, shipped["candidate"].replace(":", " "), metric, *figures]
-    cells += [f"{report['archive']['bytes'] / 1e6:.1f}", f"{shipped['timing']['p50_ms']:.2g}"]
-    return f"| {' | '.join(cells)} | {faster:.1f} |\n"
+        metric, figures = metric_name(report.metric), [fixed(before), fixed(after)]
+    p50_ms = shipped.timing.p50_ms if shipped.timing else math.nan
+    name = f"[`{report.name}`](archiver_configs/{report.name}.yaml)"
+    cells = [f"`{report.task}`", name, shipped.candidate.replace(":", " "), metric, *figures]
+    cells += [f"{archive:.1f}", f"{p50_ms:.2g}", f"{report.original.p50_ms / p50_ms:.1f}"]
+    return f"| {' | '.join(cells)} |\n"
 
 
-def table(reports: dict[str, dict[str, Any]]) -> str:
+def table(reports: Sequence[Report]) -> str:
     """All lines, by task and recipe, and the machine that the reports are of."""
-    rows = [row(report["task"], report) for report in reports.values()]
+    rows = [row(report) for report in reports]
     machines = {
-        f"{each['environment']['cpu']}, {each['environment']['threads']} of "
-        f"{each['environment']['cores']} cores"
-        for each in reports.values()
+        f"{each.environment.cpu}, {each.environment.threads} of {each.environment.cores} cores"
+        for each in reports
     }
     return f"{HEAD}{''.join(sorted(rows))}\nMeasured on: {'; '.join(sorted(machines))}.\n"
 
@@ -67,12 +67,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-store", type=Path, default=ROOT / "model_store")
     arguments = parser.parse_args()
-    reports = {}
+    reports = []
     for path in sorted((ROOT / "archiver_configs").glob("*.yaml")):
         recipe = recipe_file.load(path)
         report = arguments.model_store / f"{recipe.name}.report.json"
         if report.is_file():
-            reports[recipe.name] = json.loads(report.read_text("utf-8"))
+            reports.append(Report.read(report))
         else:
             print(f"no report of {recipe.name}: marsmith build {path.relative_to(ROOT)}")
     write(ROOT / "README.md", table(reports))

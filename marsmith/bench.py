@@ -25,7 +25,8 @@ from marsmith.errors import BuildError
 from marsmith.evaluation import bodies_of, decode
 from marsmith.recipe import Recipe
 from marsmith.references import resolve
-from marsmith.verify import PASSES, Ladder, Rung, gate
+from marsmith.report.measurements import Rung
+from marsmith.verify import PASSES, Ladder, gate
 
 CALIBRATION_BATCH = 8
 MADE = "made"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from marsmith import choice, distributed, report, timing
+from marsmith import choice, distributed, reporting, timing
 from marsmith.bench import Bench, prepare
 from marsmith.candidates import wanted
 from marsmith.contents import travelling
 from marsmith.errors import MarsmithError
 from marsmith.package import package
 from marsmith.recipe import Recipe
-from marsmith.timing import Timing
-from marsmith.trials import REFUSED, Trial, attempt
+from marsmith.report.measurements import Timing
+from marsmith.report.report import Report
+from marsmith.trials import Trial, attempt
 from marsmith.verify import gate
 
 CACHE = ".cache"
@@ -35,7 +36,7 @@ def build(
     retrain: bool = False,
     keep_all: bool = False,
     served: bool = False,
-) -> dict[str, Any]:
+) -> Report | None:
     """Make a verified archive of a recipe, of the best candidate that may be shipped.
 
     Args:
@@ -47,7 +48,7 @@ def build(
         served: serve the archive with TorchServe, too, and compare its answers.
 
     Returns:
-        The report, as written; nothing in all processes but the first, which only help to train.
+        The report, as written; None in all processes but the first, which only help to train.
 
     Raises:
         RecipeError: it names a runtime or a precision that there is not.
@@ -61,7 +62,7 @@ def build(
         with timed("original", seconds), distributed.group():
             bench = prepare(recipe, store / CACHE, work, say)
             if distributed.rank() > 0:
-                return {}
+                return None
             ladder, rungs = bench.ladder, list(bench.rungs)
         with timed("candidates", seconds):
             tried = []
@@ -71,8 +72,9 @@ def build(
             choice.expect_some(tried)
         with timed("timing", seconds):
             say("time the original and what may be shipped, side by side")
-            original = time_all(tried, bench)
-            best = choice.choose(tried, recipe, original)
+            tried, original = time_all(tried, bench)
+            tried = choice.choose(tried, recipe, original)
+            best = choice.shipped(tried)
         with timed("archived", seconds):
             say(f"package {best.candidate}, load it in a fresh interpreter and compare again")
             archive = package_one(best, bench, work)
@@ -80,24 +82,26 @@ def build(
             gate(rungs[-1], bench.original, recipe.accept)
         if keep_all:
             with timed("all archives", seconds):
-                for trial in tried:
-                    if trial is not best and trial.timing:
+                for place, trial in enumerate(tried):
+                    if trial.status == "admissible":
                         say(f"package {trial.candidate}, load it and compare again")
-                        keep_one(trial, bench, work)
+                        tried[place] = keep_one(trial, bench, work)
         if served:
             with timed("served", seconds):
                 say("serve the archive with TorchServe, and compare again")
                 rungs.append(ladder.served(archive, best.measured, best.answers))
                 gate(rungs[-1], bench.original, recipe.accept)
-        full = report.full(bench, tried, best, rungs, original, archive, seconds)
-        report.write(full, work)
+        report = reporting.report(
+            bench, tried, ladder=rungs, original=original, archive=archive, seconds=seconds
+        )
+        reporting.write(report, work)
         publish(recipe, best, tried if keep_all else [], work, store)
         bench.cache.drop_unused()
-    return full
+    return report
 
 
-def time_all(tried: list[Trial], bench: Bench) -> Timing:
-    """Time the admissible and the original in turns; gives the original's."""
+def time_all(tried: Sequence[Trial], bench: Bench) -> tuple[list[Trial], Timing]:
+    """Time the admissible and the original in turns; gives all of the tried, and the original's."""
     found = timing.compare(
         {"original": bench.reference} | {str(t.candidate): t.runtime for t in tried if t.runtime},
         {
@@ -105,36 +109,37 @@ def time_all(tried: list[Trial], bench: Bench) -> Timing:
             for size in sorted({1, bench.recipe.serving.batch_size})
         },
     )
-    for trial in tried:
-        trial.timing = found.get(str(trial.candidate))
-    return found["original"]
+    timed = [replace(trial, timing=found.get(str(trial.candidate))) for trial in tried]
+    return timed, found["original"]
 
 
 def package_one(trial: Trial, bench: Bench, work: Path) -> Path:
     """The archive of one candidate, in a folder named for it."""
-    facts = report.facts(bench, trial)
+    facts = reporting.facts(bench, trial).model_dump()
     folder = work / trial.candidate.file_name
     return package(bench.recipe, trial.candidate, trial.converted, facts, folder)
 
 
-def keep_one(trial: Trial, bench: Bench, work: Path) -> None:
+def keep_one(trial: Trial, bench: Bench, work: Path) -> Trial:
     """Package and verify a candidate that isn't shipped; what is wrong with it is its own."""
     try:
         archive = package_one(trial, bench, work)
-        trial.archived = bench.ladder.archived(archive, trial.measured, trial.answers)
-        gate(trial.archived, bench.original, bench.recipe.accept)
+        archived = bench.ladder.archived(archive, trial.measured, trial.answers)
+        trial = replace(trial, archived=archived)
+        gate(archived, bench.original, bench.recipe.accept)
     except MarsmithError as error:
-        trial.status, trial.error, trial.verdict = REFUSED, error, error.message
+        return replace(trial, status="refused", error=error, verdict=error.message)
+    return trial
 
 
-def publish(recipe: Recipe, best: Trial, kept: list[Trial], work: Path, store: Path) -> None:
+def publish(recipe: Recipe, best: Trial, kept: Sequence[Trial], work: Path, store: Path) -> None:
     """Move what is finished into place; from here on nothing can fail but the disk."""
     if kept:
         others = store / f"{recipe.name}.candidates"
         shutil.rmtree(others, ignore_errors=True)
         others.mkdir()
         for trial in kept:
-            if trial.archived or trial is best:
+            if trial.status in ("admissible", "shipped"):
                 name = trial.candidate.file_name
                 shutil.copyfile(work / name / f"{recipe.name}.mar", others / f"{name}.mar")
     (work / best.candidate.file_name / f"{recipe.name}.mar").replace(store / f"{recipe.name}.mar")

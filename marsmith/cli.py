@@ -58,9 +58,11 @@ def build(
         raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
     with progress() as say:
         report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
-    if as_json and report:
-        out.print_json(data=report)
-    elif report:
+    if report is None:  # another process says it
+        return
+    if as_json:
+        out.print_json(data=report.model_dump())
+    else:
         terminal.show_report(report, model_store)
 
 
@@ -98,7 +100,7 @@ def convert(
     with progress() as say:
         report = run(load(recipe), to, to_folder, say)
     if as_json:
-        out.print_json(data=report)
+        out.print_json(data=report.model_dump())
     else:
         terminal.show_conversion(report)
 

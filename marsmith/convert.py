@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from handlers import runtimes
 from marsmith import converters, timing, trials
@@ -17,12 +15,14 @@ from marsmith.converters import Artifact
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.package import dump
 from marsmith.recipe import Recipe
-from marsmith.verify import Rung, gate
+from marsmith.report.measurements import Rung
+from marsmith.report.report import ConversionReport
+from marsmith.verify import gate
 
 
 def convert(
     recipe: Recipe, to: str, out: Path, say: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+) -> ConversionReport:
     """Write a recipe's model in one form, without an archive.
 
     Args:
@@ -63,7 +63,7 @@ def convert(
         rung = _compare(name, artifact, bench)
         gate(rung, bench.original, recipe.accept)
         report = _report(name, precision, artifact, rung, made)
-        (made / "conversion.json").write_bytes(dump(report))
+        (made / "conversion.json").write_bytes(dump(report.model_dump()))
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
     return report
@@ -79,16 +79,16 @@ def _compare(name: str, artifact: Artifact, bench: Bench) -> Rung:
 
 def _report(
     name: str, precision: str, artifact: Artifact, rung: Rung, made: Path
-) -> dict[str, Any]:
+) -> ConversionReport:
     files = (artifact.model, *artifact.files)
-    return {
-        "format": name,
-        "precision": precision,
-        "files": {str(file.relative_to(made)): file.stat().st_size for file in sorted(files)},
-        "options": artifact.options,
-        "metric": rung.metric,
-        "difference": dataclasses.asdict(rung.difference),
-        "outputs": {key: dataclasses.asdict(each) for key, each in rung.outputs.items()},
-        "samples": rung.samples,
-        "versions": trials.versions(name),
-    }
+    return ConversionReport(
+        format=name,
+        precision=precision,
+        files={str(file.relative_to(made)): file.stat().st_size for file in sorted(files)},
+        options=artifact.options,
+        metric=rung.metric,
+        difference=rung.difference,
+        outputs=rung.outputs,
+        samples=rung.samples,
+        versions=trials.versions(name),
+    )

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from handlers.runtimes import Tensors
 from marsmith.errors import BuildError
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How one output differs from the original's.
-
-    Attributes:
-        max_abs_error: the largest difference of any number.
-        max_rel_error: that, as a share of the largest magnitude of the original's output.
-        min_cosine: the smallest cosine similarity of a sample's output, in [-1, 1].
-    """
-
-    max_abs_error: float = 0.0
-    max_rel_error: float = 0.0
-    min_cosine: float = 1.0
-
-    def worst(self, other: Difference) -> Difference:
-        """Each figure of the one that is worse."""
-        return Difference(
-            max(self.max_abs_error, other.max_abs_error),
-            max(self.max_rel_error, other.max_rel_error),
-            min(self.min_cosine, other.min_cosine),
-        )
+from marsmith.report.measurements import Difference
 
 
 def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:

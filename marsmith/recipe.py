@@ -28,6 +28,10 @@ Reference = str
 Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_dynamic"]
 """int8 is static, calibrated; int8_dynamic takes the ranges of activations as they come."""
 
+Objective = Literal["latency", "throughput", "size"]
+"""What the best candidate has the best of: the time of one request, requests per second at
+`serving.batch_size`, or bytes."""
+
 
 class Section(BaseModel):
     """A part of a recipe: frozen, and refusing what it doesn't know."""
@@ -208,9 +212,7 @@ class Recipe(Section):
     precision: Precision = "fp32"
     candidates: tuple[str, ...] = ()
     """With "auto": each "runtime" or "runtime:precision"; all of them is "all"."""
-    objective: Literal["latency", "throughput", "size"] = "throughput"
-    """What the best candidate has the best of: the time of one request, requests per second at
-    `serving.batch_size`, or bytes."""
+    objective: Objective = "throughput"
     passes: tuple[Pass, ...] = ()
     """Changes made to the module before conversion, in this order."""
     training: Training | None = None

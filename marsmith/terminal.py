@@ -14,12 +14,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from marsmith.report_words import metric_name
+from marsmith.report.measurements import Timing
+from marsmith.report.report import ConversionReport, Report, Status
+from marsmith.report.words import metric_name
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
-COLOURS = {"shipped": "bold green", "admissible": "green", "refused": "yellow", "failed": "red"}
+COLOURS: dict[Status, str] = {
+    "shipped": "bold green",
+    "admissible": "green",
+    "refused": "yellow",
+    "failed": "red",
+    "skipped": "dim",
+}
 
 
 @contextmanager
@@ -44,68 +52,64 @@ def progress() -> Iterator[Callable[[str], None]]:
             own.print(f"[green]✓[/] {escape(last.pop())}")
 
 
-def show_report(report: dict[str, Any], store: Path) -> None:
+def show_report(report: Report, store: Path) -> None:
     """Print a build's candidates, its ladder, and what was written."""
     out.print(candidates_table(report))
-    for row in report["candidates"]:
-        if row["status"] != "admissible":
-            out.print(f"{row['candidate']} {row['status']}: {row['verdict']}", markup=False)
-    metric = metric_name(report["metric"])
+    for row in report.candidates:
+        if row.status != "admissible":
+            out.print(f"{row.candidate} {row.status}: {row.verdict}", markup=False)
+    metric = metric_name(report.metric)
     ladder = Table("form", metric, "largest error", "least cosine", box=SIMPLE, pad_edge=False)
-    for rung in report["ladder"]:
-        worst = rung["difference"]
-        cosine = f"{worst['min_cosine']:.6f}" if rung["outputs"] else "-"
-        ladder.add_row(
-            rung["name"], number(rung["metric"]), f"{worst['max_abs_error']:.2g}", cosine
-        )
+    for rung in report.ladder:
+        worst = rung.difference
+        cosine = f"{worst.min_cosine:.6f}" if rung.outputs else "-"
+        ladder.add_row(rung.name, number(rung.metric), f"{worst.max_abs_error:.2g}", cosine)
     out.print(ladder)
-    archive, name = report["archive"], report["name"]
-    out.print(f"{store / name}.mar  {archive['bytes']:,} bytes  sha256 {archive['sha256']}")
+    archive, name = report.archive, report.name
+    out.print(f"{store / name}.mar  {archive.bytes:,} bytes  sha256 {archive.sha256}")
     out.print(f"{store / name}.report.html")
 
 
-def candidates_table(report: dict[str, Any]) -> Table:
+def candidates_table(report: Report) -> Table:
     """Every candidate, what was measured of it, and its verdict."""
-    original, metric = report["original"], report["metric"]
+    original, metric = report.original, report.metric
     columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
     figures = ["MB", *([metric_name(metric)] if metric else []), "cosine", "ms at 1"]
-    figures.append(f"per s at {original['batch_size']}")
+    figures.append(f"per s at {original.batch_size}")
     columns += [Column(each, min_width=max(6, *map(len, each.split()))) for each in figures]
     table = Table(*columns, box=SIMPLE, pad_edge=False)
 
     def add(name: str, verdict: str, size: str, score: float | None, *figures: str) -> None:
         table.add_row(name, verdict, size, *([number(score)] if metric else []), *figures)
 
-    first = report["ladder"][0]["metric"]
-    add("original", "", "", first, "", *speeds(original))
-    for row in report["candidates"]:
-        colour = COLOURS.get(row["status"], "dim")
+    add("original", "", "", report.ladder[0].metric, "", *speeds(original))
+    for row in report.candidates:
         add(
-            row["candidate"],
-            f"[{colour}]{row['status']}[/]",
-            number(row["bytes"] and row["bytes"] / 1e6, 2),
-            row["metric"],
-            number((row["difference"] or {}).get("min_cosine")),
-            *speeds(row["timing"]),
+            row.candidate,
+            f"[{COLOURS[row.status]}]{row.status}[/]",
+            number(row.bytes and row.bytes / 1e6, 2),
+            row.metric,
+            number(row.difference.min_cosine if row.difference else None),
+            *speeds(row.timing),
         )
     return table
 
 
-def speeds(timing: dict[str, Any] | None) -> tuple[str, str]:
+def speeds(timing: Timing | None) -> tuple[str, str]:
     """Milliseconds of a batch of one, and samples a second."""
     if timing is None:
         return "-", "-"
-    return f"{timing['p50_ms']:.3g}", f"{timing['samples_per_s']:.0f}"
+    return f"{timing.p50_ms:.3g}", f"{timing.samples_per_s:.0f}"
 
 
-def show_conversion(report: dict[str, Any]) -> None:
+def show_conversion(report: ConversionReport) -> None:
     """Print what a conversion wrote, and how it compares with PyTorch."""
     table = Table("output", "largest error", "relative", "least cosine", box=SIMPLE, pad_edge=False)
-    for name, worst in report["outputs"].items():
-        error, relative = worst["max_abs_error"], worst["max_rel_error"]
-        table.add_row(name, f"{error:.2g}", f"{relative:.2g}", f"{worst['min_cosine']:.6f}")
+    for name, worst in report.outputs.items():
+        error, relative = worst.max_abs_error, worst.max_rel_error
+        table.add_row(name, f"{error:.2g}", f"{relative:.2g}", f"{worst.min_cosine:.6f}")
     out.print(table)
-    for file, size in report["files"].items():
+    for file, size in report.files.items():
         out.print(f"{file}  {size:,} bytes", markup=False)
 
 

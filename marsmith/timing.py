@@ -6,34 +6,17 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from handlers import device
 from handlers.runtimes import Runtime, Tensors
 from marsmith.recipe import Recipe
+from marsmith.report.measurements import Timing
 
 ROUNDS = 5
 TURN_SECONDS = 0.2  # of one runtime at one batch size, in one round
 CALLS = (2, 200)  # in a turn, at least and at most
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How fast a model alone is, on this machine, in this build.
-
-    Attributes:
-        p50_ms: the median time of a batch of one.
-        samples_per_s: how many samples a second batches of `batch_size` give, at their median.
-        batch_size: of `samples_per_s`.
-        threads: what each call may use.
-    """
-
-    p50_ms: float
-    samples_per_s: float
-    batch_size: int
-    threads: int
 
 
 def compare(

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from handlers import runtimes
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
@@ -22,38 +24,33 @@ from marsmith.bench import Bench
 from marsmith.cache import code_of, key_of
 from marsmith.candidate import Candidate
 from marsmith.converters import Artifact, Job
-from marsmith.difference import Difference
 from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
-from marsmith.timing import Timing
-from marsmith.verify import Answers, Rung
-
-SKIPPED, FAILED, REFUSED, ADMISSIBLE, SHIPPED = (
-    "skipped", "failed", "refused", "admissible", "shipped",
-)  # fmt: skip
+from marsmith.report.measurements import Rung, Timing
+from marsmith.report.report import Status
+from marsmith.verify import Answers
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trial:
-    """What became of a candidate.
+    """What became of a candidate so far; each step of a build makes another one of it.
 
     Attributes:
         candidate: runtime and precision.
-        status: "skipped" (not possible here), "failed" (the conversion broke), "refused" (a
-            bound was missed), "admissible" or "shipped".
+        log: what the engine wrote meanwhile.
+        status: "shipped" once it is chosen.
         verdict: why, in one line.
         error: what stopped it; None for the admissible.
-        log: what the engine wrote meanwhile.
         artifact: the converted model, when there is one.
         rung: what was measured of it, when it ran.
         answers: its answers to the evaluation data.
         runtime: the loaded model, of the admissible.
         timing: how fast it is, of the admissible.
-        archived: what was measured of its own archive, where that was kept.
+        archived: what was measured of its own archive, where one was made to be kept.
     """
 
     candidate: Candidate
     log: Path
-    status: str = ADMISSIBLE
+    status: Status = "admissible"
     verdict: str = ""
     error: MarsmithError | None = None
     artifact: Artifact | None = None
@@ -68,7 +65,7 @@ class Trial:
         """What was measured of it.
 
         Raises:
-            BuildError: nothing was.
+            BuildError: it never ran.
         """
         if self.rung is None:
             raise BuildError(f"{self.candidate} was {self.status}: {self.verdict}")
@@ -95,7 +92,12 @@ def attempt(candidate: Candidate, bench: Bench) -> Trial:
     try:
         with captured(trial.log):
             try:
-                _attempt(trial, bench)
+                folder = _convert(candidate, bench)
+                trial = replace(trial, artifact=_read(folder))
+                runtime = load(candidate.runtime, trial.converted, bench.job)
+                rung, answers = _measured(runtime, candidate, bench, folder)
+                trial = replace(trial, runtime=runtime, rung=rung, answers=answers)
+                verify.gate(rung, bench.original, bench.recipe.accept)
             except MarsmithError:
                 raise
             except Exception as error:  # an engine may raise anything, and others may do
@@ -103,20 +105,22 @@ def attempt(candidate: Candidate, bench: Bench) -> Trial:
                 said = f"{type(error).__name__}: {_one_line(str(error))}"
                 raise BuildError(f"{candidate} broke: {said}") from error
     except UnsupportedError as error:
-        trial.status, trial.error = SKIPPED, error
+        return _stopped(trial, "skipped", error)
     except GateError as error:
-        trial.status, trial.error = REFUSED, error
+        return _stopped(trial, "refused", error)
     except MarsmithError as error:
-        trial.status, trial.error = FAILED, error
-    if trial.error:
-        said = trial.error.message.removeprefix(f"the {candidate} model was refused: ")
-        trial.verdict = _one_line(said)
-        trial.runtime = None
+        return _stopped(trial, "failed", error)
     return trial
 
 
-def _attempt(trial: Trial, bench: Bench) -> None:
-    candidate, cache = trial.candidate, bench.cache
+def _stopped(trial: Trial, status: Status, error: MarsmithError) -> Trial:
+    said = error.message.removeprefix(f"the {trial.candidate} model was refused: ")
+    return replace(trial, status=status, error=error, verdict=_one_line(said), runtime=None)
+
+
+def _convert(candidate: Candidate, bench: Bench) -> Path:
+    """The folder of the cache with the converted model, which is made unless it is there."""
+    cache = bench.cache
     converter = converters.find(candidate.runtime)
     key = f"{candidate.file_name}-{converted_by(candidate, bench)}"
     folder = cache.find(key)
@@ -130,10 +134,7 @@ def _attempt(trial: Trial, bench: Bench) -> None:
             job = replace(bench.job, precision=candidate.precision)
             _write(converter.convert(job, out), unfinished)
         folder = cache.folder / key
-    trial.artifact = _read(folder)
-    trial.runtime = load(candidate.runtime, trial.artifact, bench.job)
-    trial.rung, trial.answers = _measured(trial.runtime, candidate, bench, folder)
-    verify.gate(trial.rung, bench.original, bench.recipe.accept)
+    return folder
 
 
 def load(name: str, artifact: Artifact, job: Job) -> Runtime:
@@ -157,12 +158,8 @@ def _measured(
     kept = folder / f"rung-{key_of(bench.measured_on, written_by)}.json"
     if kept.is_file():
         data = json.loads(kept.read_text("utf-8"))
-        rung = data["rung"]
-        outputs = {name: Difference(**each) for name, each in rung.pop("outputs").items()}
-        sizes = tuple(rung.pop("batch_sizes"))
-        overall = Difference(**rung.pop("difference"))
         answers = {int(size): each for size, each in data["answers"].items()}
-        return Rung(**rung, difference=overall, outputs=outputs, batch_sizes=sizes), answers
+        return TypeAdapter(Rung).validate_python(data["rung"]), answers
     rung, answers = bench.ladder.measure(str(candidate), runtime)
     with replacing(kept) as unfinished:
         unfinished.write_text(json.dumps({"rung": dataclasses.asdict(rung), "answers": answers}))

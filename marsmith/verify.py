@@ -6,9 +6,8 @@ is packaged or served, with the answers of the candidate that it is made from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
 from marsmith import metrics, server
 from marsmith.batches import Batches
-from marsmith.difference import Difference, compare, difference
+from marsmith.difference import compare, difference
 from marsmith.errors import BuildError, GateError
 from marsmith.evaluation import decode, load_data
 from marsmith.harness import Harness
 from marsmith.recipe import Accept, Evaluation
+from marsmith.report.measurements import Difference, Rung
 from marsmith.wire import Request, Response
 
 ANSWER_TIMEOUT_S = 300
@@ -32,32 +32,6 @@ ANSWER_TOLERANCE = 1e-4  # a request's place in its batch shows in the last bits
 
 Answers = dict[int, list[Any]]
 """By batch size, answers to the samples in their order, as JSON data."""
-
-
-@dataclass(frozen=True)
-class Rung:
-    """What was measured of the model in one form.
-
-    Attributes:
-        name: "original", "passes", a candidate such as "onnx:int8", "archived" or "served".
-        metric: the recipe's metric; None without one.
-        difference: the worst of all outputs; of the answers, where nobody sees outputs: then
-            only `max_abs_error` was measured, against the candidate's.
-        outputs: the difference of each output; empty where nobody sees them.
-        batch_sizes: the batch sizes that were compared.
-        samples: how many samples were.
-        spread: the largest difference between a sample's answers alone and in a batch: above
-            rounding where a model's dynamic quantisation looks at the whole batch. Infinite
-            where an answer has other labels.
-    """
-
-    name: str
-    metric: float | None
-    difference: Difference
-    outputs: Mapping[str, Difference]
-    batch_sizes: tuple[int, ...]
-    samples: int
-    spread: float = 0.0
 
 
 class Ladder:

@@ -19,6 +19,7 @@ from PIL import Image
 from handlers import tasks
 from handlers.payload import JSON
 from marsmith.harness import Harness
+from marsmith.report.report import Report
 from marsmith.wire import Request, Response
 from tests.answers import check_refused, strict_json
 from tests.archives import variety
@@ -152,11 +153,10 @@ def test_two_thousand_mutations_are(check_mutations: Check) -> None:
 
 def test_what_marsmith_new_writes_builds_and_is_verified(worker: Harness) -> None:
     # A build loads the archive in TorchServe's worker, and asks for its own example.
-    report = json.loads(worker.archive.with_suffix(".report.json").read_text("utf-8"))
-    *_, archived = report["ladder"]
-    assert archived["name"] == "archived"
-    assert archived["batch_sizes"] == [1, 3, 8]
-    assert archived["difference"]["max_abs_error"] <= 1e-4
+    *_, archived = Report.read(worker.archive.with_suffix(".report.json")).ladder
+    assert archived.name == "archived"
+    assert archived.batch_sizes == (1, 3, 8)
+    assert archived.difference.max_abs_error <= 1e-4
 
 
 def test_its_example_is_answered(worker: Harness, description: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,10 +12,14 @@ import pytest
 import torch
 
 from examples.digits import DigitsNet, held_out
-from marsmith.build import build
+from marsmith.build import build, publish
+from marsmith.candidates import Candidate, only
 from marsmith.errors import BuildError, GateError
 from marsmith.package import inspect
 from marsmith.recipe import Accept, Recipe
+from marsmith.report.measurements import Difference, Rung
+from marsmith.report.report import Report
+from marsmith.trials import Trial
 from tests.conftest import ROOT
 
 
@@ -58,17 +61,47 @@ def changed(recipe: Recipe, **source: object) -> Recipe:
 
 
 def test_the_report_says_what_was_verified(digits_archive: Path) -> None:
-    report = json.loads(digits_archive.with_name("digits.report.json").read_text())
-    original, converted, archived = report["ladder"]
-    assert [rung["name"] for rung in report["ladder"]] == [
-        "original",
-        "torchscript:fp32",
-        "archived",
-    ]
-    assert min(rung["metric"] for rung in report["ladder"]) >= 0.98
-    assert converted["difference"]["max_abs_error"] <= 1e-4
-    assert archived["samples"] == original["samples"] == 360
-    assert report["archive"]["sha256"] == inspect(digits_archive)["sha256"]
+    report = Report.read(digits_archive.with_name("digits.report.json"))
+    original, converted, archived = report.ladder
+    assert [rung.name for rung in report.ladder] == ["original", "torchscript:fp32", "archived"]
+    assert all(rung.metric is not None and rung.metric >= 0.98 for rung in report.ladder)
+    assert converted.difference.max_abs_error <= 1e-4
+    assert archived.samples == original.samples == 360
+    assert report.archive.sha256 == inspect(digits_archive)["sha256"]
+
+
+def test_every_admissible_candidate_is_kept_where_that_is_asked_for(
+    digits_recipe: Recipe, store: Path
+) -> None:
+    recipe = only(digits_recipe, ["torchscript:fp32", "eager:fp32", "eager:int8"])
+    report = build(recipe.model_copy(update={"name": "kept"}), store, keep_all=True)
+    assert report
+    assert report == Report.read(store / "kept.report.json")
+    fates = {each.candidate: each.status for each in report.candidates}
+    assert sorted(fates.values()) == ["admissible", "shipped", "skipped"]
+    assert fates["eager:int8"] == "skipped"
+    kept = sorted(file.name for file in (store / "kept.candidates").iterdir())
+    assert kept == ["eager-fp32.mar", "torchscript-fp32.mar"]
+    for each in report.candidates:
+        assert (each.archived is not None) == (each.status == "admissible")
+        assert (each.timing is not None) == each.usable
+
+
+def test_an_archive_that_was_refused_is_not_kept(digits_recipe: Recipe, tmp_path: Path) -> None:
+    work, store = tmp_path / "work", tmp_path / "store"
+    store.mkdir()
+    rung = Rung("archived", 0.5, Difference(), {}, (1,), 1)
+    best = Trial(Candidate("onnx", "fp32"), work / "log", "shipped")
+    refused = Trial(Candidate("onnx", "int8"), work / "log", "refused", archived=rung)
+    for trial in (best, refused):
+        folder = work / trial.candidate.file_name
+        folder.mkdir(parents=True)
+        (folder / "digits.mar").write_bytes(b"")
+    for suffix in ("json", "html"):
+        (work / f"report.{suffix}").touch()
+    publish(digits_recipe, best, [best, refused], work, store)
+    kept = [file.name for file in (store / "digits.candidates").iterdir()]
+    assert kept == ["onnx-fp32.mar"]
 
 
 def test_a_second_build_gives_equal_bytes(
@@ -77,7 +110,8 @@ def test_a_second_build_gives_equal_bytes(
     before = inspect(digits_archive)["sha256"]
     says: list[str] = []
     report = build(digits_recipe, store, says.append)
-    assert report["archive"]["sha256"] == before
+    assert report
+    assert report.archive.sha256 == before
     assert any("trained before" in line for line in says)
 
 
@@ -123,8 +157,9 @@ def test_a_model_without_evaluation_data_is_compared_on_its_example(
 ) -> None:
     bare = changed(digits_recipe, train=None).model_copy(update={"evaluation": None})
     report = build(bare, tmp_path)
-    assert [rung["samples"] for rung in report["ladder"]] == [1, 1, 1]
-    assert [rung["metric"] for rung in report["ladder"]] == [None, None, None]
+    assert report
+    assert [rung.samples for rung in report.ladder] == [1, 1, 1]
+    assert [rung.metric for rung in report.ladder] == [None, None, None]
 
 
 @pytest.mark.slow

@@ -37,6 +37,13 @@ def test_build_says_its_steps_in_plain_lines(digits_archive: Path) -> None:
     assert "sha256" in done.stdout
 
 
+def test_a_build_prints_its_report_as_json(digits_archive: Path) -> None:
+    store = digits_archive.parent
+    arguments = ["build", "archiver_configs/digits.yaml", "--model-store", store, "--json"]
+    printed = json.loads(marsmith(*arguments).stdout)
+    assert printed == json.loads((store / "digits.report.json").read_text())
+
+
 def test_run_answers_several_inputs_as_one_batch(digits_archive: Path, samples: list[Path]) -> None:
     done = marsmith("run", digits_archive, *samples)
     for line, sample in zip(done.stdout.splitlines(), samples, strict=True):

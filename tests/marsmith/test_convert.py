@@ -10,6 +10,7 @@ from handlers import runtimes
 from marsmith.convert import convert
 from marsmith.errors import BuildError, GateError, RecipeError, UnsupportedError
 from marsmith.recipe import Accept, Recipe
+from marsmith.report.report import ConversionReport
 
 
 @pytest.fixture
@@ -21,13 +22,18 @@ def untrained(digits_recipe: Recipe) -> Recipe:
 
 def test_what_is_written_is_what_was_compared(untrained: Recipe, tmp_path: Path) -> None:
     report = convert(untrained, "torchscript", tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "conversion.json").read_text()) == report
-    assert report["samples"] == 360
-    assert report["outputs"]["output"]["max_abs_error"] <= 1e-4
-    (file,) = report["files"]
-    assert (tmp_path / "out" / file).stat().st_size == report["files"][file]
+    written = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert list(written) == [
+        "difference", "files", "format", "metric", "options", "outputs", "precision", "samples",
+        "versions",
+    ]  # fmt: skip
+    assert ConversionReport.model_validate(written) == report
+    assert report.samples == 360
+    assert report.outputs["output"].max_abs_error <= 1e-4
+    (file,) = report.files
+    assert (tmp_path / "out" / file).stat().st_size == report.files[file]
     cpu = torch.device("cpu")
-    runtime = runtimes.load("torchscript", tmp_path / "out" / file, cpu, report["options"])
+    runtime = runtimes.load("torchscript", tmp_path / "out" / file, cpu, report.options)
     assert runtime({"image": torch.zeros(2, 1, 8, 8)})["output"].shape == (2, 10)
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.runtimes import Tensors
-from marsmith.difference import Difference, compare, difference
+from marsmith.difference import compare, difference
 from marsmith.errors import BuildError
+from marsmith.report.measurements import Difference
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 VALUES = st.recursive(

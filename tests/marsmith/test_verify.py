@@ -11,10 +11,11 @@ import torch
 from handlers import base
 from handlers.runtimes import Tensors
 from handlers.task import Answer, Config, Sample
-from marsmith.difference import Difference, compare
+from marsmith.difference import compare
 from marsmith.errors import BuildError, GateError
 from marsmith.recipe import Accept, Evaluation
-from marsmith.verify import PASSES, Ladder, Rung, gate
+from marsmith.report.measurements import Difference, Rung
+from marsmith.verify import PASSES, Ladder, gate
 
 
 def rung(**changes: object) -> Rung:

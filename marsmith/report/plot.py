@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from marsmith.trials import SHIPPED
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -29,7 +27,7 @@ INK, QUIET, LINE, FRONT, REFUSED = "#010101", "#020202", "#030303", "#040404", "
 ROLES = {INK: "ink", QUIET: "quiet", LINE: "line", FRONT: "accent", REFUSED: "refused"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Point:
     """A model in the plot.
 
@@ -38,7 +36,7 @@ class Point:
         accuracy: higher is better; finite.
         speed: samples a second; None when nobody timed it.
         size: in bytes; None when unknown.
-        status: as a candidate's.
+        shipped: it was chosen.
         front: none of the others beats it.
     """
 
@@ -46,13 +44,8 @@ class Point:
     accuracy: float
     speed: float | None
     size: int | None = None
-    status: str = ""
+    shipped: bool = False
     front: bool = False
-
-    @property
-    def shipped(self) -> bool:
-        """It was chosen."""
-        return self.status == SHIPPED
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from marsmith.report_words import facts, fixed, megabytes, metric_name, number, times, told
+from marsmith.report.words import facts, fixed, megabytes, metric_name, number, times, told
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,4 @@
+"""What was verified and chosen, as frozen data, for programs and for people.
+
+Nothing here imports the pipeline: whoever reads a report needs neither a model nor an engine.
+"""

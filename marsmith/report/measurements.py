@@ -1,0 +1,72 @@
+"""What is measured of a model in one form: how its outputs differ, and how fast it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one output differs from the original's.
+
+    Attributes:
+        max_abs_error: the largest difference of any number.
+        max_rel_error: that, as a share of the largest magnitude of the original's output.
+        min_cosine: the smallest cosine similarity of a sample's output, in [-1, 1].
+    """
+
+    max_abs_error: float = 0.0
+    max_rel_error: float = 0.0
+    min_cosine: float = 1.0
+
+    def worst(self, other: Difference) -> Difference:
+        """Each figure of the one that is worse."""
+        return Difference(
+            max(self.max_abs_error, other.max_abs_error),
+            max(self.max_rel_error, other.max_rel_error),
+            min(self.min_cosine, other.min_cosine),
+        )
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What was measured of the model in one form.
+
+    Attributes:
+        name: "original", "passes", a candidate such as "onnx:int8", "archived" or "served".
+        metric: the recipe's metric; None without one.
+        difference: the worst of all outputs; of the answers, where nobody sees outputs: then
+            only `max_abs_error` was measured, against the candidate's.
+        outputs: the difference of each output; empty where nobody sees them.
+        batch_sizes: the batch sizes that were compared.
+        samples: how many samples were.
+        spread: the largest difference between a sample's answers alone and in a batch: above
+            rounding where a model's dynamic quantisation looks at the whole batch. Infinite
+            where an answer has other labels.
+    """
+
+    name: str
+    metric: float | None
+    difference: Difference
+    outputs: Mapping[str, Difference]
+    batch_sizes: tuple[int, ...]
+    samples: int
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast a model alone is, on this machine, in this build.
+
+    Attributes:
+        p50_ms: the median time of a batch of one.
+        samples_per_s: how many samples a second batches of `batch_size` give, at their median.
+        batch_size: of `samples_per_s`.
+        threads: what each call may use.
+    """
+
+    p50_ms: float
+    samples_per_s: float
+    batch_size: int
+    threads: int

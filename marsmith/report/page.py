@@ -1,0 +1,120 @@
+"""The report as a page: one file that needs no other, for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marsmith.report.plot import ORIGINAL, Point, draw, front
+from marsmith.report.words import DIGITS, facts, fixed, megabytes, metric_name, number, times, told
+
+if TYPE_CHECKING:
+    from marsmith.report.measurements import Difference
+    from marsmith.report.report import CandidateResult, Report
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+PLOTS = {"wide": (740, 380), "narrow": (335, 420)}  # points
+
+
+def render(report: Report) -> str:
+    """Make the page of a report.
+
+    Returns:
+        HTML, always the same for the same report, with the plot in it, and without scripts.
+    """
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {each.__name__: each for each in (number, fixed, megabytes, times, told)}
+    rows = report.ranked()
+    points, bound = _points(report, rows), _bound(report)
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+        report=report,
+        rows=rows,
+        shipped=report.shipped,
+        usable=[row for row in rows if row.usable],
+        first=report.ladder[0],
+        original=report.original,
+        unmeasured=defaultdict(lambda: None),
+        scored=_scored(report),
+        name=_axis(report),
+        accepted=_accepted(report),
+        bound=bound,
+        points=points,
+        hidden=len(rows) - sum(point.name != ORIGINAL for point in points),
+        plots=_plots(report, points, bound),
+        facts=facts,
+        over=_over,
+    )
+
+
+def _scored(report: Report) -> bool:
+    """Whether accuracy is the recipe's metric; otherwise it is the least cosine."""
+    return report.ladder[0].metric is not None
+
+
+def _axis(report: Report) -> str:
+    return metric_name(report.metric) if _scored(report) else "least cosine"
+
+
+def _points(report: Report, rows: Sequence[CandidateResult]) -> list[Point]:
+    """What the plot shows: the original, and the candidates whose accuracy is known."""
+
+    def accuracy(metric: float | None, difference: Difference | None) -> float | None:
+        cosine = difference.min_cosine if difference else None
+        value = metric if _scored(report) else cosine
+        return round(value, DIGITS) if value is not None and math.isfinite(value) else None
+
+    points = []
+    first = report.ladder[0]
+    if (value := accuracy(first.metric, first.difference)) is not None:
+        points.append(Point(ORIGINAL, value, report.original.samples_per_s))
+    for row in rows:
+        if (value := accuracy(row.metric, row.difference)) is not None:
+            speed = row.timing.samples_per_s if row.timing and row.usable else None
+            shipped = row.status == "shipped"
+            points.append(Point(row.candidate, value, speed, row.bytes, shipped=shipped))
+    timed = [point for point in points if point.speed and point.name != ORIGINAL]
+    best = [timed[place] for place in front([(p.speed or 0.0, p.accuracy) for p in timed])]
+    return [dataclasses.replace(point, front=point in best) for point in points]
+
+
+def _bound(report: Report) -> float | None:
+    """The least accuracy that the recipe accepts."""
+    accept, first = report.accept, report.ladder[0].metric
+    if first is None:
+        return accept.min_cosine
+    bounds = (accept.metric_at_least, first - accept.metric_max_drop)
+    return max(bound for bound in bounds if bound is not None)
+
+
+def _plots(report: Report, points: Sequence[Point], bound: float | None) -> dict[str, str]:
+    """The plot by the width of the page; none when nothing was timed."""
+    from markupsafe import Markup
+
+    if all(point.speed is None for point in points):
+        return {}
+    names = f"samples/s at batch {told(report.original.batch_size)}", _axis(report)
+    return {
+        kind: Markup(draw(points, bound, names, *size))  # noqa: S704 - it escapes its labels
+        for kind, size in PLOTS.items()
+    }
+
+
+def _accepted(report: Report) -> list[tuple[str, float | None, float | None]]:
+    """Each bound, what it allows, and what was shipped has."""
+    shipped, first = report.shipped, report.ladder[0].metric
+    drop = None if first is None or shipped.metric is None else first - shipped.metric
+    has = {"metric_at_least": shipped.metric, "metric_max_drop": drop}
+    if shipped.difference:
+        has |= dataclasses.asdict(shipped.difference)
+    return [(name, allowed, has.get(name)) for name, allowed in report.accept]
+
+
+def _over(one: float | None, other: float | None) -> float | None:
+    """How many times the other it is; None where that can't be said."""
+    return one / other if one is not None and other else None

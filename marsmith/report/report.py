@@ -1,0 +1,213 @@
+"""The report of a build or a conversion: frozen data, its JSON, and that JSON's schema.
+
+The schema is `Report.model_json_schema()`. `marsmith.reporting` makes a report of a build.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from marsmith.errors import MarsmithError
+from marsmith.recipe import Accept, Objective
+from marsmith.report.measurements import Difference, Rung, Timing
+from marsmith.report.page import render
+from marsmith.report.words import fixed, metric_name
+
+Status = Literal["skipped", "failed", "refused", "admissible", "shipped"]
+"""What became of a candidate: it isn't possible here; its conversion broke; it missed a bound;
+it may be shipped; it was."""
+
+
+class Frozen(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+    """Data that nobody changes; its fields are the keys of its JSON."""
+
+
+class Facts(Frozen):
+    """What travels in an archive: nothing of the moment or of a machine."""
+
+    name: str
+    version: str
+    task: str
+    runtime: str
+    precision: str
+    metric: str | None
+    """The recipe's; None where outputs alone are compared."""
+    accept: Accept
+    measured: Mapping[str, float | None]
+    """The metric, by the name of what was measured: "original", "passes", the candidate."""
+    min_cosine: Mapping[str, float]
+    """The least cosine, by the same names, to as many digits as are the same on all machines."""
+    samples: int
+    """How many held-out samples it was measured on."""
+    passes: tuple[dict[str, Any], ...]
+    """What each pass tells of its work."""
+    content_type: str
+    """The media type of the task's example."""
+    protocols: tuple[str, ...]
+    max_instances: int
+    input: dict[str, Any]
+    """What the task takes, for people."""
+    options: dict[str, Any]
+    """A JSON Schema of a request's options."""
+    output: dict[str, Any]
+    """A JSON Schema of an answer."""
+    columns: tuple[str, ...]
+    """The names of the outputs of an answer in v2."""
+    media_types: tuple[str, ...]
+    """Of answers."""
+    explanations: dict[str, Any]
+    """The same four of explanations; empty where the task has none."""
+    versions: Mapping[str, str]
+    """Of the packages that the archive was made with."""
+
+
+class CandidateResult(Frozen):
+    """What became of a candidate, and all that was measured of it."""
+
+    candidate: str
+    """Runtime and precision, such as "onnx:int8"."""
+    runtime: str
+    precision: str
+    status: Status
+    verdict: str
+    """Why, in one line."""
+    hint: str
+    """What to do about it; often empty."""
+    log: str
+    """The file of what the engine wrote meanwhile."""
+    bytes: int | None
+    """The size of the converted model; None where there is none."""
+    metric: float | None
+    """The recipe's metric; None without one, and where it didn't run."""
+    difference: Difference | None
+    """The worst of all outputs, from the model that was converted; None where it didn't run."""
+    timing: Timing | None
+    """None where it was stopped before that."""
+    archived: Rung | None
+    """What was measured of its own archive; None unless that was made, and isn't shipped."""
+    command: str
+    """Builds this candidate alone."""
+
+    @property
+    def usable(self) -> bool:
+        """It keeps the recipe's bounds."""
+        return self.status in ("admissible", "shipped")
+
+
+class ArchiveFile(Frozen):
+    """The archive that was written."""
+
+    sha256: str
+    bytes: int
+
+
+class Environment(Frozen):
+    """The machine that speeds were measured on."""
+
+    python: str
+    system: str
+    cpu: str
+    instructions: str
+    """The best of its vector instructions that torch uses."""
+    cores: int
+    """Those that this process may use."""
+    threads: int
+    """Those that a model was measured with."""
+
+
+class Report(Facts):
+    """All that is known of a build: the facts, and what is of one machine and moment."""
+
+    objective: Objective
+    archive: ArchiveFile
+    ladder: tuple[Rung, ...] = Field(min_length=1)
+    """The original, the passes where there are any, the shipped candidate, its archive, and
+    that served where this was asked for."""
+    original: Timing
+    candidates: tuple[CandidateResult, ...]
+    """In the order in which they were tried."""
+    engines: Mapping[str, str]
+    """The versions of the packages behind all candidates."""
+    environment: Environment
+    seconds: Mapping[str, float]
+    """How long each step took."""
+
+    @model_validator(mode="after")
+    def _one_is_shipped(self) -> Report:
+        if [each.status for each in self.candidates].count("shipped") != 1:
+            raise ValueError("one of the candidates must be 'shipped', and no other")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read a `NAME.report.json`.
+
+        Raises:
+            MarsmithError: there is no such file, or it is no report.
+        """
+        try:
+            return cls.model_validate(json.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise MarsmithError(f"the report {path} can't be read: {error.strerror}") from error
+        except ValidationError as error:
+            wrong, hint = error.errors()[0], "build it again with this version of marsmith"
+            where = ".".join(map(str, wrong["loc"]))
+            raise MarsmithError(f"{path} is not a report: {where}: {wrong['msg']}", hint) from error
+        except ValueError as error:
+            raise MarsmithError(f"{path} is not a report: {error}") from error
+
+    @property
+    def shipped(self) -> CandidateResult:
+        """The candidate in the archive."""
+        return next(each for each in self.candidates if each.status == "shipped")
+
+    def ranked(self) -> list[CandidateResult]:
+        """The candidates: shipped, admissible from the best on, refused, failed, skipped."""
+        statuses: tuple[Status, ...] = get_args(Status)
+
+        def place(each: CandidateResult) -> tuple[int, float]:
+            figures: dict[Objective, float | None] = {
+                "latency": each.timing.p50_ms if each.timing else None,
+                "throughput": -each.timing.samples_per_s if each.timing else None,
+                "size": each.bytes,
+            }
+            figure = figures[self.objective]
+            return -statuses.index(each.status), math.inf if figure is None else figure
+
+        return sorted(self.candidates, key=place)
+
+    def __str__(self) -> str:
+        """The archive's size and metric, then a line for each candidate."""
+        before, after = self.ladder[0].metric, self.ladder[-1].metric
+        metric = f", {metric_name(self.metric)} {fixed(before)} → {fixed(after)}"
+        lines = [f"  {each.candidate} {each.status}: {each.verdict}" for each in self.ranked()]
+        first = f"{self.name} {self.version}, {self.task}: {self.archive.bytes:,} bytes"
+        return "\n".join([first + (metric if before is not None else ""), *lines])
+
+    def _repr_html_(self) -> str:
+        """The page, in a frame: its styles and a notebook's leave each other alone."""
+        page = html.escape(render(self))
+        return f'<iframe srcdoc="{page}" width="100%" height="800" style="border: 0"></iframe>'
+
+
+class ConversionReport(Frozen):
+    """What `marsmith convert` wrote, and how it compares with PyTorch."""
+
+    format: str
+    precision: str
+    files: Mapping[str, int]
+    """The sizes in bytes, by path within the folder."""
+    options: dict[str, Any]
+    """What the format's runtime is loaded with."""
+    metric: float | None
+    difference: Difference
+    outputs: Mapping[str, Difference]
+    samples: int
+    versions: Mapping[str, str]
