@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
-import logging
 import math
 import time
 from base64 import b64encode
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,16 +19,12 @@ from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, une
 from handlers.exchange import Exchange
 from handlers.explanations import Explainer
 from handlers.runtimes import Tensors
-from handlers.schema import SchemaError, parse
 from handlers.task import Answer, C, M, O, Sample, Task
 from handlers.telemetry import BatchMetrics, Telemetry
 from handlers.torchserve import BaseHandler, quieten, read_ahead
-
-logger = logging.getLogger(__name__)
+from handlers.warm_up import warm_up
 
 CPU = torch.device("cpu")
-WARM_UP_RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
-WARM_UP_SECONDS = 1.0
 PATIENCE = 0.7  # of TorchServe's responseTimeout, for one batch
 PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
 
@@ -98,7 +91,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         )
         quieten()
         read_ahead()
-        self._warm_up()
+        warm_up(self.answer_all, self.example(), (1, self.batch_size))
         gc.collect()
         gc.freeze()  # what is loaded stays: collecting it again and again would stall requests
         self.initialized = True
@@ -121,19 +114,6 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         """
         self.runtime, self.batch_size = runtime, max(1, batch_size)
         self.device, self.seconds = device, seconds
-
-    def _warm_up(self) -> None:
-        media_type, body = self.example()
-        for size in sorted({1, self.batch_size}):
-            began = time.monotonic()
-            for run in range(1, WARM_UP_RUNS[1] + 1):
-                rows = [Exchange({"body": body}, {"body": media_type}) for _ in range(size)]
-                self.answer_all(rows)
-                for row in rows:
-                    if row.status != HTTPStatus.OK:
-                        raise LoadError(f"its own example request failed: {row.body!r}")
-                if run >= WARM_UP_RUNS[0] and time.monotonic() - began > WARM_UP_SECONDS:
-                    break
 
     # -- Answering ----------------------------------------------------------------------------
 
@@ -235,23 +215,10 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
     def _read(self, exchange: Exchange) -> None:
         try:
             self.check_time()
-            allowed, defaults = self.Options, self.config.defaults or {}
-            exchange.options = self.default_options
             explainer = self.explainer() if exchange.explain else None
             if explainer:
                 explanations.check()
-                allowed, defaults = explainer.ExplainOptions, {}
-                exchange.options = allowed()
-            names = [field.name for field in dataclasses.fields(allowed)]
-            request = exchange.read(names, self.config.max_instances, self.parts)
-            self.screen(request.instances)
-            if request.options:
-                options = {**defaults, **request.options}
-                exchange.options = parse(
-                    allowed, options, where="the options", text=request.textual
-                )
-        except SchemaError as error:
-            exchange.fail(BadRequest(str(error), status=422))
+            exchange.read(self, explainer)
         except Exception as error:  # a bug of ours must not reach the neighbours
             exchange.fail(error)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from http import HTTPStatus
 from typing import Any
 
 from handlers import binary_tensors, negotiation, payload
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
+from handlers.explanations import Explainer
 from handlers.payload import ParsedRequest
-from handlers.task import Answer, Sample
+from handlers.schema import SchemaError, parse
+from handlers.task import Answer, Sample, Task
 
 MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
 
@@ -79,23 +81,37 @@ class Exchange:
         """Its instances, while there is something to decode."""
         return self.request.instances if self.open and self.request else ()
 
-    def read(
-        self, option_names: Sequence[str], max_instances: int, parts: Sequence[str] = ()
-    ) -> ParsedRequest:
-        """Read the row; see `payload.read`.
+    def read(self, task: Task[Any, Any, Any], explainer: Explainer[Any] | None = None) -> None:
+        """Read the row's instances and options; see `payload.read`.
+
+        Args:
+            task: whose instances and options they are.
+            explainer: whose options they are instead, when an explanation is wanted.
 
         Raises:
-            BadRequest: it can't be read, or holds more than `max_instances`.
+            BadRequest: it can't be read, holds more than the task allows, or says options that
+                there aren't.
         """
-        self.request = payload.read(
-            self.row, self.media_types, option_names, self.json_length, parts
-        )
-        count = len(self.request.instances)
-        if count > max_instances:
+        options, defaults = task.Options, task.config.defaults or {}
+        self.options = task.default_options
+        if explainer:
+            options, defaults = explainer.ExplainOptions, {}
+            self.options = options()
+        names = [option.name for option in fields(options)]
+        request = payload.read(self.row, self.media_types, names, self.json_length, task.parts)
+        self.request, most = request, task.config.max_instances
+        if len(request.instances) > most:
             raise BadRequest(
-                f"{count} instances in one request; at most {max_instances} are allowed", status=413
+                f"{len(request.instances)} instances in one request; at most {most} are allowed",
+                status=413,
             )
-        return self.request
+        task.screen(request.instances)
+        try:
+            if request.options:
+                given = {**defaults, **request.options}
+                self.options = parse(options, given, where="the options", text=request.textual)
+        except SchemaError as error:
+            raise BadRequest(str(error), status=422) from None
 
     def take(self, results: Sequence[Any]) -> Sequence[Any]:
         """The results of its instances, or an empty list when one is an error: then it fails."""

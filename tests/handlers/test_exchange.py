@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from handlers.errors import BadRequest, ModelError
 from handlers.exchange import Exchange
-from handlers.task import Answer, Sample
+from handlers.runtimes import Tensors
+from handlers.task import Answer, Config, NoOptions, Sample, Task
 
 MEDIA = {"body": "application/json"}
 
@@ -20,15 +23,36 @@ class Words(Answer):
     words: str = "w"
 
 
+class Echo(Task[Config, NoOptions, None]):
+    """Takes what comes, at most four at once."""
+
+    Answer = Words
+
+    def decode(self, instance: object, options: NoOptions) -> Sample[NoOptions, None]:
+        return Sample({}, options, None)
+
+    def answer(self, outputs: Tensors, samples: Sequence[Sample[NoOptions, None]]) -> list[Words]:
+        return [Words() for _ in samples]
+
+    def example(self) -> tuple[str, bytes]:
+        return "text/plain", b"x"
+
+    def describe_input(self) -> dict[str, Any]:
+        return {}
+
+
+ECHO = Echo()
+ECHO.configure({"max_instances": 4}, Path())
+
+
 def exchange(count: int = 2) -> Exchange:
     made = Exchange({"body": {"instances": [b"x"] * count}}, MEDIA)
-    made.read([], 4)
+    made.read(ECHO)
     return made
 
 
 def test_a_row_is_read_run_and_answered() -> None:
     one = exchange()
-    one.options = "options"
     assert one.open
     assert list(one.instances) == [b"x", b"x"]
     one.samples = one.take([Sample({}, None, None), Sample({}, None, None)])
@@ -100,7 +124,7 @@ class Picture(Answer):
 def test_one_answer_may_be_a_picture_where_the_client_accepts_one() -> None:
     for accept, body in (("image/png", b"\x89PNG" * 2), ("*/*", b'{"value":2}')):
         one = Exchange({"body": b"x"}, accept=accept)
-        one.read([], 4)
+        one.read(ECHO)
         one.answers = [Picture(2)]
         one.finish("m", "1", 1000)
         assert one.body == body
@@ -112,7 +136,7 @@ def test_several_answers_are_json_and_a_large_picture_is_refused() -> None:
     several.finish("m", "1", 1000)
     assert several.media_type == "application/json"
     large = Exchange({"body": b"x"}, accept="image/png")
-    large.read([], 4)
+    large.read(ECHO)
     large.answers = [Picture(300)]
     with pytest.raises(BadRequest, match="1200 bytes"):
         large.finish("m", "1", 1000)
