@@ -17,6 +17,7 @@ from marsmith.contents import travelling
 from marsmith.errors import MarsmithError
 from marsmith.package import package
 from marsmith.recipe import Recipe
+from marsmith.recipe_file import Given, load
 from marsmith.report.measurements import Timing
 from marsmith.report.report import Report
 from marsmith.trials import Trial, attempt
@@ -29,8 +30,8 @@ Say = Callable[[str], None]
 
 
 def build(
-    recipe: Recipe,
-    store: Path,
+    recipe: Given,
+    store: str | Path = "model_store",
     say: Say = lambda line: None,
     *,
     retrain: bool = False,
@@ -40,7 +41,7 @@ def build(
     """Make a verified archive of a recipe, of the best candidate that may be shipped.
 
     Args:
-        recipe: what to build.
+        recipe: what to build: a YAML file, what one would say, or a `Recipe`.
         store: where `NAME.mar` and `NAME.report.json` and `.html` go; made when it isn't there.
         say: takes one line as each step begins.
         retrain: train anew, whatever was trained before.
@@ -51,9 +52,10 @@ def build(
         The report, as written; None in all processes but the first, which only help to train.
 
     Raises:
-        RecipeError: it names a runtime or a precision that there is not.
+        RecipeError: it can't be read, or says something that isn't allowed.
         BuildError: a step failed; archives and reports in the store are as they were before.
     """
+    recipe, store = load(recipe), Path(store)
     candidates, _ = wanted(recipe), travelling(recipe)  # what can be seen now isn't left for later
     seconds: dict[str, float] = {}
     if retrain:

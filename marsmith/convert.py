@@ -14,19 +14,20 @@ from marsmith.bench import Bench, prepare
 from marsmith.converters import Artifact
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.package import dump
-from marsmith.recipe import Recipe
+from marsmith.recipe_file import Given, load
 from marsmith.report.measurements import Rung
 from marsmith.report.report import ConversionReport
 from marsmith.verify import gate
 
 
 def convert(
-    recipe: Recipe, to: str, out: Path, say: Callable[[str], None] = lambda line: None
+    recipe: Given, to: str, out: str | Path, say: Callable[[str], None] = lambda line: None
 ) -> ConversionReport:
     """Write a recipe's model in one form, without an archive.
 
     Args:
-        recipe: what to convert; its passes are applied.
+        recipe: what to convert: a YAML file, what one would say, or a `Recipe`. Its passes are
+            applied.
         to: a converter, or "converter:precision"; fp32 unless it says.
         out: an empty folder, or a new one.
         say: takes one line as each step begins.
@@ -35,9 +36,11 @@ def convert(
         What was measured, and the files by size; `conversion.json` has it, too.
 
     Raises:
+        RecipeError: the recipe can't be read, or there is no such converter.
         BuildError: `out` has something in it, or the conversion failed; nothing is left then.
         GateError: it misses a bound of the recipe.
     """
+    recipe, out = load(recipe), Path(out)
     name, _, precision = to.partition(":")
     converter = converters.find(name)
     precision = precision or "fp32"

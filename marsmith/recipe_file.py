@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,21 +22,25 @@ from marsmith.references import locate, on_path
 SOURCES, PASSES = "marsmith.sources", "marsmith.passes"
 
 
-def load(path: Path) -> Recipe:
+Given = Recipe | str | Path | Mapping[str, Any]
+"""A recipe, or what it can be read from."""
+
+
+def load(recipe: Given) -> Recipe:
     """Read a recipe; the modules that it names may lie beside it, or in the current folder.
+
+    Args:
+        recipe: a YAML file; or what one would say, whose paths are relative to the current folder;
+            or a recipe, which stays as it is.
 
     Raises:
         RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
             names the key, and the nearest that is.
     """
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path} must be a mapping of settings")
+    if isinstance(recipe, Recipe):
+        return recipe
+    path = Path("recipe") if isinstance(recipe, Mapping) else Path(recipe)
+    data = dict(recipe) if isinstance(recipe, Mapping) else _read(path)
     on_path(path.parent)
     on_path(Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
@@ -44,18 +49,31 @@ def load(path: Path) -> Recipe:
     try:
         if "passes" in data:
             data["passes"] = _passes(data["passes"], path)
-        recipe = Recipe.model_validate(data)
-        tasks.find(recipe.task).settings(recipe.handler_section)
+        made = Recipe.model_validate(data)
+        tasks.find(made.task).settings(made.handler_section)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
     except (LoadError, SchemaError) as error:
         raise RecipeError(f"{path.name}: {error}") from None
-    if recipe.runtime not in (known := ["auto", *runtimes.known()]):
-        raise RecipeError(f"{path.name}: {unknown(recipe.runtime, known, 'the runtimes')}")
-    for name in recipe.candidates:
+    if made.runtime not in (known := ["auto", *runtimes.known()]):
+        raise RecipeError(f"{path.name}: {unknown(made.runtime, known, 'the runtimes')}")
+    for name in made.candidates:
         split(name)
-    recipe._path = path
-    return recipe
+    if not isinstance(recipe, Mapping):
+        made._path = path
+    return made
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} must be a mapping of settings")
+    return data
 
 
 def _source(data: Any, path: Path) -> Source:
