@@ -61,13 +61,14 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["handlers*", "marsmith*"]),
     package_data={
-        "marsmith": ["py.typed", "templates/*.j2"],
+        "marsmith": ["py.typed"],
+        "marsmith.cli": ["templates/*.j2"],
         "marsmith.report": ["*.j2"],
-        "marsmith.server": ["*.xml"],
+        "marsmith.serving.torchserve": ["*.xml"],
         "handlers": ["py.typed"],
     },
     data_files=[("share/marsmith", ["config.properties"])],
-    entry_points={"console_scripts": ["marsmith=marsmith.cli:main"]},
+    entry_points={"console_scripts": ["marsmith=marsmith.cli.commands:main"]},
     install_requires=[
         "torch>=2.6",
         "torchserve==0.12.0",

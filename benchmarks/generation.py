@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.load import Load, authorization, put
 from benchmarks.texts import memory, summary, variant
 from examples import stdlib_gpt
-from marsmith import server
+from marsmith.serving.torchserve import server
 
 LENGTHS = range(5, 121)  # of prompts, in tokens
 FOLLOWING = 64

@@ -26,11 +26,13 @@ from handlers import runtimes
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import ModuleRuntime
-from marsmith import converters, difference, timing, trials
+from marsmith import converters
 from marsmith.converters import Job
 from marsmith.errors import MarsmithError, UnsupportedError
-from marsmith.recipe import Conversion
-from marsmith.sources.factory import Source
+from marsmith.pipeline import timing, trials
+from marsmith.recipe.sections import Conversion
+from marsmith.sources.factory import Factory
+from marsmith.verify import difference
 
 RUNTIMES = ("eager", "torchscript", "pt2", "onnx")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -70,7 +72,7 @@ def tokens(size: int) -> Tensors:
     return {"tokens": torch.randint(30_522, (size, TOKENS))}
 
 
-def job(module: nn.Module, factory: Source, batch: Tensors, device: torch.device) -> Job:
+def job(module: nn.Module, factory: Factory, batch: Tensors, device: torch.device) -> Job:
     """What a converter is given, without a recipe."""
     return Job(module, "", batch, {}, ("output",), (), factory, Conversion(trace=True), device)
 
@@ -88,7 +90,7 @@ def attempt(made: Job, runtime: str, precision: str, folder: Path) -> Runtime:
         return runtimes.load(runtime, artifact.model, made.device, artifact.options)
 
 
-def bench(name: str, made: Job, inputs: dict[int, list[Tensors]]) -> None:
+def prepared(name: str, made: Job, inputs: dict[int, list[Tensors]]) -> None:
     """Print one model's table."""
     reference = ModuleRuntime(made.module.to(made.device), made.device)
     wanted = reference(made.batch)
@@ -142,15 +144,15 @@ def main() -> None:
     print(f"{named or 'CPU'}, torch {version('torch')}")
     shape = {"blocks": (1, 1, 1, 1), "width": 16} if arguments.small else {}
     net = resnet50.ResNet(**shape).eval()  # type: ignore[arg-type]
-    source = Source(factory="examples.resnet50:ResNet", arguments=shape)
+    source = Factory(factory="examples.resnet50:ResNet", arguments=shape)
     sizes = (1, arguments.batch_size)
     inputs = {size: [images(size)] for size in sizes}
-    bench("ResNet-50", job(net, source, images(2), device), inputs)
+    prepared("ResNet-50", job(net, source, images(2), device), inputs)
     shape = {"layers": 2, "width": 64} if arguments.small else {}
     text = encoder(**shape).eval()  # type: ignore[arg-type]
-    source = Source(factory="benchmarks.gpu:encoder", arguments=shape)
+    source = Factory(factory="benchmarks.gpu:encoder", arguments=shape)
     inputs = {size: [tokens(size)] for size in sizes}
-    bench("BERT-base's shape, 128 tokens", job(text, source, tokens(2), device), inputs)
+    prepared("BERT-base's shape, 128 tokens", job(text, source, tokens(2), device), inputs)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from marsmith.server import ServerInfo
+from marsmith.serving.torchserve.server import ServerInfo
 
 TIMEOUT_S = 60
 

@@ -17,9 +17,11 @@ import torch
 
 from handlers import runtimes
 from handlers.runtimes.eager import ModuleRuntime
-from marsmith import difference, recipe_file, timing
+from marsmith.archive.reading import inspect
 from marsmith.cache import Cache
-from marsmith.package import inspect
+from marsmith.pipeline import timing
+from marsmith.recipe import reading
+from marsmith.verify import difference
 
 RECIPE = Path("archiver_configs/minilm.yaml")
 FIRST_WORD, WORDS = 1000, 29_000  # token numbers that stand for words, not for special tokens
@@ -41,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     cache = Cache(arguments.archive.parent / ".cache")  # its source makes nothing that is kept
-    original = recipe_file.load(RECIPE).source.load(cache, print)
+    original = reading.load(RECIPE).source.load(cache, print)
     found = inspect(arguments.archive)
     section, file = found["config"]["handler"], found["manifest"]["model"]["serializedFile"]
     with tempfile.TemporaryDirectory() as folder:

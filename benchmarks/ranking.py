@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from handlers.outputs.ranking import Ranking, Wish
+from handlers.ranking.ranking import Ranking, Wish
 from handlers.runtimes import Tensors
-from marsmith import timing
+from marsmith.pipeline import timing
 
 TOP, CANDIDATES, BATCH, USERS = 10, 200, 32, 256
 CENTRES, SPREAD = 1024, 0.5

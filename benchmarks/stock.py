@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import yaml
 
-from marsmith.server.java import find_java
-from marsmith.server.ports import choose_ports
+from marsmith.serving.torchserve.java import find_java
+from marsmith.serving.torchserve.ports import choose_ports
 
 
 @dataclass(frozen=True)

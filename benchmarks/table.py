@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from marsmith import recipe_file
+from marsmith.recipe import reading
 from marsmith.report.report import Report
 from marsmith.report.words import fixed, metric_name
 
@@ -69,7 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
     reports = []
     for path in sorted((ROOT / "archiver_configs").glob("*.yaml")):
-        recipe = recipe_file.load(path)
+        recipe = reading.load(path)
         report = arguments.model_store / f"{recipe.name}.report.json"
         if report.is_file():
             reports.append(Report.read(report))

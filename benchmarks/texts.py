@@ -34,8 +34,8 @@ import yaml
 from benchmarks.load import Load, authorization, put
 from benchmarks.stock import Handler, stock_server
 from examples import minilm
-from marsmith import server
-from marsmith.references import locate
+from marsmith.recipe.references import locate
+from marsmith.serving.torchserve import server
 
 TOKENS = range(5, 121)
 TEXTS = 464  # four of each length

@@ -19,8 +19,8 @@ from torch.nn.functional import (
 
 from examples.digits import SEED
 from examples.scenes import Scene, scenes
-from handlers.inputs import images
-from handlers.inputs.images import Placement
+from handlers.images import pixels
+from handlers.images.pixels import Placement
 
 INPUT = (64, 96)  # height and width of what the models see
 STRIDE = 4  # of the detector's cells
@@ -164,8 +164,8 @@ def train_segmenter(module: nn.Module) -> None:
 
 def _as_seen(training: list[Scene]) -> tuple[torch.Tensor, list[Placement]]:
     """Scenes letterboxed as the handler does it, (K, 1, 64, 96) uint8, and where they lie."""
-    pairs = [images.letterbox(Image.fromarray(s.pixels), INPUT, "bilinear") for s in training]
-    return torch.stack([images.to_tensor(each) for each, _ in pairs]), [p for _, p in pairs]
+    pairs = [pixels.letterbox(Image.fromarray(s.pixels), INPUT, "bilinear") for s in training]
+    return torch.stack([pixels.to_tensor(each) for each, _ in pairs]), [p for _, p in pairs]
 
 
 def _placed(boxes: torch.Tensor, placement: Placement) -> torch.Tensor:

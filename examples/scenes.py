@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from examples.digits import SEED, split
-from handlers.outputs import run_lengths
+from handlers.images import run_lengths
 
 Array = np.ndarray[Any, Any]
 

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from handlers import batching, device, explanations, interface, payload, runtimes
+from handlers import batching, device, explanations, interface, runtimes
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
-from handlers.exchange import Exchange
 from handlers.explanations import Explainer
+from handlers.protocols import payload
+from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.task import Answer, C, M, O, Sample, Task
 from handlers.telemetry import BatchMetrics, Telemetry

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
+from typing import TypeVar
 
 from handlers.errors import LoadError
 from handlers.schema import unknown
+
+T = TypeVar("T")
 
 
 def known(package: str) -> list[str]:
@@ -35,3 +39,29 @@ def find(
     if name not in (there := known(package)):
         raise error(unknown(name, there, what))
     return importlib.import_module(f"{package}.{name}")
+
+
+def only(module: ModuleType, kind: type[T], name: str = "") -> type[T]:
+    """The one class of a kind that a module defines.
+
+    Args:
+        module: where it is defined; what it imports from elsewhere doesn't count.
+        kind: what it must be a subclass of, with nothing left that is abstract.
+        name: its own, when there may be several.
+
+    Raises:
+        LoadError: there is none, or more than one.
+    """
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, kind)
+        and not inspect.isabstract(value)
+        and value.__module__ == module.__name__
+        and name in ("", value.__name__)
+    ]
+    if len(found) != 1:
+        wanted = name or f"subclass of {kind.__name__}"
+        raise LoadError(f"{module.__name__} must define one {wanted}; it defines {len(found)}")
+    return found[0]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from handlers import payload, tensors
 from handlers.explanations import Explainer
+from handlers.protocols import payload, tensors
 from handlers.schema import json_schema
 from handlers.task import Answer, Task
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from http import HTTPStatus
 
 from handlers.errors import LoadError
-from handlers.exchange import Exchange
+from handlers.protocols.exchange import Exchange
 
 RUNS = (3, 10)  # at least and at most; TorchScript specialises in its first two
 SECONDS = 1.0

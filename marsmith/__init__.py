@@ -1,3 +1,60 @@
-"""Build time and operations: recipe, convert, verify, package, serve, measure."""
+"""A trained PyTorch model in, a verified archive that TorchServe serves out.
+
+    import marsmith
+
+    report = marsmith.build("my_model.yaml")             # model_store/my_model.mar
+    with marsmith.Harness("model_store/my_model.mar") as harness:
+        ...                                              # in TorchServe's own worker, without Java
+    server = marsmith.serve(["my_model"])
+
+What is in `__all__` is for use; all else may change. Importing marsmith imports nothing else: each
+name is looked up when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from marsmith.archive.reading import inspect
+    from marsmith.client.clients import AsyncClient, Client
+    from marsmith.harness.worker import Harness
+    from marsmith.pipeline.build import build
+    from marsmith.pipeline.convert import convert
+    from marsmith.recipe.reading import load
+    from marsmith.recipe.sections import Recipe
+    from marsmith.report.report import Report
+    from marsmith.serving.torchserve.server import serve
 
 __version__ = "0.2.0"
+
+__all__ = [
+    "AsyncClient", "Client", "Harness", "Recipe", "Report",
+    "build", "convert", "inspect", "load", "serve",
+]  # fmt: skip
+
+_HOME = {
+    "AsyncClient": "client.clients",
+    "Client": "client.clients",
+    "Harness": "harness.worker",
+    "Recipe": "recipe.sections",
+    "Report": "report.report",
+    "build": "pipeline.build",
+    "convert": "pipeline.convert",
+    "inspect": "archive.reading",
+    "load": "recipe.reading",
+    "serve": "serving.torchserve.server",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from handlers.inputs.columns import Columns, as_text
 from handlers.runtimes import Tensors
+from handlers.tables.columns import Columns, as_text
 from handlers.task import stack
 from marsmith.errors import BuildError
 
@@ -45,7 +45,7 @@ def describe(
             (value - mean) / std, and its answers are scaled back.
 
     Returns:
-        What `handlers.inputs.columns` reads, as plain JSON data.
+        What `handlers.tables.columns` reads, as plain JSON data.
 
     Raises:
         BuildError: a column has no values, or others than finite numbers and text.
@@ -69,7 +69,7 @@ def encode(definition: Mapping[str, Any], table: Table) -> Tensors:
     """A table to the model's inputs, exactly as they will be when it serves.
 
     Returns:
-        "numbers", (N, F) float32, and "categories", (N, K) int64; see `handlers.inputs.columns`.
+        "numbers", (N, F) float32, and "categories", (N, K) int64; see `handlers.tables.columns`.
 
     Raises:
         BadRequest: a row doesn't fit the definition.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from marsmith.wire import Response
+from marsmith.harness.wire import Response
 
 
 def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:

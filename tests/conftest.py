@@ -19,9 +19,11 @@ with warnings.catch_warnings():  # TorchServe leaves a file open as it is import
     warnings.simplefilter("ignore", ResourceWarning)
     import ts  # noqa: F401
 
-from marsmith import new, recipe, recipe_file, server
-from marsmith.build import build
-from marsmith.server.run_folder import ServerInfo
+from marsmith.cli import new
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading, sections
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def digits_recipe() -> recipe.Recipe:
+def digits_recipe() -> sections.Recipe:
     """The recipe that ships."""
-    return recipe_file.load(ROOT / "archiver_configs" / "digits.yaml")
+    return reading.load(ROOT / "archiver_configs" / "digits.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -49,16 +51,16 @@ def store(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def digits_archive(digits_recipe: recipe.Recipe, store: Path) -> Path:
+def digits_archive(digits_recipe: sections.Recipe, store: Path) -> Path:
     """`digits.mar`, as `marsmith build` makes it; training takes some 10 s."""
     build(digits_recipe, store)
     return store / "digits.mar"
 
 
 @pytest.fixture(scope="session")
-def wide_archive(digits_recipe: recipe.Recipe, digits_archive: Path, store: Path) -> Path:
+def wide_archive(digits_recipe: sections.Recipe, digits_archive: Path, store: Path) -> Path:
     """The same model as `wide`, whose batches of 8 wait for each other."""
-    serving = recipe.Serving(batch_size=8, max_batch_delay_ms=200)
+    serving = sections.Serving(batch_size=8, max_batch_delay_ms=200)
     build(digits_recipe.model_copy(update={"name": "wide", "serving": serving}), store)
     return store / "wide.mar"
 
@@ -101,5 +103,5 @@ def new_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         with FileLock(folder / f"{task}.lock"):
             if not found[task].exists():
                 written, *_ = new.write(f"new_{task}", task, folder)
-                build(recipe_file.load(written), store)
+                build(reading.load(written), store)
     return found

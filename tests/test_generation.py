@@ -13,12 +13,14 @@ import grpc
 import httpx
 import pytest
 
-from marsmith import new, recipe_file, server
-from marsmith.build import build
-from marsmith.client import AsyncClient, Client
+from marsmith.cli import new
+from marsmith.client.clients import AsyncClient, Client
 from marsmith.errors import RequestError, ServerError
-from marsmith.recipe import Serving
-from marsmith.server.run_folder import ServerInfo
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.recipe.sections import Serving
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
 from tests.test_protocols import key
 from tests.test_serving import pids
 from tests.torchserve_grpc import Stubs
@@ -36,7 +38,7 @@ MODELS: dict[str, dict[str, Any]] = {
 def info(tmp_path_factory: pytest.TempPathFactory, server_state: Path) -> Iterator[ServerInfo]:
     folder = tmp_path_factory.mktemp("generation")
     written, *_ = new.write("writer", "text_generation", folder)
-    recipe = recipe_file.load(written)
+    recipe = reading.load(written)
     for name, changed in MODELS.items():
         handler = {**recipe.handler, **changed.get("handler", {})}
         made = {"name": name, "serving": changed["serving"], "handler": handler}

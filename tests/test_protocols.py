@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from examples.digits import held_out
-from marsmith import server
-from marsmith.client import AsyncClient, Client
-from marsmith.server.run_folder import ServerInfo
+from marsmith.client.clients import AsyncClient, Client
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
 from tests.answers import same
 from tests.test_serving import pids
 from tests.torchserve_grpc import Stubs

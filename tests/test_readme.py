@@ -18,10 +18,10 @@ from PIL import Image
 
 from examples.digits import held_out
 from handlers import tasks
-from marsmith import recipe_file
-from marsmith.harness import Harness
-from marsmith.server.run_folder import ServerInfo
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.recipe import reading
+from marsmith.serving.torchserve.run_folder import ServerInfo
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -55,7 +55,7 @@ def bash(script: str, folder: Path, environment: dict[str, str] | None = None) -
 def test_the_recipe_is_one(tmp_path: Path) -> None:
     (tmp_path / "my_model.yaml").write_text(block("yaml", "name: my_model"))
     (tmp_path / "labels.json").write_text('["cat", "dog"]')
-    loaded = recipe_file.load(tmp_path / "my_model.yaml")
+    loaded = reading.load(tmp_path / "my_model.yaml")
     assert loaded.serving.batch_size == 8
 
 
@@ -65,7 +65,7 @@ def test_the_parts_of_recipes_are_allowed(tmp_path: Path, part: str) -> None:
     (tmp_path / "labels.json").write_text('["cat", "dog"]')
     whole.update(yaml.safe_load(block("yaml", part)))
     (tmp_path / "my_model.yaml").write_text(yaml.safe_dump(whole))
-    assert recipe_file.load(tmp_path / "my_model.yaml").name == "my_model"
+    assert reading.load(tmp_path / "my_model.yaml").name == "my_model"
 
 
 def test_an_archive_packed_by_hand_answers(digits_archive: Path, tmp_path: Path) -> None:

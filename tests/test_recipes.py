@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from handlers import tasks
-from marsmith import metrics, recipe_file, server
-from marsmith.build import build
-from marsmith.candidates import only
-from marsmith.recipe import Recipe
-from marsmith.references import resolve
-from marsmith.server.run_folder import ServerInfo
+from marsmith.pipeline.build import build
+from marsmith.pipeline.candidates import only
+from marsmith.recipe import reading
+from marsmith.recipe.references import resolve
+from marsmith.recipe.sections import Recipe
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.verify import metrics
 from tests.conftest import ROOT
 
 RECIPES = [
@@ -35,7 +37,7 @@ SLACK = 0.1  # so few of the held-out data have another metric than all of them
 
 
 def load(name: str) -> Recipe:
-    return recipe_file.load(ROOT / "archiver_configs" / f"{name}.yaml")
+    return reading.load(ROOT / "archiver_configs" / f"{name}.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from examples.digits import held_out
-from marsmith import server
-from marsmith.server.run_folder import ServerInfo
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
 from tests.answers import same
 
 Answer = tuple[int, Any]

@@ -29,17 +29,17 @@ from typing import Any, TypeVar
 
 from ts.protocol.otf_message_handler import create_predict_response
 
-from handlers import negotiation
 from handlers.errors import BadRequest, unexpected
-from handlers.exchange import Exchange
 from handlers.generation.decoding import Decoder, TokenSequence
 from handlers.generation.streams import EVENTS, LINES, Stream
-from handlers.inputs import text
+from handlers.protocols import negotiation
+from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Runtime
 from handlers.schema import setting
 from handlers.task import Answer, M, O, Sample
 from handlers.telemetry import BatchMetrics
-from handlers.text_handler import TextHandler
+from handlers.text import text
+from handlers.text.handler import TextHandler
 
 SLICE_SECONDS = 0.03  # of writing, before pieces are sent and new rows are let in
 ALIVE_SECONDS = 2.0  # after which a client that doesn't stream gets its headers, to see it hang up

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers import payload
 from handlers.errors import HandlerError
-from handlers.exchange import Exchange
 from handlers.generation.decoding import TokenSequence
+from handlers.protocols import payload
+from handlers.protocols.exchange import Exchange
 
 LINES, EVENTS = "application/jsonlines", "text/event-stream"
 

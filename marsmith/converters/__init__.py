@@ -18,7 +18,7 @@ import torch
 from handlers import by_name
 from handlers.runtimes import Tensors
 from marsmith.errors import RecipeError
-from marsmith.recipe import Conversion, Source
+from marsmith.recipe.sections import Conversion, Source
 
 CPU = torch.device("cpu")
 

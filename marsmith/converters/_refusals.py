@@ -33,7 +33,7 @@ def refuse_exported(job: Job, form: str) -> None:
     Raises:
         UnsupportedError: it is one.
     """
-    if isinstance(job.source, pt2.Source):
+    if isinstance(job.source, pt2.Pt2File):
         raise UnsupportedError(
             f"an exported program can't become {form}",
             "it can become pt2, onnx, openvino, tflite or tf_savedmodel",

@@ -13,7 +13,7 @@ from safetensors.torch import save_model
 from handlers.runtimes.eager import DTYPES, ModuleRuntime
 from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError, UnsupportedError, reason
-from marsmith.references import resolve
+from marsmith.recipe.references import resolve
 from marsmith.sources import factory as factory_source
 
 PRECISIONS = ("fp32", "bf16", "fp16")  # quantised modules are served as TorchScript
@@ -39,7 +39,7 @@ def convert(job: Job, out: Path) -> Artifact:
             f"eager runs no {job.precision}; it runs {', '.join(PRECISIONS)}",
             "'runtime: torchscript' runs quantised modules",
         )
-    if not isinstance(job.source, factory_source.Source):
+    if not isinstance(job.source, factory_source.Factory):
         raise UnsupportedError(
             "eager needs a source with a factory, whose code goes into the archive", OTHERS
         )
@@ -70,7 +70,7 @@ def convert(job: Job, out: Path) -> Artifact:
     return Artifact(weights, (code,), options)
 
 
-def _made_anew(job: Job, source: factory_source.Source) -> torch.nn.Module:
+def _made_anew(job: Job, source: factory_source.Factory) -> torch.nn.Module:
     """What a worker will make: the factory's module, with the job's weights."""
     module: torch.nn.Module = resolve(source.factory)(**source.arguments)
     try:

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from handlers.runtimes import Tensors
 from marsmith.cache import Cache, code_of, key_of, module_key
-from marsmith.recipe import Pass, Recipe, Source, Training
-from marsmith.references import source_files
+from marsmith.recipe.references import source_files
+from marsmith.recipe.sections import Pass, Recipe, Source, Training
 
 
 @dataclass(frozen=True)

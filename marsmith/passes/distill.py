@@ -15,18 +15,17 @@ from torch.nn.functional import kl_div, log_softmax
 
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith.errors import BuildError
-from marsmith.loop import Loss
 from marsmith.passes import Work, size
-from marsmith.recipe import Pass as Section
-from marsmith.recipe import Reference, Source
-from marsmith.references import resolve
+from marsmith.recipe.references import resolve
+from marsmith.recipe.sections import Pass, Reference, Source
 from marsmith.sources import factory
-from marsmith.training import fit, planned
+from marsmith.training.fit import fit, planned
+from marsmith.training.loop import Loss
 
 CPU = torch.device("cpu")
 
 
-class Pass(Section):
+class Distill(Pass):
     """The module is a teacher; what goes on is the student."""
 
     student: Reference
@@ -78,7 +77,7 @@ class Pass(Section):
 
     def source(self, before: Source) -> Source:
         """The student's function."""
-        return factory.Source(factory=self.student, arguments=self.arguments)
+        return factory.Factory(factory=self.student, arguments=self.arguments)
 
 
 def _scores(module: nn.Module, work: Work) -> tuple[int, ...]:

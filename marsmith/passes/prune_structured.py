@@ -18,11 +18,11 @@ from handlers.runtimes.eager import named
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.extras import need
 from marsmith.passes import Work, size
-from marsmith.recipe import Pass as Section
-from marsmith.training import fit, planned
+from marsmith.recipe.sections import Pass
+from marsmith.training.fit import fit, planned
 
 
-class Pass(Section):
+class PruneStructured(Pass):
     """From each layer the channels of the least norm are removed, with all that depends on them."""
 
     ratio: float = Field(0.5, gt=0, lt=1)

@@ -12,11 +12,11 @@ from torch.nn.utils import parametrize, prune
 
 from marsmith.errors import BuildError
 from marsmith.passes import Work
-from marsmith.recipe import Pass as Section
-from marsmith.training import fit, planned
+from marsmith.recipe.sections import Pass
+from marsmith.training.fit import fit, planned
 
 
-class Pass(Section):
+class PruneUnstructured(Pass):
     """The smallest weights of all convolutions and linear layers together become zeros."""
 
     amount: float = Field(0.5, gt=0, lt=1)

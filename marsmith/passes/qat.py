@@ -20,13 +20,13 @@ from torch.nn.utils import parametrize
 
 from marsmith.errors import BuildError
 from marsmith.passes import Work
-from marsmith.recipe import Pass as Section
-from marsmith.training import fit, planned
+from marsmith.recipe.sections import Pass
+from marsmith.training.fit import fit, planned
 
 SMALLEST = 1e-12  # scale: of a channel or a tensor of zeros
 
 
-class Pass(Section):
+class Qat(Pass):
     """Fine-tuning with weights and inputs of convolutions and linear layers rounded to int8.
 
     Weights have a scale for each output channel, symmetric around zero; inputs have one scale,

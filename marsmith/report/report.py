@@ -1,6 +1,6 @@
 """The report of a build or a conversion: frozen data, its JSON, and that JSON's schema.
 
-The schema is `Report.model_json_schema()`. `marsmith.reporting` makes a report of a build.
+The schema is `Report.model_json_schema()`. `marsmith.pipeline.reporting` makes a report of a build.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marsmith.errors import MarsmithError
-from marsmith.recipe import Accept, Objective
+from marsmith.recipe.sections import Accept, Objective
 from marsmith.report.measurements import Difference, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name

@@ -13,17 +13,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
-from marsmith import distributed
 from marsmith.cache import Cache, key_of
 from marsmith.errors import BuildError, reason
-from marsmith.recipe import Source as Section
-from marsmith.references import resolve, source_files
+from marsmith.recipe.references import resolve, source_files
+from marsmith.recipe.sections import Source
+from marsmith.training import distributed
 
 SEED = 0
 WEIGHTS = "model.safetensors"
 
 
-class Source(Section):
+class Factory(Source):
     """`factory` makes the module; `checkpoint` or `train` gives it its weights."""
 
     factory: str

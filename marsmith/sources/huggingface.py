@@ -15,19 +15,19 @@ import torch
 from pydantic import field_validator
 
 from handlers.schema import unknown
-from marsmith import heads
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.extras import need
-from marsmith.heads import _tokenizer, read_json
-from marsmith.recipe import Source as Section
+from marsmith.recipe.sections import Source
+from marsmith.sources import heads
+from marsmith.sources.heads import _tokenizer, read_json
 
 WEIGHTS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 SAVE_ANEW = "save it anew with save_pretrained(FOLDER), where you trust it"
 
 
-class Source(Section):
+class HuggingFace(Source):
     """`huggingface` is the folder; `head` is what its model is for."""
 
     TRACED = True
@@ -35,7 +35,7 @@ class Source(Section):
     huggingface: Path
     """With config.json and model.safetensors."""
     head: str = ""
-    """A module of `marsmith.heads`; by default that of the recipe's task."""
+    """A module of `marsmith.sources.heads`; by default that of the recipe's task."""
 
     @field_validator("head")
     @classmethod

@@ -13,7 +13,7 @@ from handlers.runtimes.onnx import DTYPES, load
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, reason
 from marsmith.extras import need
-from marsmith.recipe import Source as Section
+from marsmith.recipe.sections import Source
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ class OnnxModule(torch.nn.Module):
         return self._run({f"#{index}": tensor for index, tensor in enumerate(inputs)})
 
 
-class Source(Section):
+class OnnxFile(Source):
     """`onnx` is the file. It can be converted further, but not pruned or trained."""
 
     onnx: Path

@@ -16,12 +16,12 @@ import torch
 
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, reason
-from marsmith.recipe import Source as Section
+from marsmith.recipe.sections import Source
 
 SAVE = "torch.export.save(torch.export.export(model, ...), ...) writes one"
 
 
-class Source(Section):
+class Pt2File(Source):
     """`pt2` is the file. A program is code: use only what you trust.
 
     Files with pickles or machine code in them are refused. That doesn't make the others harmless:

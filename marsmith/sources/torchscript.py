@@ -9,10 +9,10 @@ import torch
 
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, reason
-from marsmith.recipe import Source as Section
+from marsmith.recipe.sections import Source
 
 
-class Source(Section):
+class TorchScriptFile(Source):
     """`torchscript` is the file. Nothing in it but TorchScript is run."""
 
     torchscript: Path

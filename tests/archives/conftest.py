@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from marsmith.harness import Harness
+from marsmith.harness.worker import Harness
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import random
 import uuid
 from typing import Any
 
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
 
 NASTY: list[Any] = [None, True, -1, 0, 2**63, 10**30, 1e308, math.nan, math.inf, "", "\ud800", "3"]
 NASTY += [[], {}, [[]], {"b64": "="}, "A" * 9999, [0] * 9999, [[0.5] * 8] * 8, "BYTES", "FP32", 0.5]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from marsmith.errors import ArchiveError
-from marsmith.harness import Harness
+from marsmith.harness.worker import Harness
 from tests.archives.repack import SUMS, configured, contents, damaged, repack
 
 
@@ -69,7 +69,7 @@ def test_any_flipped_bit_in_the_list_is_found(files: dict[str, bytes], unpacked:
             runpy.run_path(str(unpacked / "archive_entry.py"))
 
 
-@pytest.mark.parametrize("name", ["model.pt", "handlers/payload.py", "model-config.yaml"])
+@pytest.mark.parametrize("name", ["model.pt", "handlers/protocols/payload.py", "model-config.yaml"])
 def test_a_missing_file_is_named(unpacked: Path, name: str) -> None:
     (unpacked / name).unlink()
     with pytest.raises(RuntimeError, match=f"{name} is missing"):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from examples.digits import held_out
 from handlers.telemetry import STAGES
-from marsmith.harness import Harness, Metric
-from marsmith.wire import MAX_RESPONSE_SIZE, Request
+from marsmith.harness.wire import MAX_RESPONSE_SIZE, Request
+from marsmith.harness.worker import Harness, Metric
 from tests.answers import check_refused, same, strict_json
 from tests.archives.mutations import fresh, mutated
 from tests.archives.traffic import BAD, GOOD, MUTABLE, PNGS, TEXTS

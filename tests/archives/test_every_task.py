@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from handlers import tasks
-from handlers.payload import JSON
-from marsmith.harness import Harness
+from handlers.protocols.payload import JSON
+from marsmith.harness.wire import Request, Response
+from marsmith.harness.worker import Harness
 from marsmith.report.report import Report
-from marsmith.wire import Request, Response
 from tests.answers import check_refused, strict_json
 from tests.archives import variety
 from tests.archives.mutations import fresh, mutated

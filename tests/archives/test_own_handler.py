@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from marsmith import recipe_file
-from marsmith.bench import configured, measured_on
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.verify import Ladder
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.pipeline.original import configured, measured_on
+from marsmith.recipe import reading
+from marsmith.verify.ladder import Ladder
 
 FILES = {
     "shades/__init__.py": "",
@@ -32,7 +32,7 @@ FILES = {
         """,
     "shades/words/names.txt": "dark bright\n",
     "shades/serving/task.py": """
-        from handlers.image_classification import ImageClassification, ImageLabels
+        from handlers.tasks.image_classification import ImageClassification, ImageLabels
         from shades.words import NAMES
 
         class Shades(ImageClassification):
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_package_and_folders_serve_without_them(folder: Path, tmp_path: Path) -> None:
-    recipe = recipe_file.load(folder / "shades.yaml")
+    recipe = reading.load(folder / "shades.yaml")
     build(recipe, tmp_path / "store")
     # What it was measured on is another when the task's code is.
     ladder = Ladder(configured(recipe), None, 1)

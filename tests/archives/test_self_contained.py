@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from examples.digits import held_out
-from marsmith.harness import Harness
-from marsmith.server.java import find_java
-from marsmith.server.ports import choose_ports
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.serving.torchserve.java import find_java
+from marsmith.serving.torchserve.ports import choose_ports
 from tests.conftest import ROOT
 
 ONLY = ["torchserve", "pillow", "numpy", "pyyaml", "psutil"]

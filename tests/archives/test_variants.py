@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.recipe import Recipe
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe.sections import Recipe
 from tests.archives.mutations import fresh
 from tests.archives.repack import configured
 from tests.archives.test_digits import check_refused, same

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from examples.digits import held_out
-from marsmith.wire import Parameter, Request
+from marsmith.harness.wire import Parameter, Request
 from tests.pictures import encode, noise, png_header
 
 PNGS = [png for png, _ in held_out()[:6]]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
 from tests import sounds
 from tests.pictures import encode, noise
 

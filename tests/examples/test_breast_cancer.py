@@ -11,11 +11,12 @@ import torch
 import yaml
 
 from examples.breast_cancer import assets, definition, held_out, model, split
-from handlers.inputs.columns import read
-from marsmith import columns, recipe_file
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.wire import Request
+from handlers.tables.columns import read
+from marsmith import columns
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,13 +46,13 @@ def test_what_travels_is_of_the_training_part_alone(tmp_path: Path) -> None:
 
 
 def test_the_recipe_can_be_read() -> None:
-    found = recipe_file.load(ROOT / "archiver_configs" / "breast_cancer.yaml")
+    found = reading.load(ROOT / "archiver_configs" / "breast_cancer.yaml")
     assert (found.task, found.accept.metric_at_least) == ("tabular", 0.98)
 
 
 @pytest.mark.slow
 def test_the_archive_tells_tumours_apart_and_says_why(tmp_path: Path) -> None:
-    build(recipe_file.load(ROOT / "archiver_configs" / "breast_cancer.yaml"), tmp_path)
+    build(reading.load(ROOT / "archiver_configs" / "breast_cancer.yaml"), tmp_path)
     pairs = held_out()[:32]
     with Harness(tmp_path / "breast_cancer.mar", batch_size=32) as worker:
         rows = [json.loads(body) for body, _ in pairs]
@@ -82,7 +83,7 @@ def test_categories_missing_values_and_several_targets_serve_too(
         "serving": {"batch_size": 8},
     }
     (tmp_path / "rents.yaml").write_text(yaml.safe_dump(made))
-    build(recipe_file.load(tmp_path / "rents.yaml"), tmp_path)
+    build(reading.load(tmp_path / "rents.yaml"), tmp_path)
     with Harness(tmp_path / "rents.mar", batch_size=8) as worker:
         row = {"area": 60, "age": None, "town": "Oslo"}
         (answer,) = ask(worker, row)

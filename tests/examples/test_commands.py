@@ -12,11 +12,11 @@ import torch
 from examples import commands
 from examples.command_model import Recogniser
 from examples.voices import Line, speak
-from marsmith import recipe_file
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.metrics.word_accuracy import measure
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.verify.metrics.word_accuracy import measure
 from tests.sounds import encode, wave
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,13 +61,13 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_the_recipe_can_be_read() -> None:
-    found = recipe_file.load(ROOT / "archiver_configs" / "commands.yaml")
+    found = reading.load(ROOT / "archiver_configs" / "commands.yaml")
     assert (found.task, found.handler["stride"]) == ("speech_recognition", 640)
 
 
 @pytest.mark.slow
 def test_the_archive_understands_voices_it_never_heard(tmp_path: Path) -> None:
-    recipe = recipe_file.load(ROOT / "archiver_configs" / "commands.yaml")
+    recipe = reading.load(ROOT / "archiver_configs" / "commands.yaml")
     build(recipe, tmp_path)
     pairs, answers = commands.held_out(), list[Any]()
     with Harness(tmp_path / "commands.mar", batch_size=8) as worker:

@@ -11,11 +11,11 @@ import torch
 
 from examples import imports
 from examples.imports import NextImport, imports_of
-from marsmith import recipe_file
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.metrics.recall_at_10 import measure
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.verify.metrics.recall_at_10 import measure
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = b'''
@@ -77,7 +77,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_the_recipe_can_be_read() -> None:
-    found = recipe_file.load(ROOT / "archiver_configs" / "imports.yaml")
+    found = reading.load(ROOT / "archiver_configs" / "imports.yaml")
     assert (found.task, found.handler["vectors"]) == ("recommendation", "vectors.npy")
 
 
@@ -93,7 +93,7 @@ def test_there_are_many_users_and_none_of_them_twice() -> None:
 
 @pytest.mark.slow
 def test_the_archive_knows_more_than_twice_what_is_popular(tmp_path: Path) -> None:
-    recipe = recipe_file.load(ROOT / "archiver_configs" / "imports.yaml")
+    recipe = reading.load(ROOT / "archiver_configs" / "imports.yaml")
     build(recipe, tmp_path)
     pairs, answers = imports.held_out(), list[Any]()
     with Harness(tmp_path / "imports.mar", batch_size=32) as worker:

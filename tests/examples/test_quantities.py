@@ -10,11 +10,11 @@ import pytest
 
 from examples import quantities
 from examples.quantities import KINDS, LABELS, LOCALES, sentences
-from marsmith import recipe_file
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.metrics.entity_f1 import measure
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.verify.metrics.entity_f1 import measure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_of_each_entity_the_first_token_begins_it() -> None:
 
 @pytest.mark.slow
 def test_the_recipe_that_ships(store: Path) -> None:
-    recipe = recipe_file.load(ROOT / "archiver_configs" / "quantities.yaml")
+    recipe = reading.load(ROOT / "archiver_configs" / "quantities.yaml")
     build(recipe, store)
     held_out = quantities.held_out()
     with Harness(store / "quantities.mar", batch_size=16) as harness:

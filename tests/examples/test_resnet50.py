@@ -19,7 +19,7 @@ from examples.resnet50 import (
     photographs,
     settle,
 )
-from marsmith import recipe_file
+from marsmith.recipe import reading
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,5 +85,5 @@ def test_crops_are_jpegs_and_none_is_in_two_sets() -> None:
 
 
 def test_the_recipe_can_be_read() -> None:
-    recipe = recipe_file.load(ROOT / "archiver_configs" / "resnet50.yaml")
+    recipe = reading.load(ROOT / "archiver_configs" / "resnet50.yaml")
     assert (recipe.runtime, recipe.accept.min_cosine) == ("auto", 0.99)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from examples import scenes
 from examples.scene_models import INPUT, STRIDE, Detector, Segmenter
-from handlers.outputs.labels import read
-from handlers.outputs.run_lengths import decode
-from marsmith import recipe_file
-from marsmith.build import build
+from handlers.images.run_lengths import decode
+from handlers.labels import read
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
 from tests.conftest import ROOT
 
 
@@ -78,5 +78,5 @@ def test_models_answer_what_their_recipes_say(tmp_path: Path) -> None:
 @pytest.mark.slow  # trains: a minute or two
 @pytest.mark.parametrize("name", ["scenes_detection", "scenes_segmentation"])
 def test_the_recipe_keeps_its_promise(store: Path, name: str) -> None:
-    build(recipe_file.load(ROOT / "archiver_configs" / f"{name}.yaml"), store)
+    build(reading.load(ROOT / "archiver_configs" / f"{name}.yaml"), store)
     assert (store / f"{name}.mar").is_file()

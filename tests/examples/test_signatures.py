@@ -11,11 +11,11 @@ import torch
 
 from examples import signatures
 from examples.signatures import Reader, of_source
-from marsmith import recipe_file
-from marsmith.build import build
-from marsmith.harness import Harness
-from marsmith.metrics import exact_match
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.verify.metrics import exact_match
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''
@@ -64,7 +64,7 @@ def test_padding_is_as_nothing() -> None:
 
 @pytest.mark.slow
 def test_the_recipe_that_ships(store: Path) -> None:
-    recipe = recipe_file.load(ROOT / "archiver_configs" / "signatures.yaml")
+    recipe = reading.load(ROOT / "archiver_configs" / "signatures.yaml")
     build(recipe, store)
     seen = {each.context for each in signatures.questions(held_out=False)}
     held_out = signatures.held_out()

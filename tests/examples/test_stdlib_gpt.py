@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from examples import stdlib_gpt
-from marsmith import recipe_file
-from marsmith.build import build
-from marsmith.candidates import only
-from marsmith.harness import Harness
-from marsmith.wire import Request
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.pipeline.candidates import only
+from marsmith.recipe import reading
 from tests.conftest import ROOT
 
 
@@ -42,7 +42,7 @@ def test_pieces_of_a_text_are_known_as_the_whole_is() -> None:
 
 @pytest.mark.slow
 def test_it_knows_python(store: Path) -> None:
-    recipe = recipe_file.load(ROOT / "archiver_configs" / "stdlib_gpt.yaml")
+    recipe = reading.load(ROOT / "archiver_configs" / "stdlib_gpt.yaml")
     report = build(only(recipe, ["torchscript:fp32"]), store)
     assert report
     least = recipe.accept.metric_at_least or 0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from marsmith import server
-from marsmith.server.processes import family
-from marsmith.server.run_folder import ServerInfo, make_temp_dir
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.processes import family
+from marsmith.serving.torchserve.run_folder import ServerInfo, make_temp_dir
 
 HANDLER = '''
 import json
@@ -111,7 +111,7 @@ def temp_dirs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(make_temp_dir())
         return made[-1]
 
-    monkeypatch.setattr("marsmith.server.run_folder.make_temp_dir", noted)
+    monkeypatch.setattr("marsmith.serving.torchserve.run_folder.make_temp_dir", noted)
     return made
 
 

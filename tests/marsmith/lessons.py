@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from marsmith import distributed
 from marsmith.cache import Cache
-from marsmith.recipe import Training
-from marsmith.training import fit
+from marsmith.recipe.sections import Training
+from marsmith.training import distributed
+from marsmith.training.fit import fit
 
 BATCH_SIZE = 15  # no even number: two processes get unequal parts
 

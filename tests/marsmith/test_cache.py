@@ -135,7 +135,9 @@ def test_a_module_of_ones_own_is_followed_into_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_metric.py").write_text("import own_counts, numpy\n")
-    (tmp_path / "own_counts.py").write_text("def f():\n    from marsmith.metrics import accuracy")
+    (tmp_path / "own_counts.py").write_text(
+        "def f():\n    from marsmith.verify.metrics import accuracy"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     found = code_of("own_metric")
     assert {tmp_path / "own_metric.py", tmp_path / "own_counts.py"} <= set(found)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers.inputs.columns import read
+from handlers.tables.columns import read
 from marsmith import columns
 from marsmith.errors import BuildError
 

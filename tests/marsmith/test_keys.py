@@ -11,22 +11,22 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 EDITS = {
-    "marsmith/distributed.py": "pass",
-    "marsmith/loop.py": "pass",
+    "marsmith/training/distributed.py": "pass",
+    "marsmith/training/loop.py": "pass",
     "marsmith/passes/qat.py": "pass",
     "marsmith/converters/onnx.py": "conversion",
     "marsmith/converters/_in_tensorflow.py": "conversion",
     "handlers/runtimes/tflite.py": "conversion",
-    "handlers/image_classification.py": "measurement",
+    "handlers/tasks/image_classification.py": "measurement",
     "handlers/batching.py": "measurement",
-    "marsmith/evaluation.py": "measurement",
-    "marsmith/metrics/accuracy.py": "measurement",
+    "marsmith/verify/evaluation.py": "measurement",
+    "marsmith/verify/metrics/accuracy.py": "measurement",
     "handlers/errors.py": "pass conversion measurement",
     "marsmith/passes/distill.py": "",
-    "marsmith/metrics/r2.py": "",
-    "marsmith/server/ports.py": "",
-    "marsmith/cli.py": "",
-    "handlers/tabular.py": "",
+    "marsmith/verify/metrics/r2.py": "",
+    "marsmith/serving/torchserve/ports.py": "",
+    "marsmith/cli/commands.py": "",
+    "handlers/tasks/tabular.py": "",
 }
 
 PROGRAM = """
@@ -36,20 +36,20 @@ from types import SimpleNamespace
 
 import torch
 
-from marsmith import bench, passes, recipe_file, trials
-from marsmith.candidate import Candidate
+from marsmith import prepared, passes, recipe_file, trials
+from marsmith.recipe.candidate import Candidate
 from marsmith.passes import qat
-from marsmith.verify import Ladder
+from marsmith.verify.ladder import Ladder
 
 recipe = recipe_file.load(Path(sys.argv[1]))
 tflite = Candidate("tflite", "fp32")
-ladder = Ladder(bench.configured(recipe), recipe.evaluation, 1)
+ladder = Ladder(prepared.configured(recipe), recipe.evaluation, 1)
 
 def keys():
     return {
-        "pass": passes.made_from(qat.Pass(), torch.nn.Identity(), None),
+        "pass": passes.made_from(qat.Qat(), torch.nn.Identity(), None),
         "conversion": trials.converted_by(tflite, SimpleNamespace(made_from="")),
-        "measurement": bench.measured_on(recipe, ladder),
+        "measurement": prepared.measured_on(recipe, ladder),
     }
 
 before = keys()

@@ -19,8 +19,8 @@ from ts.service import Service
 from handlers.generation import handler as generation
 from handlers.generation.decoding import TokenSequence
 from handlers.runtimes import Tensors
-from handlers.text_generation import TextGeneration
-from marsmith.wire import Request, Response, encode_predict, read_response
+from handlers.tasks.text_generation import TextGeneration
+from marsmith.harness.wire import Request, Response, encode_predict, read_response
 from tests.handlers.generation.models import SHAPE, row, runtime, tokenizer
 from tests.handlers.test_base import Cache
 

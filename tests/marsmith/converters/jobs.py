@@ -10,8 +10,8 @@ import torch
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith.converters import Job
-from marsmith.recipe import Conversion
-from marsmith.sources.factory import Source
+from marsmith.recipe.sections import Conversion
+from marsmith.sources.factory import Factory
 
 
 def job(
@@ -33,6 +33,6 @@ def job(
         varying or {},
         tuple(ModuleRuntime(module, torch.device("cpu"))(batch)),
         calibration,
-        Source(factory=factory),
+        Factory(factory=factory),
         Conversion(**settings),
     )

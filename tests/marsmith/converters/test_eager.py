@@ -17,7 +17,7 @@ from handlers.runtimes import Runtime
 from marsmith.converters import Artifact
 from marsmith.converters.eager import PRECISIONS, convert
 from marsmith.errors import UnsupportedError
-from marsmith.sources.torchscript import Source as TorchscriptSource
+from marsmith.sources.torchscript import TorchScriptFile as TorchscriptSource
 from tests.marsmith.converters.jobs import job
 
 CPU = torch.device("cpu")

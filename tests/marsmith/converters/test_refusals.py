@@ -13,8 +13,8 @@ from marsmith.cache import Cache
 from marsmith.converters import Job, pt2, torchscript
 from marsmith.converters._refusals import refuse_exported, refuse_onnx, refuse_torchscript
 from marsmith.errors import UnsupportedError
-from marsmith.sources.onnx import Source as OnnxSource
-from marsmith.sources.pt2 import Source as Pt2Source
+from marsmith.sources.onnx import OnnxFile as OnnxSource
+from marsmith.sources.pt2 import Pt2File as Pt2Source
 from tests.marsmith.converters.jobs import job
 from tests.onnx_files import write
 

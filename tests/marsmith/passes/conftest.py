@@ -11,17 +11,17 @@ import torch
 
 from examples.digits import split
 from handlers.runtimes import Tensors
-from marsmith.bench import MADE
 from marsmith.cache import Cache
 from marsmith.passes import Work
-from marsmith.recipe import Training
-from marsmith.sources.factory import Source
+from marsmith.pipeline.original import MADE
+from marsmith.recipe.sections import Training
+from marsmith.sources.factory import Factory
 
 
 @pytest.fixture
 def digits(store: Path) -> torch.nn.Module:
     """The trained model, to be changed."""
-    source = Source(factory="examples.digits:model", train="examples.digits:train")
+    source = Factory(factory="examples.digits:model", train="examples.digits:train")
     return source.load(Cache(store / ".cache" / MADE), lambda line: None)
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from marsmith.errors import BuildError
-from marsmith.passes.distill import Pass
-from marsmith.sources.factory import Source
+from marsmith.passes.distill import Distill
+from marsmith.sources.factory import Factory
 
 STUDENT = "examples.digits:student"
-NARROW = Pass(student="examples.digits:model", arguments={"width": 2}, epochs=1)
+NARROW = Distill(student="examples.digits:model", arguments={"width": 2}, epochs=1)
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def test_a_student_of_an_eighth_answers_nearly_as_well(
     digits: Any, work: Any, accuracy: Any
 ) -> None:
     before = accuracy(digits)
-    change = Pass(student=STUDENT, epochs=100, learning_rate=0.02)
+    change = Distill(student=STUDENT, epochs=100, learning_rate=0.02)
     student, report = change.apply(digits, work(epochs=1))
     assert report["after"]["parameters"] <= report["before"]["parameters"] / 8
     assert accuracy(student) >= before - 0.01
@@ -30,7 +30,7 @@ def test_a_student_of_an_eighth_answers_nearly_as_well(
 
 def test_a_student_learns_from_its_teacher(digits: Any, work: Any, accuracy: Any) -> None:
     teacher = {name: value.clone() for name, value in digits.state_dict().items()}
-    change = Pass(student=STUDENT, epochs=2, learning_rate=0.02, hard_weight=0)
+    change = Distill(student=STUDENT, epochs=2, learning_rate=0.02, hard_weight=0)
     student, report = change.apply(digits, work(epochs=1))
     assert report["before"]["parameters"] == 10026
     assert report["after"]["parameters"] == 1246
@@ -40,8 +40,8 @@ def test_a_student_learns_from_its_teacher(digits: Any, work: Any, accuracy: Any
 
 
 def test_the_source_of_what_goes_on_is_the_student() -> None:
-    before = Source(factory="examples.digits:model", train="examples.digits:train")
-    assert NARROW.source(before) == Source(factory="examples.digits:model", arguments={"width": 2})
+    before = Factory(factory="examples.digits:model", train="examples.digits:train")
+    assert NARROW.source(before) == Factory(factory="examples.digits:model", arguments={"width": 2})
 
 
 def test_a_student_follows_from_the_seed(digits: Any, work: Any, tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ def test_a_student_of_another_kind_is_said(
     digits: Any, work: Any, student: str, message: str
 ) -> None:
     with pytest.raises(BuildError, match=message):
-        Pass(student=f"{__name__}:{student}").apply(digits, work(epochs=1))
+        Distill(student=f"{__name__}:{student}").apply(digits, work(epochs=1))

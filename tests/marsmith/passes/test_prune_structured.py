@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from marsmith.errors import BuildError, UnsupportedError
-from marsmith.passes.prune_structured import Pass
+from marsmith.passes.prune_structured import PruneStructured
 
 IMAGE = torch.rand(2, 1, 8, 8)
 
@@ -47,7 +47,7 @@ class Attention(nn.Module):
 def test_half_of_the_channels_go_and_training_brings_the_accuracy_back(
     digits: Any, work: Any, accuracy: Any
 ) -> None:
-    change = Pass(ratio=0.5, epochs=5, learning_rate=0.003)
+    change = PruneStructured(ratio=0.5, epochs=5, learning_rate=0.003)
     module, report = change.apply(digits, work(epochs=1))
     assert report["before"] == {"parameters": 10026, "macs": 88064}
     assert report["after"] == {"parameters": 3866, "macs": 25600}
@@ -61,13 +61,13 @@ def test_equal_models_are_pruned_equally(work: Any) -> None:
     states = []
     for _ in range(2):
         torch.manual_seed(0)
-        module, _ = Pass(epochs=0).apply(Residual().eval(), work())
+        module, _ = PruneStructured(epochs=0).apply(Residual().eval(), work())
         states.append(module.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_channels_that_the_outputs_have_stay(work: Any) -> None:
-    module, _ = Pass(epochs=0).apply(Residual().eval(), work())
+    module, _ = PruneStructured(epochs=0).apply(Residual().eval(), work())
     features, scores = module(IMAGE)
     assert features.shape == (2, 8, 8, 8)
     assert scores.shape == (2, 6, 8, 8)
@@ -76,24 +76,26 @@ def test_channels_that_the_outputs_have_stay(work: Any) -> None:
 
 def test_channels_that_the_recipe_names_stay(work: Any) -> None:
     with pytest.raises(BuildError, match="no channels that it may remove"):
-        Pass(epochs=0, ignore=["inner"]).apply(Residual().eval(), work())
+        PruneStructured(epochs=0, ignore=["inner"]).apply(Residual().eval(), work())
 
 
 def test_a_model_that_breaks_is_said_with_what_to_do(work: Any) -> None:
     with pytest.raises(UnsupportedError, match="can't follow this model") as error:
-        Pass(epochs=0).apply(Attention().eval(), work())
+        PruneStructured(epochs=0).apply(Attention().eval(), work())
     assert "'ignore'" in error.value.hint
-    module, report = Pass(epochs=0, ignore=["query", "value"]).apply(Attention().eval(), work())
+    module, report = PruneStructured(epochs=0, ignore=["query", "value"]).apply(
+        Attention().eval(), work()
+    )
     assert module.wide.out_features == 16
     assert report["after"]["parameters"] < report["before"]["parameters"]
 
 
 def test_a_name_that_is_not_there_is_said(work: Any) -> None:
     with pytest.raises(BuildError, match=r"'stam'; .* stem, inner, outer, scores"):
-        Pass(epochs=0, ignore=["stam"]).apply(Residual(), work())
+        PruneStructured(epochs=0, ignore=["stam"]).apply(Residual(), work())
 
 
 def test_training_without_its_section_is_said(digits: Any, work: Any) -> None:
     with pytest.raises(BuildError, match="prune_structured trains, and the recipe has no") as error:
-        Pass().apply(digits, work())
+        PruneStructured().apply(digits, work())
     assert "epochs: 0" in error.value.hint

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from marsmith.errors import BuildError
-from marsmith.passes.prune_unstructured import Pass
+from marsmith.passes.prune_unstructured import PruneUnstructured
 
 
 def zeros(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -17,7 +17,7 @@ def zeros(module: nn.Module) -> dict[str, torch.Tensor]:
 def test_half_of_the_weights_are_zero_and_the_rest_still_answers(
     digits: Any, work: Any, accuracy: Any
 ) -> None:
-    module, report = Pass(amount=0.5).apply(digits, work())
+    module, report = PruneUnstructured(amount=0.5).apply(digits, work())
     assert report == {"sparsity": pytest.approx(0.5, abs=1e-3)}
     assert accuracy(module) >= 0.85
     assert accuracy(torch.jit.script(module)) == accuracy(module)
@@ -25,7 +25,9 @@ def test_half_of_the_weights_are_zero_and_the_rest_still_answers(
 
 def test_what_was_pruned_stays_zero_through_training(digits: Any, work: Any, accuracy: Any) -> None:
     names = set(digits.state_dict())
-    module, report = Pass(amount=0.8, epochs=2).apply(digits, work(learning_rate=0.003))
+    module, report = PruneUnstructured(amount=0.8, epochs=2).apply(
+        digits, work(learning_rate=0.003)
+    )
     assert report["epochs"] == 2
     assert report["sparsity"] == pytest.approx(0.8, abs=1e-3)
     assert accuracy(module) >= 0.95
@@ -39,11 +41,11 @@ def test_attention_which_never_calls_its_last_layer_keeps_its_zeros(work: Any) -
         nn.Flatten(1, 2), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(),
         nn.Linear(64, 10),
     )  # fmt: skip
-    pruned, report = Pass(epochs=1).apply(module.eval(), work(epochs=1))
+    pruned, report = PruneUnstructured(epochs=1).apply(module.eval(), work(epochs=1))
     assert report["sparsity"] == pytest.approx(0.5, abs=1e-2)
     assert sum(int(each.sum()) for each in zeros(pruned[1].self_attn.out_proj).values()) > 0
 
 
 def test_a_model_without_such_layers_is_said(work: Any) -> None:
     with pytest.raises(BuildError, match="no convolution or linear layer"):
-        Pass().apply(nn.ReLU(), work())
+        PruneUnstructured().apply(nn.ReLU(), work())

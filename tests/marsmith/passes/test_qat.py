@@ -10,7 +10,7 @@ from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
 
 from examples.digits import training_set
 from marsmith.errors import BuildError
-from marsmith.passes.qat import Pass
+from marsmith.passes.qat import Qat
 
 # torch's own int8, deprecated in favour of torchao's, warns of its own defaults.
 pytestmark = [
@@ -51,14 +51,14 @@ def test_a_model_that_int8_loses_is_won_back(digits: Any, work: Any, accuracy: A
     assert accuracy(module) >= 0.98
     lost = accuracy(int8(module))
     assert lost < 0.8
-    tuned, report = Pass(epochs=3, learning_rate=0.003).apply(module, work(epochs=1))
+    tuned, report = Qat(epochs=3, learning_rate=0.003).apply(module, work(epochs=1))
     assert report["layers"] == 3
     assert accuracy(int8(tuned)) >= lost + 0.1
 
 
 def test_a_model_that_int8_keeps_is_kept(digits: Any, work: Any, accuracy: Any) -> None:
     before = digits.state_dict().copy()
-    tuned, _ = Pass(epochs=1).apply(digits, work(learning_rate=0.001))
+    tuned, _ = Qat(epochs=1).apply(digits, work(learning_rate=0.001))
     assert accuracy(int8(tuned)) >= 0.98
     after = tuned.state_dict()
     assert set(after) == set(before)
@@ -68,4 +68,4 @@ def test_a_model_that_int8_keeps_is_kept(digits: Any, work: Any, accuracy: Any) 
 
 def test_a_model_without_such_layers_is_said(work: Any) -> None:
     with pytest.raises(BuildError, match="no convolution or linear layer"):
-        Pass().apply(torch.nn.ReLU(), work(epochs=1))
+        Qat().apply(torch.nn.ReLU(), work(epochs=1))

@@ -11,7 +11,7 @@ from safetensors.torch import save_model
 from examples.digits import model
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, RecipeError
-from marsmith.sources.factory import Source
+from marsmith.sources.factory import Factory
 
 FACTORY = "examples.digits:model"
 
@@ -27,7 +27,7 @@ class Bomb:
 
 
 def load(folder: Path, **settings: object) -> torch.nn.Module:
-    module = Source(factory=FACTORY, **settings).load(Cache(folder), lambda line: None)  # type: ignore[arg-type]
+    module = Factory(factory=FACTORY, **settings).load(Cache(folder), lambda line: None)  # type: ignore[arg-type]
     assert isinstance(module, torch.nn.Module)
     return module
 
@@ -81,7 +81,7 @@ def test_something_else_than_weights_is_refused(tmp_path: Path) -> None:
 )
 def test_a_factory_that_is_not_there_is_said(tmp_path: Path, reference: str) -> None:
     with pytest.raises(RecipeError, match=reference.partition(":")[0]):
-        Source(factory=reference).load(Cache(tmp_path), lambda line: None)
+        Factory(factory=reference).load(Cache(tmp_path), lambda line: None)
 
 
 def test_arguments_reach_the_factory_and_weights_are_seeded(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_weights_are_trained_once_until_their_code_changes(
     (tmp_path / "own_data.py").write_text("VALUE = 1.5")
     monkeypatch.syspath_prepend(tmp_path)
     cache, lines = Cache(tmp_path / "cache"), list[str]()
-    source = Source(factory="own_lesson:model", train="own_lesson:train")
+    source = Factory(factory="own_lesson:model", train="own_lesson:train")
     weights = [source.load(cache, lines.append).weight.item() for _ in range(2)]
     assert weights == [1.5, 1.5]
     assert lines == [
@@ -118,14 +118,14 @@ def test_weights_are_trained_once_until_their_code_changes(
     ]
     (tmp_path / "own_data.py").write_text("VALUE = 1.5  # of something else")
     source.load(cache, lines.append)
-    Source(factory="own_lesson:model", arguments={"size": 2}, train="own_lesson:train").load(
+    Factory(factory="own_lesson:model", arguments={"size": 2}, train="own_lesson:train").load(
         cache, lines.append
     )
     assert lines[2:] == ["train with own_lesson:train"] * 2
 
 
 def test_a_training_that_fails_keeps_nothing(tmp_path: Path) -> None:
-    source = Source(factory=FACTORY, train="examples.digits:split")  # takes no module
+    source = Factory(factory=FACTORY, train="examples.digits:split")  # takes no module
     with pytest.raises(TypeError):
         source.load(Cache(tmp_path), lambda line: None)
     assert list(tmp_path.iterdir()) == []

@@ -17,11 +17,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from handlers.text_embedding import TextEmbedding
+from handlers.tasks.text_embedding import TextEmbedding
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
-from marsmith.recipe import Recipe
-from marsmith.sources.huggingface import Source
+from marsmith.recipe.sections import Recipe
+from marsmith.sources.huggingface import HuggingFace
 
 SMALL = {
     "model_type": "bert",
@@ -54,7 +54,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> torch.nn.Module:
-    module = Source(huggingface=folder, head="text_embedding").load(
+    module = HuggingFace(huggingface=folder, head="text_embedding").load(
         Cache(folder), lambda line: None
     )
     assert isinstance(module, torch.nn.Module)
@@ -229,13 +229,13 @@ def test_without_transformers_there_is_a_hint(saved: Path, monkeypatch: pytest.M
 
 def test_a_head_that_is_not_there_is_said() -> None:
     with pytest.raises(ValidationError, match="'embeding' is not allowed in 'head'; did you mean"):
-        Source(huggingface=Path(), head="embeding")
+        HuggingFace(huggingface=Path(), head="embeding")
 
 
 def test_the_head_is_the_tasks_unless_another_is_named() -> None:
     def head(task: str, **said: str) -> str:
-        recipe = Recipe(name="x", task=task, source=Source(huggingface=Path(), **said))
-        assert isinstance(recipe.source, Source)
+        recipe = Recipe(name="x", task=task, source=HuggingFace(huggingface=Path(), **said))
+        assert isinstance(recipe.source, HuggingFace)
         return recipe.source.head
 
     assert head("text_embedding") == "text_embedding"

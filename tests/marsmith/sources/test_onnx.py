@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from marsmith.bench import made_from
 from marsmith.cache import Cache
 from marsmith.errors import BuildError
-from marsmith.sources.onnx import OnnxModule, Source
+from marsmith.pipeline.original import made_from
+from marsmith.sources.onnx import OnnxFile, OnnxModule
 from tests.marsmith.converters.jobs import job
 from tests.onnx_files import write
 
 
 def load(path: Path) -> torch.nn.Module:
-    return Source(onnx=path).load(Cache(path.parent), lambda line: None)
+    return OnnxFile(onnx=path).load(Cache(path.parent), lambda line: None)
 
 
 def test_a_file_is_a_module_with_named_outputs(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_made_of_it_depends_on_the_weights_beside_it(tmp_path: Path) -> None:
-    source = Source(onnx=write(tmp_path / "model.onnx", weights="weights"))
+    source = OnnxFile(onnx=write(tmp_path / "model.onnx", weights="weights"))
     module = source.load(Cache(tmp_path), lambda line: None)
     given = replace(job(module, torch.ones(1, 3), torch.ones(1, 1)), source=source)
     before = made_from(given)

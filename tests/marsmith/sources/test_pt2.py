@@ -16,11 +16,11 @@ from torch import nn
 from examples.digits import model
 from marsmith.cache import Cache
 from marsmith.errors import BuildError
-from marsmith.sources.pt2 import Source
+from marsmith.sources.pt2 import Pt2File
 
 
 def loaded(path: Path) -> nn.Module:
-    return Source(pt2=path).load(Cache(path.parent), lambda line: None)
+    return Pt2File(pt2=path).load(Cache(path.parent), lambda line: None)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from torch import nn
 
 from marsmith.cache import Cache
 from marsmith.errors import BuildError
-from marsmith.sources.torchscript import Source
+from marsmith.sources.torchscript import TorchScriptFile
 
 
 def loaded(path: Path) -> nn.Module:
-    return Source(torchscript=path).load(Cache(path.parent), lambda line: None)
+    return TorchScriptFile(torchscript=path).load(Cache(path.parent), lambda line: None)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -1,0 +1,192 @@
+"""What tasks that take images share: an encoded image in, pixels for the model out."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from handlers import base
+from handlers.errors import BadRequest, LoadError
+from handlers.images import pixels
+from handlers.images.pixels import Placement
+from handlers.protocols import payload, tensors
+from handlers.runtimes import Tensors
+from handlers.schema import kind, setting
+from handlers.task import Config, O, Sample, stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(Config):
+    """How an image becomes the model's input, in this order."""
+
+    resize: int | tuple[int, int] | None = setting(
+        None, "The shorter side, or (height, width).", minimum=1
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = setting(
+        "bilinear", "How resizing samples the image."
+    )
+    letterbox: bool = setting(False, "Keep the aspect within `resize`, on a grey ground.")
+    crop: int | tuple[int, int] | None = setting(
+        None, "A central square's side, or (height, width).", minimum=1
+    )
+    greyscale: bool = setting(False, "One channel instead of three.")
+    mean: tuple[float, ...] = setting((0.0,), "Per channel, of pixels in [0, 1]; one for all.")
+    std: tuple[float, ...] = setting((1.0,), "Per channel, of pixels in [0, 1]; one for all.")
+    max_pixels: int = setting(
+        50_000_000, "The most pixels of a request's images together.", minimum=1
+    )
+
+
+C = TypeVar("C", bound=ImageConfig)
+
+
+class ImageHandler(base.Handler[C, O, Placement]):
+    """A task that takes images. It writes `answer`, `Options` and `Answer`.
+
+    An instance is an encoded image: bytes, base64 text, or in v2 a BYTES tensor of base64, or a
+    UINT8 one of pixels (height, width[, 3]). A list of numbers, or a float v2 tensor, is the
+    model's own input, (C, H, W), normalised by the client. A sample's `meta` is its `Placement`.
+    """
+
+    def setup(self, folder: Path) -> None:
+        """Check the settings."""
+        channels = 1 if self.config.greyscale else 3
+        self.mean, self.std = (
+            _per_channel(values, channels, name)
+            for name, values in (("mean", self.config.mean), ("std", self.config.std))
+        )
+        if 0 in self.std:
+            raise LoadError("'std' must not be 0: pixels are divided by it")
+        if self.config.letterbox and not isinstance(self.config.resize, tuple):
+            raise LoadError("'letterbox' needs 'resize' to be [height, width]")
+        if self.config.letterbox and self.config.crop:
+            raise LoadError("'letterbox' has nothing to 'crop': say one of them")
+
+    def screen(self, instances: Sequence[object]) -> None:
+        """Refuse a request whose images have more than `max_pixels` together."""
+        encoded, decoded = [], 0
+        for instance in instances if len(instances) > 1 else ():
+            if isinstance(instance, np.ndarray):
+                decoded += math.prod(instance.shape[:2]) if instance.dtype == np.uint8 else 0
+                continue
+            with suppress(BadRequest):  # it is refused, by its number, when it is decoded
+                encoded.append(_encoded(instance))
+        pixels.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
+
+    def decode(self, instance: object, options: O) -> Sample[O, Placement]:
+        """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""
+        if isinstance(instance, list):
+            instance = tensors.to_array(instance, "the image")
+        if isinstance(instance, np.ndarray):
+            tensor, placement = self._from_array(instance)
+        else:
+            image = pixels.open_image(_encoded(instance), max_pixels=self.config.max_pixels)
+            tensor, placement = self._to_pixels(image)
+        return Sample({"image": tensor}, options, placement)
+
+    def collate(self, samples: Sequence[Sample[Any, Placement]]) -> Tensors:
+        """To (N, C, H, W) float32; pixels are normalised here, once for the batch."""
+        batch = stack([sample.tensors for sample in samples])["image"]
+        if batch.dtype == torch.uint8:
+            batch = pixels.normalise(batch, self.mean, self.std)
+        return {"image": batch}
+
+    def example(self) -> tuple[str, bytes]:
+        """A PNG of the model's size whose channels are ramps: across, down, and both."""
+        height, width = self._size() or (224, 224)
+        rows, columns = np.indices((height, width)) * 255 // max(height, width)
+        ramps = np.stack([columns, rows, (rows + columns) // 2], axis=-1).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(ramps[..., 0] if self.config.greyscale else ramps).save(buffer, "PNG")
+        return "image/png", buffer.getvalue()
+
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be."""
+        channels, size = 1 if self.config.greyscale else 3, self._size()
+        shape = [channels, *(size or (None, None))]
+        return {
+            "image": f"an encoded image ({', '.join(pixels.FORMATS)}), as bytes or base64",
+            "max_pixels": self.config.max_pixels,
+            "tensor": {"datatype": "FP32", "shape": shape, "normalised": True},
+            "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
+        }
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """Height and width, unless every image is cropped or resized to the same."""
+        return {} if self._fixed_size() else {"image": (2, 3)}
+
+    def _fixed_size(self) -> tuple[int, int] | None:
+        return self._size() if self.config.crop or isinstance(self.config.resize, tuple) else None
+
+    def _size(self) -> tuple[int, int] | None:
+        size = self.config.crop or self.config.resize
+        if isinstance(size, int):
+            return (size, size)
+        return size
+
+    def _to_pixels(self, image: Image.Image) -> tuple[torch.Tensor, Placement]:
+        config, size = self.config, image.size
+        image = pixels.to_mode(image, greyscale=config.greyscale)
+        if config.letterbox and isinstance(config.resize, tuple):
+            image, placement = pixels.letterbox(image, config.resize, config.interpolation)
+            return pixels.to_tensor(image), placement
+        image = pixels.resize(
+            image, config.resize, config.interpolation, max_pixels=config.max_pixels
+        )
+        left, top = pixels.corner(image.size, config.crop)
+        placement = Placement(size, image.size, -left, -top)
+        return pixels.to_tensor(pixels.center_crop(image, config.crop)), placement
+
+    def _from_array(self, array: Any) -> tuple[torch.Tensor, Placement]:
+        if array.dtype == np.uint8:
+            coloured = array.ndim == 3 and array.shape[2] == 3
+            if not (array.ndim == 2 or coloured) or not array.size:
+                raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
+            pixels.check_size(array.shape[1], array.shape[0], max_pixels=self.config.max_pixels)
+            return self._to_pixels(Image.fromarray(array))
+        channels, fixed = 1 if self.config.greyscale else 3, self._fixed_size()
+        if (
+            array.ndim != 3
+            or array.shape[0] != channels
+            or (fixed and array.shape[1:] != fixed)
+            or not array.size
+        ):
+            wanted = f"({channels}, {fixed[0]}, {fixed[1]})" if fixed else f"({channels}, H, W)"
+            raise BadRequest(
+                f"a tensor must be {wanted}, not {tuple(array.shape)}",
+                hint="or send an encoded image",
+                status=422,
+            )
+        with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite
+            tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        if not torch.isfinite(tensor).all():
+            raise BadRequest("the tensor has NaN or infinity in it", status=422)
+        size = (tensor.shape[2], tensor.shape[1])
+        return tensor, Placement(size, size)
+
+
+def _encoded(instance: object) -> bytes:
+    if isinstance(instance, str):
+        return payload.from_base64(instance)
+    if not isinstance(instance, bytes):
+        raise BadRequest(
+            f"an image must be bytes, base64 text or a list of numbers, not {kind(instance)}"
+        )
+    return instance
+
+
+def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
+    if len(values) == 1:
+        return values * channels
+    if len(values) != channels:
+        raise LoadError(f"{name!r} must have 1 or {channels} numbers, not {len(values)}")
+    return values

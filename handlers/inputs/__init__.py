@@ -1,1 +1,0 @@
-"""What requests hold, to what models take."""

@@ -1,1 +1,0 @@
-"""What models answer, to what clients get."""

@@ -1,0 +1,169 @@
+"""One row of a batch, from the request to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from http import HTTPStatus
+from typing import Any
+
+from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
+from handlers.explanations import Explainer
+from handlers.protocols import binary_tensors, negotiation, payload
+from handlers.protocols.payload import ParsedRequest
+from handlers.schema import SchemaError, parse
+from handlers.task import Answer, Sample, Task
+
+MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
+
+
+@dataclass
+class Exchange:
+    """What is known of one row so far; filled step by step.
+
+    Attributes:
+        row: parameter names to values, as TorchServe hands them over.
+        media_types: parameter names to the media types they came with.
+        accept: the media types that the client wants, as HTTP's header says it.
+        describe: a description of the model is wanted, not an answer.
+        explain: an explanation is wanted, not a prediction.
+        json_length: of a body with binary tensors behind its JSON, as HTTP's header says it.
+        grpc: it came by gRPC, which has no headers but those of parameters.
+        request: the row, read.
+        options: the request's options, validated.
+        samples: its decoded instances.
+        answers: one for each sample.
+        status: the HTTP status of the answer.
+        body: the answer; None until it is known.
+        media_type: of the answer.
+    """
+
+    row: Mapping[str, Any]
+    media_types: Mapping[str, str] = field(default_factory=dict)
+    accept: str = ""
+    describe: bool = False
+    explain: bool = False
+    json_length: str | None = None
+    grpc: bool = False
+    request: ParsedRequest | None = None
+    options: Any = None
+    samples: Sequence[Sample[Any, Any]] = ()
+    answers: Sequence[Answer] = ()
+    status: int = HTTPStatus.OK
+    body: bytes | None = None
+    media_type: str = payload.JSON
+
+    @classmethod
+    def begin(cls, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
+        """What TorchServe says of a row: its headers, and those of its parts by their names."""
+        sent = {name.lower(): str(value) for name, value in headers.items()}
+        return cls(
+            row,
+            {
+                name: (headers[name] or {}).get("content-type") or ""
+                for name in row
+                if isinstance(headers.get(name), dict)
+            },
+            accept=sent.get("accept", ""),
+            describe=headers.get("describe") == "True",
+            explain=headers.get("explain") == "True",
+            json_length=sent.get(binary_tensors.HEADER),
+            grpc=all(isinstance(value, dict) for value in headers.values()),
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether it has yet to be answered."""
+        return self.body is None
+
+    @property
+    def instances(self) -> Sequence[object]:
+        """Its instances, while there is something to decode."""
+        return self.request.instances if self.open and self.request else ()
+
+    def read(self, task: Task[Any, Any, Any], explainer: Explainer[Any] | None = None) -> None:
+        """Read the row's instances and options; see `payload.read`.
+
+        Args:
+            task: whose instances and options they are.
+            explainer: whose options they are instead, when an explanation is wanted.
+
+        Raises:
+            BadRequest: it can't be read, holds more than the task allows, or says options that
+                there aren't.
+        """
+        options, defaults = task.Options, task.config.defaults or {}
+        self.options = task.default_options
+        if explainer:
+            options, defaults = explainer.ExplainOptions, {}
+            self.options = options()
+        names = [option.name for option in fields(options)]
+        request = payload.read(self.row, self.media_types, names, self.json_length, task.parts)
+        self.request, most = request, task.config.max_instances
+        if len(request.instances) > most:
+            raise BadRequest(
+                f"{len(request.instances)} instances in one request; at most {most} are allowed",
+                status=413,
+            )
+        task.screen(request.instances)
+        try:
+            if request.options:
+                given = {**defaults, **request.options}
+                self.options = parse(options, given, where="the options", text=request.textual)
+        except SchemaError as error:
+            raise BadRequest(str(error), status=422) from None
+
+    def take(self, results: Sequence[Any]) -> Sequence[Any]:
+        """The results of its instances, or an empty list when one is an error: then it fails."""
+        for index, result in enumerate(results):
+            if isinstance(result, HandlerError):
+                self.fail(result, f"instance {index}: " if len(results) > 1 else "")
+                return []
+        return results
+
+    def finish(self, model_name: str, version: str, max_bytes: int) -> None:
+        """Write the answers.
+
+        Raises:
+            HandlerError: they can't be written, or are larger than `max_bytes`.
+        """
+        if self.request is None:
+            raise ModelError("the request was never read")
+        media_type = payload.JSON
+        if self.accept and self.request.protocol == "raw":
+            offered = (payload.JSON, *self.answers[0].media_types)
+            media_type = negotiation.choose(self.accept, offered)
+        if media_type == payload.JSON:
+            names = {"model_name": model_name, "model_version": version}
+            body = payload.write(self.request, self.answers, **names)
+        else:
+            body = self.answers[0].encode(media_type)
+        if len(body) > max_bytes:
+            raise BadRequest(
+                f"the answer has {len(body)} bytes; at most {max_bytes} are allowed",
+                hint="ask for less, or send fewer instances",
+                status=413,
+            )
+        self.body, self.media_type = body, media_type
+
+    def fail(self, error: Exception, where: str = "") -> None:
+        """Answer with an error; one that nobody raised on purpose is a bug, and a bare 500."""
+        error = unexpected(error)
+        self.status = error.status
+        message = (where + error.message)[:MAX_MESSAGE]
+        self.body = payload.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})
+
+    def set_headers(self, context: Any, index: int) -> None:
+        """Tell TorchServe the status and the content type of the answer.
+
+        Args:
+            context: TorchServe's.
+            index: of the row in its batch.
+        """
+        # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
+        context.set_response_status(self.status, HTTPStatus(self.status).phrase, index)
+        context.set_response_content_type(index, self.media_type)
+        if self.grpc:
+            # A worker whose answer to a stream doesn't say that it is the last is ended by
+            # TorchServe.
+            context.set_response_header(index, "ts_stream_next", "false")

@@ -1,0 +1,262 @@
+"""A request row -> its instances; answers -> bytes, in the protocol that asked.
+
+Three protocols, told apart by the shape of the body, however they are mixed in one batch:
+
+- raw: the body (or the form's one file, or a field `data` or `body`) is the instance, or a JSON
+  object with `data` and optional `parameters`; the answer is the instance's answer, bare.
+- v1, KServe's: `{"instances": [...], "parameters": {...}}` -> `{"predictions": [...]}`.
+- v2, the Open Inference Protocol: `{"inputs": [{"name", "shape", "datatype", "data"}]}` ->
+  `{"model_name", "model_version", "id", "outputs": [...]}`.
+
+See: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol and
+https://github.com/kserve/open-inference-protocol.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from handlers.errors import BadRequest, ModelError
+from handlers.protocols import binary_tensors, tensors
+from handlers.schema import kind
+from handlers.task import Answer
+
+Protocol = Literal["raw", "v1", "v2"]
+
+JSON = "application/json"
+BODY_FIELDS = ("body", "data")
+# A client of Triton's asks for binary outputs if nobody tells it not to; it reads JSON, too.
+IGNORED = ("binary_data_output",)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParsedRequest:
+    """One row, read but not yet decoded.
+
+    Attributes:
+        protocol: how the answer is to be written.
+        instances: what to decode, one value each: bytes, or plain JSON data, or a numpy array
+            (v2), or a mapping of input names to arrays (v2 with several inputs).
+        options: as the client gave them, not yet validated.
+        textual: the options are strings, as form fields are.
+        identity: a v2 request's `id`, to be given back.
+    """
+
+    protocol: Protocol
+    instances: Sequence[Any]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    textual: bool = False
+    identity: str | None = None
+
+
+def read(
+    row: Mapping[str, Any],
+    content_types: Mapping[str, str],
+    option_names: Sequence[str],
+    json_length: str | None = None,
+    parts: Sequence[str] = (),
+) -> ParsedRequest:
+    """Read one row of a batch as TorchServe hands it over.
+
+    Args:
+        row: parameter names to values: bytes, text, or JSON that TorchServe has parsed.
+        content_types: parameter names to the media types that came with them, if any.
+        option_names: form fields of these names are options, not the instance.
+        json_length: of a body that has binary tensors behind its JSON; see `binary_tensors`.
+        parts: form fields of these names are together the instance, an object of them.
+
+    Raises:
+        BadRequest: there is no instance, or no telling which field it is, or the JSON is wrong.
+    """
+    given = {
+        name: bytes(value) if isinstance(value, bytearray) else value
+        for name, value in row.items()
+        if name in parts
+    }
+    if given and all(name in given or name in option_names for name in row):
+        options = {name: _text(value) for name, value in row.items() if name not in given}
+        return ParsedRequest("raw", [given], options, textual=True)
+    name = _instance_field(row, option_names)
+    options = {field: _text(value) for field, value in row.items() if field != name}
+    if json_length is None:
+        value = _parsed(row[name], content_types.get(name, ""))
+    else:
+        value = binary_tensors.join(row[name], json_length)
+    if isinstance(value, (bytes, str)):
+        if len(value) == 0:
+            raise BadRequest("the request is empty", hint="send an instance as the body")
+        return ParsedRequest("raw", [value], options, textual=True)
+    if not isinstance(value, dict):
+        return ParsedRequest("raw", [value], options, textual=True)
+    if "instances" in value:
+        request = _read_v1(value)
+    elif isinstance(value.get("inputs"), list):
+        request = _read_v2(value)
+    else:
+        request = _read_object(value)
+    if not options:
+        return request
+    # JSON in a form, with options beside it.
+    return dataclasses.replace(request, options={**options, **request.options}, textual=True)
+
+
+def _instance_field(row: Mapping[str, Any], option_names: Sequence[str]) -> str:
+    if any(name.lstrip()[:1] in ("{", "[") for name in row):  # what `curl -d` makes of JSON
+        raise BadRequest(
+            "the body is JSON, sent as a form", hint="set the header Content-Type: application/json"
+        )
+    for name in BODY_FIELDS:
+        if name in row:
+            return name
+    candidates = [name for name in row if name not in option_names]
+    if len(candidates) == 1:
+        return candidates[0]
+    hint = "send the instance as the body, or in a form field 'data'"
+    if candidates:
+        fields = ", ".join(ascii(name[:40]) for name in candidates[:8])
+        raise BadRequest(f"no telling which field is the instance: {fields}", hint=hint)
+    raise BadRequest("the request has no instance", hint=hint)
+
+
+def _text(value: Any) -> Any:
+    return (
+        bytes(value).decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
+    )
+
+
+def _parsed(value: Any, content_type: str) -> Any:
+    """The value with bytes as `bytes`, and JSON parsed that TorchServe left as bytes.
+
+    TorchServe parses only `application/json`; it leaves what it can't parse (too deep, a
+    number of too many digits, not UTF-8), and everything that came by gRPC, as bytes.
+    """
+    if not isinstance(value, (bytes, bytearray)):
+        return value
+    value = bytes(value)
+    media = content_type.partition(";")[0].strip().lower()
+    declared = media == JSON or media.endswith("+json")
+    if not declared and (media or value[:1] != b"{"):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        if not declared:
+            return value
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise BadRequest(f"the body is not valid JSON: {reason[:200]!a}") from None
+    return parsed if declared or isinstance(parsed, dict) else value
+
+
+def _read_object(body: dict[str, Any]) -> ParsedRequest:
+    options = _parameters(body)
+    rest = {key: value for key, value in body.items() if key != "parameters"}
+    for name in BODY_FIELDS:
+        if list(rest) == [name]:
+            return ParsedRequest("raw", [unwrap(rest[name])], options)
+    if not rest:
+        raise BadRequest("the request has no instance", hint='send it as "data", or "instances"')
+    return ParsedRequest("raw", [unwrap(rest)], options)
+
+
+def _read_v1(body: dict[str, Any]) -> ParsedRequest:
+    instances = body["instances"]
+    if not isinstance(instances, list):
+        raise BadRequest(f"'instances' must be a list, not {kind(instances)}")
+    if not instances:
+        raise BadRequest("'instances' is empty", hint="send at least one instance")
+    return ParsedRequest("v1", [unwrap(instance) for instance in instances], _parameters(body))
+
+
+def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
+    parameters = body.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"'parameters' must be an object, not {kind(parameters)}")
+    return parameters
+
+
+def unwrap(instance: Any) -> Any:
+    """Bytes from `{"b64": "..."}`, KServe's way to put bytes into JSON; others as they are."""
+    if isinstance(instance, dict) and list(instance) == ["b64"]:
+        return from_base64(instance["b64"])
+    return instance
+
+
+def from_base64(text: Any) -> bytes:
+    """Bytes from base64 text, with or without a `data:` prefix and padding.
+
+    Raises:
+        BadRequest: not a string, empty, or not base64.
+    """
+    if not isinstance(text, str):
+        raise BadRequest(f"base64 must be a string, not {kind(text)}")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    text = "".join(text.split())
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest("the string is not base64", hint="encode the file's bytes") from None
+    if not data:
+        raise BadRequest("the base64 string is empty")
+    return data
+
+
+def _read_v2(body: dict[str, Any]) -> ParsedRequest:
+    if not body["inputs"]:
+        raise BadRequest("'inputs' is empty", hint="send at least one tensor")
+    arrays: dict[str, Any] = {}
+    for entry in body["inputs"]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise BadRequest("every input must be an object with name, shape, datatype, data")
+        if entry["name"] in arrays:
+            raise BadRequest(f"two inputs are named {entry['name'][:40]!a}")
+        arrays[entry["name"]] = tensors.read(entry)
+    sizes = {len(array) for array in arrays.values()}
+    if len(sizes) != 1:
+        raise BadRequest("'inputs' must share a first dimension, the batch")
+    identity = body.get("id")
+    if identity is not None and not isinstance(identity, str):
+        raise BadRequest(f"'id' must be a string, not {kind(identity)}")
+    if len(arrays) == 1:
+        instances: list[Any] = list(next(iter(arrays.values())))
+    else:
+        rows = zip(*arrays.values(), strict=True)
+        instances = [dict(zip(arrays, row, strict=True)) for row in rows]
+    options = {k: v for k, v in _parameters(body).items() if k not in IGNORED}
+    return ParsedRequest("v2", instances, options, identity=identity)
+
+
+def write(
+    request: ParsedRequest, answers: Sequence[Answer], *, model_name: str, model_version: str
+) -> bytes:
+    """Write a request's answers in its protocol, as ASCII JSON.
+
+    Raises:
+        ModelError: an answer has a number in it that is not finite, which JSON can't say.
+    """
+    try:
+        if request.protocol == "raw":
+            return dump(answers[0].to_json())
+        if request.protocol == "v1":
+            return dump({"predictions": [answer.to_json() for answer in answers]})
+        model = {"model_name": model_name, "model_version": model_version}
+        identity = {} if request.identity is None else {"id": request.identity}
+        return dump({**model, **identity, "outputs": tensors.columns(answers)})
+    except ValueError:
+        raise ModelError("the model's answer is not finite", hint="check the input") from None
+
+
+def dump(body: Any) -> bytes:
+    """JSON in ASCII only: TorchServe's worker dies of a lone surrogate in a str.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in it.
+    """
+    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")

@@ -1,0 +1,166 @@
+"""Tensors of the Open Inference Protocol v2: numbers in, columns of answers out, in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from handlers.errors import BadRequest
+from handlers.protocols import binary_tensors
+from handlers.schema import kind
+from handlers.task import Answer
+
+DATATYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
+MAX_SIZE = 2**31 - 1  # of one dimension
+COUNTS = "counts"
+COLUMN_TYPES: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
+
+
+def read(entry: dict[str, Any]) -> Any:
+    """One entry of a request's `inputs`.
+
+    Returns:
+        A numpy array of its shape; for BYTES a list of strings, or of bytes that came as such.
+
+    Raises:
+        BadRequest: its shape, datatype or data is wrong; 422 for numbers that don't fit.
+    """
+    name, shape, datatype = ascii(entry["name"][:40]), entry.get("shape"), entry.get("datatype")
+    if (
+        not isinstance(shape, list)
+        or not 1 <= len(shape) <= MAX_DIMENSIONS
+        or not all(type(size) is int and 1 <= size <= MAX_SIZE for size in shape)
+    ):
+        raise BadRequest(
+            f"input {name}: 'shape' must be a list of positive integers, the batch first, "
+            f"at most {MAX_DIMENSIONS} of them"
+        )
+    if not isinstance(datatype, str) or datatype not in (*DATATYPES, "BYTES"):
+        allowed = ", ".join([*DATATYPES, "BYTES"])
+        raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
+    if "data" not in entry:
+        raise BadRequest(f"input {name} has no 'data'")
+    data, where, binary = entry["data"], f"input {name}", isinstance(entry["data"], bytes)
+    if datatype == "BYTES":
+        strings = binary_tensors.strings(data, where) if binary else data
+        if (
+            not isinstance(strings, list)
+            or [len(strings)] != shape
+            or not all(isinstance(string, (str, bytes)) for string in strings)
+        ):
+            raise BadRequest(f"{where}: BYTES must be a flat list of shape[0] strings")
+        return strings
+    if binary:
+        return binary_tensors.numbers(data, shape, DATATYPES[datatype], where)
+    array = to_array(data, where)
+    if array.size != math.prod(shape):
+        raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
+    with np.errstate(all="ignore"):
+        cast = array.astype(DATATYPES[datatype])
+    if datatype.startswith(("INT", "UINT", "BOOL")) and not np.array_equal(cast, array):
+        raise BadRequest(f"input {name}: 'data' has numbers that {datatype} can't hold", status=422)
+    return cast.reshape(shape)
+
+
+def to_array(data: Any, where: str) -> Any:
+    """A numeric array from nested lists of numbers.
+
+    Raises:
+        BadRequest: ragged, too deep, or something in it is not a number.
+    """
+    if not isinstance(data, list):
+        raise BadRequest(f"{where} must be a list of numbers, not {kind(data)}")
+    # First, because numpy would make room for a string's length in every number's place.
+    lists = [data]
+    while lists:
+        items = lists.pop()
+        kinds = set(map(type, items))
+        if not kinds <= {list, int, float, bool}:
+            raise BadRequest(f"{where} has something in it that is not a number")
+        if list in kinds:
+            lists += (item for item in items if type(item) is list)
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise BadRequest(f"{where} is ragged: its lists differ in length or depth") from None
+    if array.dtype.kind not in "iufb":
+        raise BadRequest(f"{where} has an integer in it that needs more than 64 bits")
+    return array
+
+
+def names(kind: type[Answer]) -> list[str]:
+    """The names of the outputs that a v2 answer has for answers of a kind."""
+    return [field.name for field in dataclasses.fields(kind)] + [COUNTS] * bool(kind.ragged)
+
+
+def columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Answers as `outputs`: one for each field of their dataclass, and `counts`; see `names`.
+
+    A ragged field is (items of all answers, ...), a rectangular one (answers, ...). What is
+    neither goes as JSON, in BYTES.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in what goes as JSON.
+    """
+    kind, outputs = type(answers[0]), []
+    for field in dataclasses.fields(kind):
+        values = [getattr(answer, field.name) for answer in answers]
+        if field.name in kind.ragged:
+            values = [item for value in values for item in value]
+            shape = [len(values), *kind.ragged[field.name]]
+            datatype: str | None = _item_type(kind, field.name)  # type: ignore[arg-type]  # a class is hashable
+        else:
+            shape, datatype = _rectangle(values)
+        if datatype is None:
+            shape, datatype = [len(values)], "BYTES"
+            values = [json.dumps(value, allow_nan=False) for value in values]
+        for _ in shape[1:]:
+            values = [item for value in values for item in value]
+        outputs.append({"name": field.name, "shape": shape, "datatype": datatype, "data": values})
+    if kind.ragged:
+        first = next(iter(kind.ragged))
+        counts = [len(getattr(answer, first)) for answer in answers]
+        shape = [len(counts)]
+        outputs.append({"name": COUNTS, "shape": shape, "datatype": "INT64", "data": counts})
+    return outputs
+
+
+@functools.cache
+def _item_type(kind: type[Answer], field: str) -> str:
+    """The datatype of what a field's lists hold: there may be no item to look at."""
+    hint = get_type_hints(kind)[field]
+    while get_origin(hint) is list:
+        (hint,) = get_args(hint)
+    return COLUMN_TYPES[hint]
+
+
+def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:
+    """The shape and datatype of nested lists; no datatype when they are ragged or mixed."""
+    shape, level = [len(values)], values
+    while level and all(isinstance(value, (list, tuple)) for value in level):
+        shape.append(len(level[0]))
+        if any(len(value) != shape[-1] for value in level):
+            return shape, None
+        level = [item for value in level for item in value]
+    kinds = {type(value) for value in level}
+    return shape, COLUMN_TYPES.get(kinds.pop()) if len(kinds) == 1 else None

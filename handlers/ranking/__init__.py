@@ -1,0 +1,1 @@
+"""What tasks that rank items share: a catalogue and histories in, the best out."""

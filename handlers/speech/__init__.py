@@ -1,0 +1,1 @@
+"""What tasks that take sound share: recordings and frames in, words out."""

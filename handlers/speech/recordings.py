@@ -1,0 +1,220 @@
+"""Sound that audio tasks share: from an instance to mono samples at the model's rate."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from handlers.errors import BadRequest, LoadError
+from handlers.protocols import payload, tensors
+from handlers.schema import kind
+
+Array = np.ndarray[Any, Any]
+
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
+RATES = (4_000, 192_000)  # samples per second
+MOST_CHANNELS = 16
+DENSEST = 96_000  # of all channels together, per second that is allowed: stereo at 48 kHz
+LOUDEST = 8.0  # full scale is 1; a little more is common, a thousand times is another unit
+UNKNOWN_CODES = (1, 4)  # libsndfile's: no known format, no known encoding in it
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Sound as a model takes it.
+
+    Attributes:
+        samples: (S,) float32, mono, at the model's rate; finite, some -1 to 1.
+        seconds: how long it lasts, as it came.
+    """
+
+    samples: Array
+    seconds: float
+
+
+def engines() -> tuple[Any, Any]:
+    """The modules that decode and resample.
+
+    Raises:
+        LoadError: one of them is missing.
+    """
+    try:
+        import soundfile
+        import soxr
+    except (ImportError, OSError) as error:  # OSError: of libsndfile, which the first loads
+        hint = "pip install soundfile soxr"
+        raise LoadError("audio needs soundfile and soxr", hint=hint) from error
+    return soundfile, soxr
+
+
+def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: float) -> Recording:
+    """The recording of an instance.
+
+    Args:
+        instance: an encoded file as bytes or base64 text; or its samples, a list of numbers, or
+            a (S,) array: floats in [-1, 1], or int16.
+        rate: the model's samples per second.
+        array_rate: that of an array; by default the model's. A file says its own.
+        max_seconds: the longest that is allowed; of a file, checked before it is decoded.
+
+    Raises:
+        BadRequest: 415 for what is no audio of a known format, 413 for too much of it, 422 for
+            samples that can't be, 400 for what is damaged.
+    """
+    if isinstance(instance, list):
+        array = tensors.to_array(instance, "the recording")
+        instance = array.astype(np.float64) if array.dtype.kind in "iub" else array
+    if isinstance(instance, np.ndarray):
+        found, own_rate = _from_array(instance), array_rate or rate
+        _check_size(len(found), own_rate, 1, max_seconds)
+    else:
+        found, own_rate = _from_file(_encoded(instance), max_seconds)
+    if not len(found):
+        raise BadRequest("the recording has no samples in it", status=422)
+    peak = float(np.abs(found).max())
+    if not peak <= LOUDEST:
+        said = f"reach {peak:.3g}" if np.isfinite(peak) else "are not all finite"
+        raise BadRequest(
+            f"the recording's samples {said}; they should lie in [-1, 1]",
+            hint="divide by full scale, or send INT16",
+            status=422,
+        )
+    samples = found if own_rate == rate else engines()[1].resample(found, own_rate, rate)
+    return Recording(samples, len(found) / own_rate)
+
+
+def check_together(instances: Sequence[object], rate: int, *, max_seconds: float) -> None:
+    """Refuse recordings that are too long in all, before any is decoded.
+
+    Arrays count as if they came at the model's rate; what can't be read doesn't count, because it
+    is refused for its own fault.
+
+    Raises:
+        BadRequest: 413 when they last more than `max_seconds` together.
+    """
+    total = 0.0
+    for instance in instances:
+        if isinstance(instance, (list, np.ndarray)):
+            total += len(instance) / rate
+            continue
+        with suppress(BadRequest), _opened(_encoded(instance)) as file:
+            total += file.frames / file.samplerate
+    if total > max_seconds:
+        raise BadRequest(
+            f"the recordings last {total:.0f} s together; at most {max_seconds:g} s are allowed",
+            hint="send fewer, or shorter ones",
+            status=413,
+        )
+
+
+def tone(rate: int) -> bytes:
+    """A WAV file: a second that rises from 200 to 800 Hz."""
+    time = np.arange(rate) / rate
+    samples = np.sin(2 * np.pi * (200 + 300 * time) * time) * 8000
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, rate, rate, "NONE", ""))
+        written.writeframes(samples.astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def _encoded(instance: object) -> bytes:
+    if isinstance(instance, str):
+        return payload.from_base64(instance)
+    if not isinstance(instance, bytes):
+        raise BadRequest(
+            f"a recording must be bytes, base64 text or a list of numbers, not {kind(instance)}"
+        )
+    return instance
+
+
+def _from_array(array: Array) -> Array:
+    if array.ndim != 1:
+        raise BadRequest(
+            f"a recording must be one row of samples, not of shape {array.shape}",
+            hint="mix its channels to one; for several recordings send several instances",
+            status=422,
+        )
+    if array.dtype == np.int16:
+        return array.astype(np.float32) / 32768
+    if array.dtype.kind != "f":
+        raise BadRequest(
+            f"samples must be floats in [-1, 1], or INT16; not {array.dtype}", status=422
+        )
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite
+        return array.astype(np.float32)
+
+
+def _from_file(data: bytes, max_seconds: float) -> tuple[Array, int]:
+    """A file's samples, the mean of its channels, and their rate."""
+    with _opened(data) as file:
+        if file.format not in FORMATS:
+            raise _unknown()
+        low, high = RATES
+        if not low <= file.samplerate <= high:
+            raise BadRequest(
+                f"the recording has {file.samplerate} samples per second; {low} to {high} can be",
+                status=422,
+            )
+        if file.channels > MOST_CHANNELS:
+            raise BadRequest(
+                f"the recording has {file.channels} channels; at most {MOST_CHANNELS} can be",
+                status=422,
+            )
+        _check_size(file.frames, file.samplerate, file.channels, max_seconds)
+        try:
+            found = file.read(file.frames, dtype="float32", always_2d=True)
+        except Exception:  # a decoder may raise anything on hostile bytes
+            raise BadRequest("the recording is damaged or incomplete") from None
+        return found.mean(axis=1) if found.shape[1] > 1 else found[:, 0], file.samplerate
+
+
+def _opened(data: bytes) -> Any:
+    soundfile, _ = engines()
+    try:
+        return soundfile.SoundFile(_Bytes(data))
+    except soundfile.LibsndfileError as error:
+        if error.code in UNKNOWN_CODES:
+            raise _unknown() from None
+        raise BadRequest("the recording's header is damaged") from None
+    except Exception:  # as above
+        raise BadRequest("the recording's header is damaged") from None
+
+
+class _Bytes(io.BytesIO):
+    """Damaged headers point before the beginning, of which soundfile would print a traceback."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(max(0, offset) if whence == io.SEEK_SET else offset, whence)
+
+
+def _unknown() -> BadRequest:
+    return BadRequest(
+        "the body is not audio of a format that can be read",
+        hint=f"send one of {', '.join(FORMATS)}",
+        status=415,
+    )
+
+
+def _check_size(frames: int, rate: int, channels: int, max_seconds: float) -> None:
+    """Refuse what is too long, or too dense, before there is room made for it."""
+    if frames > max_seconds * rate:
+        raise BadRequest(
+            f"the recording is longer than {max_seconds:g} s, or doesn't say how long it is",
+            hint="cut it, or write it to a file, not to a pipe",
+            status=413,
+        )
+    most = int(max_seconds * DENSEST)
+    if frames * channels > most:
+        raise BadRequest(
+            f"the recording has {frames * channels} samples in all its channels; at most {most} "
+            "are allowed",
+            hint="send one channel, at a lower rate",
+            status=413,
+        )

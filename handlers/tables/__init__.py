@@ -1,0 +1,1 @@
+"""What tasks that take rows of a table share: columns in, attributions out."""

@@ -1,0 +1,37 @@
+"""One file per task; which class serves one: the module's name is the key, there is no registry."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from handlers import by_name
+from handlers.base import Handler
+from handlers.errors import LoadError
+
+
+def find(name: str) -> type[Handler[Any, Any, Any]]:
+    """The handler class of a task.
+
+    Args:
+        name: a module of this package ("image_classification"), whose one subclass of `Handler`
+            it is, or "module:Class" of one's own.
+
+    Raises:
+        LoadError: there is no such task; the message has the nearest and all there are.
+    """
+    module_name, colon, class_name = name.partition(":")
+    if not colon:
+        module = by_name.find(__name__, name, "'task'")
+        return by_name.only(module, Handler)  # type: ignore[type-abstract]  # its subclasses
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module of one's own may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise LoadError(f"the task {name!r} can't be imported: {reason}") from error
+    return by_name.only(module, Handler, class_name)  # type: ignore[type-abstract]  # as above
+
+
+def known() -> list[str]:
+    """The tasks there are."""
+    return by_name.known(__name__)

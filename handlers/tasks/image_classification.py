@@ -1,0 +1,124 @@
+"""Image classification: an encoded image in, the most likely labels and their scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers import explanations, labels
+from handlers.errors import ModelError
+from handlers.explanations import Explainer
+from handlers.images import handler, heat_maps
+from handlers.images.pixels import Placement
+from handlers.runtimes import Tensors
+from handlers.schema import setting
+from handlers.task import Answer, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClassificationConfig(handler.ImageConfig):
+    """How an image becomes the model's input, and the names of classes."""
+
+    labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClassificationOptions:
+    """What a request may ask for."""
+
+    top_k: int = setting(5, "How many labels to answer; at most all there are.", minimum=1)
+
+
+@dataclass(frozen=True)
+class ImageLabels(Answer):
+    """The most likely labels, best first, and their probabilities in [0, 1]."""
+
+    labels: list[str]
+    scores: list[float]
+
+    def to_json(self) -> dict[str, float]:
+        """Label to probability, best first: the shape of TorchServe's own image_classifier."""
+        return dict(zip(self.labels, self.scores, strict=True))
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """An object of labels and probabilities."""
+        score = {"type": "number", "minimum": 0, "maximum": 1}
+        return {"type": "object", "additionalProperties": score}
+
+
+_Sample = Sample[ImageClassificationOptions, Placement]
+
+
+class ImageClassification(
+    handler.ImageHandler[ImageClassificationConfig, ImageClassificationOptions],
+    Explainer[Placement],
+):
+    """Classifies images; the model answers (N, classes) logits."""
+
+    Config = ImageClassificationConfig
+    Options = ImageClassificationOptions
+    Answer = ImageLabels
+    Explanation = heat_maps.HeatMap
+
+    def setup(self, folder: Path) -> None:
+        """Read the labels."""
+        super().setup(folder)
+        self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
+
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[ImageLabels]:
+        """Softmax, then the `top_k` of each."""
+        logits = _logits(outputs)
+        names = labels.of(self.labels, logits.shape[1])
+        scores, order = torch.softmax(logits.float(), dim=1).topk(
+            min(len(names), max(sample.options.top_k for sample in samples))
+        )
+        return [
+            ImageLabels([names[i] for i in best[:k]], values[:k])
+            for best, values, k in zip(
+                order.tolist(), scores.tolist(), (s.options.top_k for s in samples), strict=True
+            )
+        ]
+
+    def explainer(self) -> Explainer[Placement]:
+        """Itself."""
+        return self
+
+    def targets(
+        self,
+        outputs: Tensors,
+        samples: Sequence[Sample[explanations.ExplanationOptions, Placement]],
+    ) -> torch.Tensor:
+        """The class that a request names, or the likeliest."""
+        logits = _logits(outputs)
+        names = labels.of(self.labels, logits.shape[1])
+        return explanations.classes(logits.argmax(dim=1), names, samples)
+
+    def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
+        """Squares of all channels."""
+        return heat_maps.windows(inputs)
+
+    def explanation(
+        self,
+        attributions: Tensors,
+        targets: torch.Tensor,
+        samples: Sequence[Sample[explanations.ExplanationOptions, Placement]],
+    ) -> list[heat_maps.HeatMap]:
+        """A heat map of each image, as the model saw it."""
+        names = self.labels or [str(index) for index in range(int(targets.max()) + 1)]
+        (maps,) = attributions.values()
+        return [
+            heat_maps.of(each, names[target])
+            for each, target in zip(maps, targets.tolist(), strict=True)
+        ]
+
+
+def _logits(outputs: Tensors) -> torch.Tensor:
+    logits = next(iter(outputs.values()))
+    if logits.ndim != 2:
+        raise ModelError(f"a classifier answers (N, classes), this one {tuple(logits.shape)}")
+    return logits

@@ -1,0 +1,176 @@
+"""Recommendation: what somebody has chosen so far in, what to offer next out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from handlers import base
+from handlers.errors import LoadError
+from handlers.protocols import payload
+from handlers.ranking import catalogue, histories
+from handlers.ranking.ranking import Best, Ranking, Wish
+from handlers.runtimes import Tensors
+from handlers.schema import setting
+from handlers.task import Answer, Config, Sample, similar_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommendationConfig(Config):
+    """What can be recommended, what the model takes, and how scores come to be."""
+
+    catalogue: str = setting(
+        "catalogue.json", "A JSON file in the archive: the list of the items' ids."
+    )
+    popularity: str = setting(
+        "popularity.json", "A JSON file in the archive: a list of [id, count]; others count 0."
+    )
+    max_history: int = setting(
+        50, "The most items of a history that the model is given: the latest.", minimum=1
+    )
+    features: tuple[str, ...] = setting(
+        (), "Names of numbers that the model takes beside the history, in its order."
+    )
+    vectors: str | None = setting(
+        None, "A .npy file of the items' vectors; the model then answers users' vectors."
+    )
+    index: str | None = setting(
+        None, "A faiss index of these vectors by inner product, for large catalogues."
+    )
+    candidates: int = setting(
+        200, "How many items the index proposes, at least, of which the best are kept.", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommendationOptions:
+    """What a request may ask for."""
+
+    top_k: int = setting(10, "How many items; fewer if there are no more.", minimum=1, maximum=1000)
+    exclude_seen: bool = setting(False, "Leave out what is in the history, all of it.")
+    exclude: tuple[str | int, ...] = setting((), "Ids of items to leave out.", max_items=1000)
+    ignore_unknown: bool = setting(False, "Ignore ids that are not in the catalogue.")
+
+
+@dataclass(frozen=True)
+class Recommended(Answer):
+    """The best items first, and their scores; of items of `from_popularity` their counts."""
+
+    items: list[str | int]
+    scores: list[float]
+    from_popularity: bool
+
+
+@dataclass(frozen=True)
+class User:
+    """What an answer must heed: the user's wish, and whether the model knows nothing of them."""
+
+    wish: Wish
+    cold: bool
+
+
+_Sample = Sample[RecommendationOptions, User]
+
+
+class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, User]):
+    """Recommends items; the model answers (N, items) scores, or (N, D) users' vectors.
+
+    An instance is a history, a list of ids with the latest last, or an object of `history` and
+    `features`, either of which may be missing; as a string, it is JSON. The model takes
+    `history`, (N, T) int64 numbers of items, padded on the right with the number of items in
+    the catalogue, and `features`, (N, F) float32, if the settings name some; zeros stand for
+    features that weren't sent. It is asked about an empty history, all padding, only with
+    features; who has neither gets what is popular.
+    """
+
+    Config = RecommendationConfig
+    Options = RecommendationOptions
+    Answer = Recommended
+
+    def setup(self, folder: Path) -> None:
+        """Read the catalogue, the vectors and the index."""
+        config = self.config
+        if len(set(config.features)) != len(config.features):
+            raise LoadError("the names in 'features' must be unique")
+        self.catalogue = catalogue.read(folder / config.catalogue, folder / config.popularity)
+        vectors, index = (name and folder / name for name in (config.vectors, config.index))
+        items = len(self.catalogue.ids)
+        self.ranking = Ranking(items, vectors or None, index or None, config.candidates)
+
+    def decode(self, instance: object, options: RecommendationOptions) -> _Sample:
+        """A history to the numbers of its latest items, and features to theirs."""
+        history, features = histories.read(instance)
+        lenient = options.ignore_unknown
+        seen = self.catalogue.numbers(history, ignore_unknown=lenient)
+        excluded = set(self.catalogue.numbers(options.exclude, ignore_unknown=lenient))
+        if options.exclude_seen:
+            excluded |= set(seen)
+        cold = not seen and not features
+        if cold:  # a model may break on nothing, and its answer isn't used
+            given = [self.catalogue.ranking[0]]
+        else:
+            given = seen[-self.config.max_history :] or [len(self.catalogue.ids)]
+        tensors = {"history": torch.tensor(given)}
+        numbers = histories.numbers(features, self.config.features)
+        if numbers:
+            tensors["features"] = torch.tensor(numbers, dtype=torch.float32)
+        return Sample(tensors, options, User(Wish(options.top_k, frozenset(excluded)), cold))
+
+    def group_key(self, sample: Sample[Any, User]) -> Hashable:
+        """Histories of about one length share a batch: padding is work, too."""
+        return similar_length(len(sample.tensors["history"]))
+
+    def collate(self, samples: Sequence[Sample[Any, User]]) -> Tensors:
+        """Histories to (N, T) int64, padded to the longest."""
+        histories = [sample.tensors["history"] for sample in samples]
+        padding = len(self.catalogue.ids)
+        batch = {"history": pad_sequence(histories, batch_first=True, padding_value=padding)}
+        if self.config.features:
+            batch["features"] = torch.stack([sample.tensors["features"] for sample in samples])
+        return batch
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """The length of histories differs from batch to batch."""
+        return {"history": (1,)}
+
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Recommended]:
+        """The best of each; the most popular for those of whom the model knows nothing."""
+        warm = [row for row, sample in enumerate(samples) if not sample.meta.cold]
+        output = self.ranking.checked(next(iter(outputs.values())), len(samples))
+        ranked = self.ranking(output[warm], [samples[row].meta.wish for row in warm])
+        best = dict(zip(warm, ranked, strict=True))
+        answers: list[Recommended] = []
+        for row, sample in enumerate(samples):
+            cold = sample.meta.cold
+            numbers, scores = self._popular(sample.meta.wish) if cold else best[row]
+            items = [self.catalogue.ids[number] for number in numbers]
+            answers.append(Recommended(items, scores, cold))
+        return answers
+
+    def _popular(self, wish: Wish) -> Best:
+        allowed = (n for n in self.catalogue.ranking if n not in wish.excluded)
+        numbers = list(islice(allowed, wish.count))
+        return numbers, [self.catalogue.counts[number] for number in numbers]
+
+    def example(self) -> tuple[str, bytes]:
+        """A history of popular items."""
+        history = [self.catalogue.ids[number] for number in self.catalogue.ranking[:3]]
+        instance: dict[str, Any] = {"history": history}
+        if self.config.features:
+            instance["features"] = dict.fromkeys(self.config.features, 0.0)
+        return payload.JSON, payload.dump(instance)
+
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be."""
+        return {
+            "history": "a list of ids, the latest last",
+            "max_history": self.config.max_history,
+            "features": list(self.config.features),
+            "items": len(self.catalogue.ids),
+        }

@@ -1,0 +1,179 @@
+"""Text embedding: a text in, a vector out whose dot products say how alike texts are.
+
+Or a text and others in, and how alike they are out, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from handlers import vectors
+from handlers.errors import BadRequest, ModelError
+from handlers.runtimes import Tensors
+from handlers.schema import kind, setting
+from handlers.task import Answer, Sample
+from handlers.text import text
+from handlers.text.handler import TextHandler, length
+
+HINT = 'send {"text": "...", "compare_with": ["...", "..."]}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbeddingConfig(text.TextConfig):
+    """How a text becomes tokens, and what the model answers becomes a vector."""
+
+    pooling: Literal["mean", "cls"] = setting(
+        "mean", "How the states of tokens become one vector, if the model hasn't done it."
+    )
+    normalise: bool = setting(True, "Scale every vector to length 1.")
+    max_compared: int = setting(64, "The most texts to compare one with.", minimum=1)
+
+
+@dataclass(frozen=True)
+class TextVector(Answer):
+    """A text's vector, how many tokens the model was given, and whether a text was cut."""
+
+    embedding: list[float]
+    tokens: int
+    truncated: bool
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """With the similarities of a text that is compared."""
+        cosine = {"type": "number", "minimum": -1, "maximum": 1}
+        usual = super().schema()
+        similarities = {"similarities": {"type": "array", "items": cosine}}
+        return {**usual, "properties": {**usual["properties"], **similarities}}
+
+
+@dataclass(frozen=True)
+class Comparison(TextVector):
+    """The cosines of a text's vector with those that it is compared with, in their order."""
+
+    similarities: list[float]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is answered beside the vectors of a text and of those that it is compared with.
+
+    Attributes:
+        lengths: of each, how many tokens it has.
+        truncated: whether one of them was cut.
+        compared: whether they are to be compared; there may be none to compare with.
+    """
+
+    lengths: list[int]
+    truncated: bool
+    compared: bool
+
+
+_Sample = Sample[text.TextOptions, Texts]
+
+
+class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
+    """Embeds texts; the model answers (N, D) vectors, or the states of tokens, (N, T, D).
+
+    An instance is a string, or bytes of UTF-8; or an object of a "text" and what to
+    "compare_with", a list of texts.
+    """
+
+    Config = TextEmbeddingConfig
+    Options = text.TextOptions
+    Answer = TextVector
+    parts = ("text", "compare_with")
+
+    def screen(self, instances: Sequence[object]) -> None:
+        """Refuse a request of more than `max_characters`, or of too many texts to compare with."""
+        super().screen(instances)
+        lists = [each.get("compare_with") for each in instances if isinstance(each, Mapping)]
+        count = sum(len(each) for each in lists if isinstance(each, list))
+        if count > self.config.max_instances:
+            raise BadRequest(
+                f"{count} texts to compare with in one request; at most "
+                f"{self.config.max_instances} are allowed",
+                status=413,
+            )
+
+    def decode(self, instance: object, options: text.TextOptions) -> _Sample:
+        """A text and those to compare it with to tokens, a row for each: (1 + others, T)."""
+        one, others = _read(instance)
+        if others is not None and len(others) > self.config.max_compared:
+            raise BadRequest(
+                f"{len(others)} texts to compare with; at most {self.config.max_compared} are "
+                "allowed",
+                status=413,
+            )
+        found = [
+            self.encoder.encode(each, truncate=options.truncate) for each in (one, *(others or ()))
+        ]
+        rows = [each.tensors for each in found]
+        truncated = any(each.tokens.truncated for each in found)
+        meta = Texts([length(row) for row in rows], truncated, others is not None)
+        return Sample(self.encoder.pad(rows), options, meta)
+
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[TextVector]:
+        """One vector per text: pooled if it is yet to be, normalised if it shall be."""
+        lengths = [length for sample in samples for length in sample.meta.lengths]
+        found = next(iter(outputs.values())).float()
+        pooled = _pool(found, lengths, self.config.pooling) if found.ndim == 3 else found
+        finished = vectors.finish(pooled, normalise=self.config.normalise)
+        if len(finished) != len(lengths):
+            raise ModelError(f"{len(lengths)} texts gave {len(finished)} vectors")
+        answers: list[TextVector] = []
+        first = 0
+        for sample in samples:
+            meta, last = sample.meta, first + len(sample.meta.lengths)
+            said = finished[first], meta.lengths[0], meta.truncated
+            if meta.compared:
+                cosines = vectors.cosines(pooled[first], pooled[first + 1 : last])
+                answers.append(Comparison(*said, cosines))
+            else:
+                answers.append(TextVector(*said))
+            first = last
+        return answers
+
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be."""
+        return {
+            **super().describe_input(),
+            "comparison": '{"text": "...", "compare_with": ["...", "..."]}',
+            "max_compared": self.config.max_compared,
+        }
+
+
+def _read(instance: object) -> tuple[str, list[str] | None]:
+    """A text, and those to compare it with, if there are any."""
+    if not isinstance(instance, Mapping):
+        return text.read(instance), None
+    one, others = text.parts_of(instance, TextEmbedding.parts)
+    if one is None:
+        raise BadRequest("the instance has no 'text'", hint=HINT)
+    if isinstance(others, (bytes, str)):  # of a form, or of a tensor
+        others = _listed(text.read(others))
+    if others is not None and not isinstance(others, list):
+        raise BadRequest(f"'compare_with' must be a list of texts, not {kind(others)}", hint=HINT)
+    return text.read(one), None if others is None else [text.read(each) for each in others]
+
+
+def _listed(written: str) -> Any:
+    """A list in JSON, or one text."""
+    try:
+        found = json.loads(written) if written.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        found = None
+    return [written] if found is None else found
+
+
+def _pool(states: torch.Tensor, lengths: Sequence[int], pooling: str) -> torch.Tensor:
+    """The states of tokens, (N, T, D), to one vector each, (N, D); what is padded counts not."""
+    if pooling == "cls":
+        return states[:, 0]
+    counts = torch.tensor(lengths)[:, None]
+    kept = torch.arange(states.shape[1]) < counts
+    return torch.where(kept[..., None], states, 0.0).sum(dim=1) / counts

@@ -1,0 +1,222 @@
+"""Text generation: a text in, what follows it out, as a whole or while it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers.errors import BadRequest, LoadError
+from handlers.generation import handler, sampling
+from handlers.generation.cache import BLOCK, empty, named
+from handlers.generation.decoding import CacheShape, Decoder, TokenSequence, prompts
+from handlers.generation.detokenizer import Detokenizer
+from handlers.generation.streams import EVENTS, LINES
+from handlers.protocols import payload
+from handlers.runtimes import Tensors
+from handlers.schema import setting
+from handlers.task import Answer, Sample
+from handlers.text import text
+
+MAX_STOPS, MAX_STOP = 8, 64  # strings that end a text, and characters in one
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextGenerationConfig(handler.GenerationConfig):
+    """The shape of the model's cache, and how long a text may become."""
+
+    max_tokens: int = setting(
+        1024, "The most tokens of a prompt and what follows it, together.", minimum=2
+    )
+    layers: int = setting(0, "The model's layers, each of which has a cache.", minimum=1)
+    key_value_heads: int = setting(0, "Heads of keys and values in a layer.", minimum=1)
+    head_size: int = setting(0, "Numbers in a key, and in a value.", minimum=1)
+    stop_tokens: tuple[str, ...] = setting((), "Tokens that end a text.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextGenerationOptions(sampling.SamplingOptions, text.TextOptions):
+    """What a request may ask for."""
+
+    truncate: bool = setting(
+        True, "Cut a prompt of too many tokens at its beginning; otherwise it is refused."
+    )
+    max_new_tokens: int = setting(64, "The most tokens to write; 0 for none.", minimum=0)
+    stop: tuple[str, ...] = setting(
+        (), "Strings that end the text, and are not in it.", max_items=MAX_STOPS
+    )
+    stream: bool = setting(False, "Send the text piece by piece, while it is written.")
+    score: bool = setting(False, "Say how likely the prompt itself is.")
+
+
+@dataclass(frozen=True)
+class Generation(Answer):
+    """What follows a text, and how it came to be.
+
+    Attributes:
+        text: what was written.
+        finish_reason: why it ended there: "stop", "length" or "time".
+        tokens: how many were written, one that ends a text included.
+        prompt_tokens: how many the model was given.
+        truncated: whether these are not all of the text's.
+    """
+
+    text: str
+    finish_reason: str
+    tokens: int
+    prompt_tokens: int
+    truncated: bool
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """An object; with `log_likelihood` where a score was asked for."""
+        known = super(Generation, Generation).schema()
+        likelihood = {
+            "type": "number",
+            "maximum": 0,
+            "description": "Of a token of the prompt but its first, in nats; the mean.",
+        }
+        known["properties"] |= {"log_likelihood": likelihood}
+        return known
+
+
+@dataclass(frozen=True)
+class Scored(Generation):
+    """A generation, and how likely its prompt was: the mean of its tokens but the first."""
+
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The tokens of a text, and whether it was cut."""
+
+    ids: list[int]
+    truncated: bool
+
+
+_Sample = Sample[TextGenerationOptions, Prompt]
+
+
+class TextGeneration(
+    handler.GenerationHandler[TextGenerationConfig, TextGenerationOptions, Prompt]
+):
+    """Writes what follows a text, with a causal language model; see `decoding` for its inputs.
+
+    An instance is a string, or bytes of UTF-8. A request that streams is answered in lines of
+    JSON, each with a piece of `text`; the last has all else of the answer, or an error. Who
+    accepts text/event-stream gets them as server-sent events.
+    """
+
+    Config = TextGenerationConfig
+    Options = TextGenerationOptions
+    Answer = Generation
+
+    def setup(self, folder: Path) -> None:
+        """Read the tokenizer; see that the shape of the model's cache is known."""
+        super().setup(folder)
+        config = self.config
+        if not (config.layers and config.key_value_heads and config.head_size):
+            raise LoadError("'layers', 'key_value_heads' and 'head_size' must be the model's")
+        self.shape = CacheShape(config.layers, config.key_value_heads, config.head_size)
+        self.tokenizer = self.encoder.tokenizer
+        self.ends: set[int] = set()
+        for token in config.stop_tokens:
+            number = self.tokenizer.token_to_id(token)
+            if number is None:
+                raise LoadError(f"{token!r} in 'stop_tokens' is no token of the tokenizer's")
+            self.ends.add(number)
+
+    def decode(self, instance: object, options: TextGenerationOptions) -> _Sample:
+        """One text to its tokens."""
+        if any(not 1 <= len(stop) <= MAX_STOP for stop in options.stop):
+            raise BadRequest(f"a string in 'stop' must have 1 to {MAX_STOP} characters", status=422)
+        encoding = self.tokenizer.encode(text.read(instance))
+        ids: list[int] = encoding.ids
+        if not ids:
+            raise BadRequest("the text has no tokens in it", status=422)
+        context = self.config.max_tokens
+        # What is to follow gets half of the room at most, if it needs it.
+        room = context - min(options.max_new_tokens, context // 2)
+        cut = len(ids) > room
+        if cut and not options.truncate:
+            raise BadRequest(
+                f"the text has {len(ids)} tokens; {room} are allowed before what follows",
+                hint="send less, or allow 'truncate'",
+                status=422,
+            )
+        if cut:
+            begin = next((i for i, s in enumerate(encoding.special_tokens_mask) if not s), 0)
+            begin = min(begin, room - 1)
+            ids = ids[:begin] + ids[len(ids) - room + begin :]
+        return Sample({}, options, Prompt(ids, cut))
+
+    def sequence(self, sample: _Sample) -> TokenSequence:
+        """What is to be written for a text."""
+        options, prompt = sample.options, sample.meta
+        return TokenSequence(
+            prompt.ids,
+            options,
+            limit=min(options.max_new_tokens, self.config.max_tokens - len(prompt.ids)),
+            detokenizer=Detokenizer(self.tokenizer, prompt.ids, options.stop),
+            score=options.score,
+            truncated=prompt.truncated,
+            seconds=self.config.max_seconds,
+        )
+
+    def written(self, sequence: TokenSequence) -> Generation:
+        """What is answered for a sequence that has ended."""
+        tokens, prompt_tokens = len(sequence.made), len(sequence.prompt)
+        reason = sequence.reason or "stop"
+        said = (sequence.text, reason, tokens, prompt_tokens, sequence.truncated)
+        if not sequence.score:
+            return Generation(*said)
+        return Scored(*said, sequence.log_likelihood / max(1, prompt_tokens - 1))
+
+    def decoder(self, slots: int) -> Decoder:
+        """What writes sequences with this model."""
+        return Decoder(self.inference, self.shape, slots, self.ends)
+
+    def group_key(self, sample: Sample[Any, Prompt]) -> Hashable:
+        """Texts of all lengths are written together."""
+        return None
+
+    def collate(self, samples: Sequence[Sample[Any, Prompt]]) -> Tensors:
+        """The beginnings of prompts; `answer` runs the model on what follows."""
+        return prompts([self.sequence(sample) for sample in samples], self.shape)
+
+    def typical(self, samples: Sequence[_Sample]) -> Tensors:
+        """One token each, with a cache of a block: most of the time goes there."""
+        first = prompts([self.sequence(sample) for sample in samples], self.shape)
+        past = empty(len(samples), self.shape.layers, self.shape.heads, self.shape.size, BLOCK)
+        used = torch.full((len(samples),), BLOCK)
+        return {"input_ids": first["input_ids"][:, :1], "past_tokens": used, **named(past)}
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """How many tokens are new, and how many there is room for in the cache."""
+        cache = named(empty(1, self.shape.layers, 1, 1))
+        return {"input_ids": (1,), **dict.fromkeys(cache, (2,))}
+
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Generation]:
+        """What follows each text, from what the model has said of the prompts' beginnings."""
+        sequences = [self.sequence(sample) for sample in samples]
+        decoder = self.decoder(len(sequences))
+        decoder.first(sequences, outputs)
+        while decoder.busy:
+            decoder.step()
+        for sequence in sequences:
+            if sequence.error:
+                raise sequence.error
+        return [self.written(sequence) for sequence in sequences]
+
+    def example(self) -> tuple[str, bytes]:
+        """The beginning of a sentence, and a few tokens to follow it, the likeliest."""
+        wanted = {"max_new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
+        return payload.JSON, payload.dump({"data": "import this", "parameters": wanted})
+
+    def describe_input(self) -> dict[str, Any]:
+        """What an instance may be."""
+        return {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}

@@ -1,0 +1,222 @@
+"""From text to tokens, and from tokens to a padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+
+from handlers.errors import BadRequest, LoadError
+from handlers.runtimes import Tensors
+from handlers.text import cutting
+from handlers.text.text import TextConfig
+
+PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
+STEP = 8  # tokens that a batch's length is a multiple of: engines keep something for every shape
+GROWTH = 18  # characters that one may become, by Unicode's NFKC
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where tokens come from.
+
+    Attributes:
+        truncated: whether tokens were left out.
+        offsets: of each token, (start, end) in the caller's own text, in code points. What a
+            tokenizer adds has (0, 0), and what it normalises has the place it was made from.
+        sequences: of each token, 0 in the first text, 1 in the second; None where it is special.
+    """
+
+    truncated: bool
+    offsets: list[tuple[int, int]]
+    sequences: list[int | None]
+
+
+class Encoded(NamedTuple):
+    """A text, or two, as tokens.
+
+    Attributes:
+        tensors: input_ids, attention_mask and, if the model takes them, token_type_ids: (T,) int64.
+        tokens: where they come from.
+    """
+
+    tensors: Tensors
+    tokens: Tokens
+
+
+class _All(NamedTuple):
+    """Of each token of a whole text: its number, type, place and sequence; see `Tokens`."""
+
+    ids: list[int]
+    types: list[int]
+    offsets: list[tuple[int, int]]
+    sequences: list[int | None]
+
+
+class Encoder:
+    """A tokenizer, which cuts what is too long and leaves padding to `pad`.
+
+    Args:
+        path: what the tokenizers library wrote, a `tokenizer.json`.
+        config: how many tokens at most, and which inputs the model takes.
+
+    Raises:
+        LoadError: tokenizers is missing, the file can't be read, or nothing would fit.
+    """
+
+    def __init__(self, path: Path, config: TextConfig) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise LoadError("text needs tokenizers", hint="pip install tokenizers") from error
+        if not path.is_file():
+            raise LoadError(
+                f"there is no tokenizer {path.name} in this archive",
+                hint="name the file under 'files' in the recipe",
+            )
+        try:
+            self.tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises no other
+            raise LoadError(f"{path.name} is not a tokenizer: {error}") from error
+        special = self.tokenizer.num_special_tokens_to_add(False)
+        if config.max_tokens <= special:
+            raise LoadError(f"'max_tokens' must be more than the {special} special tokens")
+        self.pad_id = _pad_id(self.tokenizer)
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()  # see `cutting`
+        self.config = config
+
+    def encode(
+        self,
+        text: str,
+        *,
+        truncate: bool = True,
+        pair: str | None = None,
+        truncation: cutting.Truncation = "longest_first",
+    ) -> Encoded:
+        """A text, or two, to tokens.
+
+        Args:
+            text: the first text.
+            truncate: whether it may be cut.
+            pair: the second.
+            truncation: which of two is cut; always at its end.
+
+        Returns:
+            1 to `max_tokens` tokens.
+
+        Raises:
+            BadRequest: there are too many tokens and none is to be cut, or none at all.
+        """
+        tokens = self._tokens(text, pair)
+        sequences, most = tokens.sequences, self.config.max_tokens
+        if len(sequences) <= most:
+            return self._at(tokens, range(len(sequences)))
+        if not truncate:
+            raise BadRequest(
+                f"the text has more than {most} tokens",
+                hint="send less, or allow 'truncate'",
+                status=422,
+            )
+        places = cutting.first(sequences, most, "only_first" if pair is None else truncation)
+        return self._at(tokens, places, truncated=True)
+
+    def windows(
+        self, text: str, *, truncate: bool = True, pair: str | None = None, overlap: int, limit: int
+    ) -> list[Encoded]:
+        """All of a text, or of the second of two, in windows of at most `max_tokens`.
+
+        Args:
+            text: the text; or the first of two, which is whole in every window.
+            truncate: whether it may be cut.
+            pair: the second.
+            overlap: how many tokens of a window are in the next one, too.
+            limit: how many windows there may be.
+
+        Returns:
+            One or more, as of `encode`; truncated, all of them, when there would be more than
+            `limit`.
+
+        Raises:
+            BadRequest: there would be more and nothing is to be cut, or there are no tokens, or
+                too many of the first text.
+        """
+        tokens = self._tokens(text, pair)
+        windows, cut = cutting.windows(
+            tokens.sequences,
+            self.config.max_tokens,
+            moving=0 if pair is None else 1,
+            overlap=overlap,
+            limit=limit,
+            truncate=truncate,
+        )
+        return [self._at(tokens, places, truncated=cut) for places in windows]
+
+    def _tokens(self, text: str, pair: str | None) -> _All:
+        self._check_normalised(text, pair or "")
+        encoding = self.tokenizer.encode(text, pair)
+        # The library makes a list anew whenever it is asked for one.
+        found = _All(encoding.ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
+        if not found.ids:
+            raise BadRequest("the text has no tokens in it", status=422)
+        return found
+
+    def _check_normalised(self, *texts: str) -> None:
+        """Refuse what becomes too long: a ligature may be taken apart into eighteen letters."""
+        normalizer, most = self.tokenizer.normalizer, self.config.max_characters
+        if normalizer is None or sum(map(len, texts)) * GROWTH <= most:
+            return
+        count = sum(len(normalizer.normalize_str(each)) for each in texts)
+        if count > most:
+            raise BadRequest(
+                f"the text has {count} characters when normalised; at most {most} are allowed",
+                status=413,
+            )
+
+    def _at(self, tokens: _All, places: Sequence[int], *, truncated: bool = False) -> Encoded:
+        """The tokens at some places of all."""
+
+        def of(values: Sequence[Any]) -> list[Any]:
+            return [values[place] for place in places]
+
+        ids = torch.tensor(of(tokens.ids))
+        tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if self.config.token_types:
+            tensors["token_type_ids"] = torch.tensor(of(tokens.types))
+        return Encoded(tensors, Tokens(truncated, of(tokens.offsets), of(tokens.sequences)))
+
+    def pad(self, texts: Sequence[Tensors]) -> Tensors:
+        """Tensors of texts to a batch, (N, T) int64, each padded on the right.
+
+        T is that of the longest, rounded up to a multiple of STEP, but not above `max_tokens`.
+        What is padded is masked: the answers are those that each would get alone. Tensors of
+        several rows, (R, T), have as many rows in the batch.
+        """
+        batch = {}
+        for name in texts[0]:
+            rows = [row for each in texts for row in torch.atleast_2d(each[name])]
+            value = self.pad_id if name == "input_ids" else 0
+            padded = pad_sequence(rows, batch_first=True, padding_value=value)
+            longest = padded.shape[1]
+            rounded = max(longest, min(-(-longest // STEP) * STEP, self.config.max_tokens))
+            batch[name] = pad(padded, (0, rounded - longest), value=value)
+        return batch
+
+    @property
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """The axes of a batch's inputs that differ from request to request, by name."""
+        names = ["input_ids", "attention_mask"]
+        return dict.fromkeys([*names, "token_type_ids"] if self.config.token_types else names, (1,))
+
+
+def _pad_id(tokenizer: Any) -> int:
+    # Masked, but some models number positions by it.
+    if tokenizer.padding:
+        return int(tokenizer.padding["pad_id"])
+    ids = (tokenizer.token_to_id(token) for token in PAD_TOKENS)
+    return next((number for number in ids if number is not None), 0)

@@ -1,0 +1,157 @@
+"""The archive: `torch-model-archiver`, then canonical bytes and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import handlers
+from marsmith.archive import contents
+from marsmith.archive.reading import FACTS, MANIFEST, SUMS
+from marsmith.converters import Artifact
+from marsmith.errors import BuildError
+from marsmith.recipe.candidate import Candidate
+from marsmith.recipe.sections import Recipe, Serving
+
+CONFIG = "model-config.yaml"
+ENTRY = "archive_entry.py"  # no common name: a worker looks in the host's PYTHONPATH first
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
+ARCHIVER_TIMEOUT_S = 600
+
+
+def package(
+    recipe: Recipe, candidate: Candidate, artifact: Artifact, facts: dict[str, Any], work: Path
+) -> Path:
+    """Write a self-contained archive.
+
+    Args:
+        recipe: name, version, task settings and serving settings.
+        candidate: the form that the model has.
+        artifact: the converted model.
+        facts: what was verified; travels as MAR-INF/marsmith.json.
+        work: a folder that isn't there yet, for the archive and what it is made of.
+
+    Returns:
+        `work/NAME.mar`: equal inputs give equal bytes.
+
+    Raises:
+        BuildError: two files of one name, or torch-model-archiver failed.
+    """
+    stage = work / "stage"
+    stage.mkdir(parents=True)
+    package_folder = Path(handlers.__file__).parent
+    shutil.copytree(package_folder, stage / "handlers", ignore=_only_code)
+    converted = {file.name: file for file in artifact.files}
+    contents.copy(converted, stage)
+    taken = {artifact.model.name, *converted}
+    contents.copy(contents.travelling(recipe), stage, taken)
+    entry, config = work / ENTRY, work / CONFIG
+    shutil.copyfile(package_folder / ENTRY, entry)
+    config.write_text(model_config(recipe, candidate, artifact.options), "utf-8")
+    raw = _run_archiver(recipe, artifact.model, entry, config, stage, work)
+    archive = work / f"{recipe.name}.mar"
+    _canonicalise(raw, facts, archive)
+    return archive
+
+
+def _only_code(folder: str, names: list[str]) -> list[str]:
+    """What `shutil.copytree` is to leave out."""
+    return [
+        name
+        for name in names
+        if name == "__pycache__"
+        or (not name.endswith((".py", "py.typed")) and not (Path(folder) / name).is_dir())
+    ]
+
+
+def model_config(recipe: Recipe, candidate: Candidate, runtime_options: dict[str, Any]) -> str:
+    """The archive's `model-config.yaml`: TorchServe's settings, then the handler's own.
+
+    TorchServe ignores a setting of the wrong type without a word, and without timeouts here
+    its own 120 s override those of config.properties.
+    """
+    serving: Serving = recipe.serving
+    settings: dict[str, Any] = {
+        "minWorkers": serving.min_workers,
+        "maxWorkers": serving.max_workers,
+        "batchSize": serving.batch_size,
+        "maxBatchDelay": serving.max_batch_delay_ms,
+        "responseTimeout": serving.response_timeout_s,
+        "startupTimeout": serving.startup_timeout_s,
+        "jobQueueSize": serving.job_queue_size,
+    }
+    if serving.device:
+        settings["deviceType"] = serving.device
+    if serving.continuous_batching:
+        settings["continuousBatching"] = True
+    form = {"runtime": candidate.runtime, "precision": candidate.precision}
+    section = {**recipe.handler_section, **form}
+    if runtime_options:
+        section["runtime_options"] = runtime_options
+    return yaml.safe_dump({**settings, "handler": section}, sort_keys=False)
+
+
+def _run_archiver(
+    recipe: Recipe, model: Path, entry: Path, config: Path, stage: Path, work: Path
+) -> Path:
+    # It stages in $TMPDIR/<model name>, deleting what is there: it gets a TMPDIR of its own.
+    # A folder given as an extra file is flattened: its contents land at the archive's root.
+    (work / "tmp").mkdir()
+    (work / "raw").mkdir()
+    command = [sys.executable, "-m", "model_archiver.model_packaging"]
+    command += ["--model-name", recipe.name, "--version", recipe.version, "--runtime", "python"]
+    command += ["--handler", str(entry), "--serialized-file", str(model)]
+    command += ["--config-file", str(config), "--extra-files", str(stage)]
+    command += ["--export-path", str(work / "raw")]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "TMPDIR": str(work / "tmp")},
+        capture_output=True,
+        text=True,
+        timeout=ARCHIVER_TIMEOUT_S,
+        check=False,
+    )
+    archive = work / "raw" / f"{recipe.name}.mar"
+    if done.returncode or not archive.is_file():
+        raise BuildError(
+            f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-2000:]}"
+        )
+    return archive
+
+
+def _canonicalise(raw: Path, facts: dict[str, Any], out: Path) -> None:
+    with zipfile.ZipFile(raw) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
+    manifest = json.loads(entries[MANIFEST])
+    manifest.pop("createdOn", None)
+    entries[MANIFEST] = dump(manifest)
+    entries[FACTS] = dump(facts)
+    entries[SUMS] = _sums(entries)
+    # Stored, not deflated: compressors differ between machines, and weights hardly shrink.
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.external_attr = 0o644 << 16
+            info.create_system = 3
+            archive.writestr(info, entries[name])
+
+
+def _sums(entries: dict[str, bytes]) -> bytes:
+    """What `sha256sum -c` reads, and a last line for itself, which it takes for a comment."""
+    digests = ((hashlib.sha256(entries[name]).hexdigest(), name) for name in sorted(entries))
+    lines = "".join(f"{digest}  {name}\n" for digest, name in digests).encode()
+    return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
+
+
+def dump(data: Any) -> bytes:
+    """Canonical JSON."""
+    return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()

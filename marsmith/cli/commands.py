@@ -1,0 +1,313 @@
+"""The `marsmith` command: one function per verb; results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.markup import escape
+
+from marsmith.cli import terminal
+from marsmith.cli.terminal import err, out, progress
+from marsmith.errors import MarsmithError
+
+app = typer.Typer(
+    help="A trained PyTorch model in, a verified archive that TorchServe serves out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
+
+Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
+STORE = Path("model_store")
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
+    model_store: Store = STORE,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(help="Try this one, such as onnx:int8, instead of the recipe's; or all."),
+    ] = None,
+    retrain: Annotated[bool, typer.Option(help="Train anew, whatever was trained before.")] = False,
+    keep_all: Annotated[bool, typer.Option(help="Leave archives of all candidates, too.")] = False,
+    served: Annotated[bool, typer.Option(help="Verify it in a running TorchServe, too.")] = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that passes train on.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Make a verified archive of a recipe."""
+    from marsmith.pipeline.build import build as run
+    from marsmith.pipeline.candidates import only
+    from marsmith.recipe.reading import load
+
+    read = load(recipe)
+    if candidate:
+        read = only(read, candidate)
+    if nproc > 1:
+        from marsmith.training.distributed import launch
+
+        raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
+    with progress() as say:
+        report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
+    if report is None:  # another process says it
+        return
+    if as_json:
+        out.print_json(data=report.model_dump())
+    else:
+        terminal.show_report(report, model_store)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The model's name; the folder's, too.")],
+    task: Annotated[str, typer.Option(help="What it is for, such as image_classification.")],
+    custom: Annotated[bool, typer.Option(help="With a handler of one's own.")] = False,
+) -> None:
+    """Write a folder to start from: a recipe and a model that build and serve as they stand."""
+    from marsmith.cli.new import write
+
+    recipe, *others = write(name, task, Path(), custom=custom)
+    for path in (recipe, *others):
+        out.print(f"wrote {path}", markup=False)
+    out.print(f"next: marsmith build {recipe}", markup=False)
+    out.print(f"      marsmith serve {name}", markup=False)
+    out.print(f"      marsmith predict {name} INPUT", markup=False)
+
+
+@app.command()
+def convert(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
+    to: Annotated[str, typer.Option(help="A format, such as onnx or tflite:int8; see below.")],
+    to_folder: Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a recipe's model as another system reads it, compared with PyTorch.
+
+    Formats: eager, onnx, openvino, pt2, tf_savedmodel, tflite, torchscript.
+    """
+    from marsmith.pipeline.convert import convert as run
+    from marsmith.recipe.reading import load
+
+    with progress() as say:
+        report = run(load(recipe), to, to_folder, say)
+    if as_json:
+        out.print_json(data=report.model_dump())
+    else:
+        terminal.show_conversion(report)
+
+
+@app.command()
+def inspect(archive: Path, as_json: AsJson = False) -> None:
+    """Show what is in an archive, without loading it."""
+    from marsmith.archive.reading import inspect as read
+
+    found = read(archive)
+    if as_json:
+        return out.print_json(data=found)
+    facts, handler = found["facts"] or {}, (found["config"] or {}).get("handler", {})
+    out.print(f"[bold]{found['archive']}[/]  {found['bytes']:,} bytes  sha256 {found['sha256']}")
+    for key in ("task", "runtime", "precision"):
+        out.print(f"{key}: {handler.get(key, 'unknown')}")
+    for form, value in facts.get("measured", {}).items():
+        out.print(f"{facts['metric'] or 'metric'}, {form}: {value}")
+    out.print("input:", json.dumps(facts.get("input", "unknown"), indent=2), markup=False)
+    for name, file in found["files"].items():
+        out.print(f"{file['sha256'][:16]}  {file['bytes']:>12,}  {name}", markup=False)
+    if found["damaged"]:
+        raise MarsmithError(f"damaged since it was built: {', '.join(found['damaged'])}")
+    return None
+
+
+@app.command()
+def openapi(
+    archives: Annotated[list[Path], typer.Argument(help="The .mar files of one server.")],
+    address: Annotated[
+        str, typer.Option(help="The server's inference address.")
+    ] = "http://127.0.0.1:8080",
+) -> None:
+    """Print an OpenAPI document of a server of these archives."""
+    from marsmith.archive.openapi import document
+
+    out.print_json(data=document(archives, address))
+
+
+@app.command()
+def run(
+    archive: Annotated[Path, typer.Argument(help="A .mar file.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Request bodies; several make one batch.")],
+) -> None:
+    """Try an archive in TorchServe's own worker, without a server and without Java."""
+    from marsmith.harness.wire import Request
+    from marsmith.harness.worker import Harness
+
+    requests = [Request.raw(read_input(path), media_type(path)) for path in inputs]
+    with Harness(archive, batch_size=len(requests)) as harness:
+        responses = harness.predict(requests)
+    for path, response in zip(inputs, responses, strict=True):
+        out.print(
+            f"{path}: {response.status} {response.body.decode('utf-8', 'replace')}", markup=False
+        )
+    if any(response.status >= 400 for response in responses):
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    archives: Annotated[
+        list[str] | None, typer.Argument(help="Files, or names in the model store; default: all.")
+    ] = None,
+    model_store: Store = STORE,
+    port: Annotated[int, typer.Option(help="Inference port; 0 takes free ones.")] = 8080,
+    timeout_s: Annotated[float, typer.Option(help="For every model to be ready.")] = 300.0,
+    foreground: Annotated[bool, typer.Option(help="Stay until Ctrl-C, then stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start TorchServe, and return when every model answers."""
+    from marsmith.serving.torchserve import server
+
+    with progress() as say:
+        info = server.serve(
+            archives or [], model_store=model_store, port=port, timeout_s=timeout_s, on_progress=say
+        )
+
+    def announce() -> None:
+        found = server.status(info)
+        if as_json:
+            out.print_json(data=found)
+            return
+        terminal.show_status(found)
+        terminal.show_curl(found)
+        out.print(f"stop: marsmith stop --port {info.port}")
+
+    if foreground:
+        server.wait(info, announce)
+    else:
+        announce()
+
+
+@app.command()
+def status(port: Port = None, as_json: AsJson = False) -> None:
+    """Show a running server's addresses, models and workers."""
+    from marsmith.serving.torchserve import server
+
+    found = server.status(server.running(port))
+    if as_json:
+        out.print_json(data=found)
+    else:
+        terminal.show_status(found)
+
+
+@app.command()
+def predict(
+    model: str,
+    inputs: Annotated[list[Path], typer.Argument(help="Request bodies, sent one by one.")],
+    option: Annotated[list[str] | None, typer.Option(help="An option, as name=value.")] = None,
+    port: Port = None,
+    timeout_s: Annotated[float, typer.Option(help="For each answer.")] = 60.0,
+    stream: Annotated[bool, typer.Option(help="Print text as it is written.")] = False,
+) -> None:
+    """Send inputs to a running server and print its answers, one JSON line each."""
+    from marsmith.serving.torchserve import server
+
+    options = dict(read_option(each) for each in option or [])
+    with server.client(server.running(port), timeout_s) as client:
+        for path in inputs:
+            body, kind = read_input(path), media_type(path)
+            if stream:
+                for piece in client.stream(model, body, content_type=kind, options=options):
+                    print(piece["text"], end="", flush=True)
+                print()
+                continue
+            answer = client.predict(model, body, content_type=kind, options=options)
+            if isinstance(answer, bytes):
+                sys.stdout.buffer.write(answer)
+            else:
+                sys.stdout.write(json.dumps(answer) + "\n")
+
+
+@app.command()
+def scale(
+    model: str,
+    min_workers: Annotated[int, typer.Option(min=1)],
+    max_workers: Annotated[int | None, typer.Option(min=1)] = None,
+    port: Port = None,
+) -> None:
+    """Change how many workers a model has, and wait until they are ready."""
+    from marsmith.serving.torchserve import server
+
+    info = server.running(port)
+    with progress() as say:
+        server.scale(info, model, min_workers, max_workers, on_progress=say)
+    terminal.show_status(server.status(info))
+
+
+@app.command()
+def stop(port: Port = None) -> None:
+    """Stop a running server and its workers."""
+    from marsmith.serving.torchserve import server
+
+    info = server.running(port)
+    with progress() as say:
+        say(f"stop the server on port {info.port}")
+        server.stop(info)
+
+
+def read_input(path: Path) -> bytes:
+    """A request body from a file.
+
+    Raises:
+        MarsmithError: the file can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MarsmithError(f"the input {path} can't be read: {error.strerror}") from error
+
+
+def media_type(path: Path) -> str:
+    """The media type that an input's file name stands for; none means raw bytes."""
+    return MEDIA_TYPES.get(path.suffix.lower(), "")
+
+
+def without(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments but for an option and its value."""
+    left = list(arguments)
+    for place, argument in enumerate(left):
+        if argument.partition("=")[0] == option:
+            del left[place : place + (1 if "=" in argument else 2)]
+            break
+    return left
+
+
+def read_option(text: str) -> tuple[str, Any]:
+    """An option from "name=value".
+
+    Raises:
+        MarsmithError: there is no "=" in it.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise MarsmithError(f"the option {text!r} must be name=value")
+    return name, value
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; an error of ours is a message and status 1, never a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app(arguments)
+    except MarsmithError as error:
+        err.print(f"[bold red]error:[/] {escape(error.message)}")
+        if error.hint:
+            err.print(f"[bold]hint:[/] {escape(error.hint)}")
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,260 @@
+"""Clients of TorchServe's inference and management APIs, with the tokens looked after."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece
+
+T = TypeVar("T")
+
+
+class Client:
+    """Predictions and management of one server.
+
+    Use it as a context manager; it keeps its connections open between calls. Every call has a
+    timeout, because TorchServe lets a request wait for as long as its model has no live worker.
+
+    Every call raises RequestError when the server refuses the request or fails at it, and
+    ServerError when there is no answer.
+
+    Args:
+        inference_address: e.g. "http://127.0.0.1:8080".
+        management_address: e.g. "http://127.0.0.1:8081".
+        key_file: the `key_file.json` that TorchServe wrote; None for a server without tokens.
+        timeout_s: how long one call may take.
+
+    Raises:
+        ServerError: the key file can't be read.
+    """
+
+    def __init__(
+        self,
+        inference_address: str,
+        management_address: str,
+        key_file: Path | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._api = Api(inference_address, management_address, key_file)
+        self._timeout_s = timeout_s
+        # trust_env=False: a proxy meant for the internet must not get the tokens of a local server.
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def predict(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+        fresh_connection: bool = False,
+    ) -> Any:
+        """Ask a model for a prediction.
+
+        Args:
+            model: its name.
+            body: bytes travel as they are; anything else travels as JSON.
+            content_type: of `body`; "application/json" unless body is bytes.
+            options: of the model's task, e.g. {"top_k": 3}. They travel as `parameters` within a
+                JSON body, and as form fields beside other bytes; TorchServe drops query parameters.
+            accept: the media type to be answered in, e.g. "image/png"; JSON where the task has
+                no such answer.
+            fresh_connection: use a connection of its own, and close it.
+
+        Returns:
+            The answer: decoded when it is JSON, text when it says so, bytes otherwise.
+        """
+        headers = {"Accept": accept, "Connection": "close" if fresh_connection else None}
+        return self._run(self._api.ask("predictions", model, body, content_type, options, headers))
+
+    def stream(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Ask a model that writes text, and give each piece as it comes.
+
+        The arguments are those of `predict`. Who stops early hangs up.
+
+        Yields:
+            The `text` of each piece; with the last, all else of the answer.
+        """
+        request = self._api.streaming(model, body, content_type, options)
+        with explained(request, self._timeout_s):
+            response = self._http.send(request, stream=True)
+            with closing(response):
+                if response.is_error:
+                    response.read()
+                    decoded(response)
+                last: dict[str, Any] = {}
+                for line in filter(None, response.iter_lines()):
+                    last = piece(line)
+                    yield last
+                check_end(last)
+
+    def explain(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+    ) -> Any:
+        """Ask a model what a prediction was made of; the arguments are those of `predict`."""
+        headers = {"Accept": accept}
+        return self._run(self._api.ask("explanations", model, body, content_type, options, headers))
+
+    def describe(self, model: str) -> dict[str, Any]:
+        """Return what a model's own handler says about it, beside what `model` returns.
+
+        It is the handler that answers, so it waits for a worker, as a prediction does.
+        """
+        return self._run(self._api.describe(model))
+
+    def models(self) -> list[str]:
+        """Return the names of all registered models, sorted."""
+        return self._run(self._api.models())
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Return TorchServe's view of one model: its workers, batch size and timeouts."""
+        return self._run(self._api.model(name))
+
+    def scale(self, model: str, min_workers: int, max_workers: int) -> None:
+        """Ask for another number of workers, without waiting for them to load."""
+        self._run(self._api.scale(model, min_workers, max_workers))
+
+    def _run(self, flow: Flow[T]) -> T:
+        try:
+            request = next(flow)
+            while True:
+                with explained(request, self._timeout_s):
+                    response = self._http.send(request)
+                request = flow.send(response)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+class AsyncClient:
+    """What `Client` is, for asyncio: the same calls, to be awaited, with the same arguments."""
+
+    def __init__(
+        self,
+        inference_address: str,
+        management_address: str,
+        key_file: Path | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._api = Api(inference_address, management_address, key_file)
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def predict(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+    ) -> Any:
+        """See `Client.predict`."""
+        headers = {"Accept": accept}
+        return await self._run(
+            self._api.ask("predictions", model, body, content_type, options, headers)
+        )
+
+    async def stream(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See `Client.stream`."""
+        request = self._api.streaming(model, body, content_type, options)
+        with explained(request, self._timeout_s):
+            response = await self._http.send(request, stream=True)
+            async with aclosing(response):
+                if response.is_error:
+                    await response.aread()
+                    decoded(response)
+                last: dict[str, Any] = {}
+                async for line in response.aiter_lines():
+                    if line:
+                        last = piece(line)
+                        yield last
+                check_end(last)
+
+    async def explain(
+        self,
+        model: str,
+        body: Any,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+    ) -> Any:
+        """See `Client.explain`."""
+        headers = {"Accept": accept}
+        return await self._run(
+            self._api.ask("explanations", model, body, content_type, options, headers)
+        )
+
+    async def describe(self, model: str) -> dict[str, Any]:
+        """See `Client.describe`."""
+        return await self._run(self._api.describe(model))
+
+    async def models(self) -> list[str]:
+        """See `Client.models`."""
+        return await self._run(self._api.models())
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """See `Client.model`."""
+        return await self._run(self._api.model(name))
+
+    async def scale(self, model: str, min_workers: int, max_workers: int) -> None:
+        """See `Client.scale`."""
+        await self._run(self._api.scale(model, min_workers, max_workers))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            request = next(flow)
+            while True:
+                with explained(request, self._timeout_s):
+                    response = await self._http.send(request)
+                request = flow.send(response)
+        except StopIteration as done:
+            result: T = done.value
+            return result

@@ -1,0 +1,1 @@
+"""An archive in TorchServe's own worker, without Java."""

@@ -1,0 +1,67 @@
+"""An archive as the frontend lays it out for a worker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from marsmith.errors import ArchiveError
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """Lay out an archive, or a folder with the contents of one, in a new folder.
+
+    Raises:
+        ArchiveError: it can't be, or has an entry that would lie elsewhere.
+    """
+    try:
+        if archive.is_dir():
+            shutil.copytree(archive, into)
+            return
+        with zipfile.ZipFile(archive) as mar:
+            for name in mar.namelist():
+                if not (into / name).resolve().is_relative_to(into):
+                    raise ArchiveError(f"{archive.name} has an entry outside its folder: {name}")
+            mar.extractall(into)
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArchiveError(f"{archive} can't be unpacked as a model archive: {error}") from error
+
+
+def read_manifest(archive: Path, model_dir: Path) -> dict[str, str]:
+    """The manifest's model, if it is one that the frontend would start a Python worker for."""
+    try:
+        manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
+        model = manifest["model"]
+        if manifest.get("runtime", "python") not in ("python", "python3"):
+            raise TypeError("its runtime is not Python")
+        for key in ("modelName", "modelVersion", "handler"):
+            if not isinstance(model[key], str):
+                raise TypeError(f"{key} is not a string")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(
+            f"{archive.name} has no usable MAR-INF/MANIFEST.json: {error!r}.",
+            hint="Its model must have a modelName, a modelVersion and a handler.",
+        ) from error
+    return dict(model)
+
+
+def read_config(model_dir: Path, model: Mapping[str, str]) -> dict[str, Any]:
+    """What the frontend reads in the model's configuration; a broken one it ignores."""
+    try:
+        config = yaml.safe_load((model_dir / model["configFile"]).read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def batch_size(config: Mapping[str, Any]) -> int:
+    """The largest batch that a configuration says; 1 where it says none that the frontend takes."""
+    size = config.get("batchSize")
+    return max(1, size) if isinstance(size, int) else 1

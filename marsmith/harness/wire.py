@@ -1,0 +1,308 @@
+"""TorchServe's worker protocol, spoken from the frontend's side.
+
+A frontend sends a worker one load and then batches of requests, over a stream socket. All
+integers are big-endian, signed, 32 bits wide; a string or a blob is its length in bytes and its
+bytes; a list ends with the length -1. A worker counts some strings of its answer in characters,
+though: one "é" there and all that follows is read one byte off. The frontend then waits for ever;
+the reader here raises, soon.
+
+See: `ModelRequestEncoder.java`, `ModelResponseDecoder.java` and `InferenceRequestHandler.java`
+in TorchServe's frontend, and `ts/protocol/otf_message_handler.py` for the other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import struct
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from marsmith.errors import ArchiveError
+
+Headers = Mapping[str, str] | None
+FormField = str | bytes | tuple[bytes, str]
+
+MAX_RESPONSE_SIZE = 6_553_500  # bytes: the frontend's default for max_response_size
+
+_MAX_HEADERS = 1000
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named part of a request; `content_type` is empty where a client named none."""
+
+    name: str
+    value: bytes
+    content_type: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, as the frontend passes it on.
+
+    `raw`, `json` and `form` give what becomes of a POST to `/predictions/<model>` or, with
+    `explain`, to `/explanations/<model>`: the frontend sets the headers `url_path` and `explain`,
+    whatever the client wrote there, and cuts a content type at its first ";". A query string
+    never gets this far. A gRPC request is `Request(parameters)`: no types and no headers.
+    """
+
+    parameters: tuple[Parameter, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def again(self) -> Request:
+        """What a worker that serves continuously gets after a part of its answer: no body."""
+        return replace(self, parameters=())
+
+    @classmethod
+    def raw(
+        cls, body: bytes, content_type: str = "", headers: Headers = None, *, explain: bool = False
+    ) -> Request:
+        """A body sent as it is, which arrives as the parameter `body`.
+
+        `content_type` is the client's header, charset and all; `headers` are its others.
+        """
+        sent = {"Content-Length": str(len(body)), **(headers or {})}
+        if content_type:
+            sent["Content-Type"] = content_type
+        part = _parameter("body", (body, content_type))
+        return cls((part,), {**sent, "url_path": "", "explain": str(explain)})
+
+    @classmethod
+    def json(cls, value: Any, headers: Headers = None, *, explain: bool = False) -> Request:
+        """A JSON body; the worker decodes it before the handler sees it."""
+        return cls.raw(json.dumps(value).encode(), "application/json", headers, explain=explain)
+
+    @classmethod
+    def form(
+        cls, fields: Mapping[str, FormField], headers: Headers = None, *, explain: bool = False
+    ) -> Request:
+        """A multipart form.
+
+        A `str` is a plain field, which loses whatever type the client gave it; `bytes` are a file
+        of no known type, `application/octet-stream`; a pair is a file and its content type.
+        """
+        sent = {"Content-Type": "multipart/form-data; boundary=boundary", **(headers or {})}
+        parts = tuple(_parameter(name, value) for name, value in fields.items())
+        return cls(parts, {**sent, "url_path": "", "explain": str(explain)})
+
+    @classmethod
+    def describe(cls) -> Request:
+        """What `GET /models/<model>?customized=true` asks a worker, in a batch of its own."""
+        return cls((), {"describe": "True"})
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a client gets; `reason` and `content_type` are empty where the worker gave none."""
+
+    status: int
+    reason: str
+    content_type: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body read as JSON, whatever its content type says."""
+        return json.loads(self.body)
+
+    @property
+    def more_follows(self) -> bool:
+        """Whether this is a part of a stream, and not the last."""
+        return self.headers.get("ts_stream_next") == "true"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame from a worker: how the whole went, and a response per request id, in order."""
+
+    code: int
+    message: str
+    responses: Mapping[str, Response]
+
+    @property
+    def more_follows(self) -> bool:
+        """Whether this is part of a stream, with at least one more frame to come."""
+        return any(response.more_follows for response in self.responses.values())
+
+    def answers(self, requests: Sequence[Request]) -> list[Response]:
+        """One response per request; of a batch that failed as a whole, the frontend's own error.
+
+        Raises:
+            ArchiveError: the worker answered other requests than it was asked.
+        """
+        if self.code != http.HTTPStatus.OK:
+            return [_frontend_error(self.code, self.message)] * len(requests)
+        asked = [request.request_id for request in requests]
+        if sorted(asked) != sorted(self.responses):
+            raise ArchiveError(f"The worker answered {list(self.responses)} and was asked {asked}.")
+        return [self.responses[request_id] for request_id in asked]
+
+
+def encode_load(
+    model_name: str,
+    model_dir: str,
+    handler: str,
+    batch_size: int,
+    gpu_id: int | None,
+    envelope: str = "",
+    limit_max_image_pixels: bool = True,
+) -> bytes:
+    """The command that makes a worker load its model; a `gpu_id` of None means the CPU."""
+    model = _sized(model_name) + _sized(model_dir) + struct.pack("!i", max(1, batch_size))
+    device = struct.pack("!i", -1 if gpu_id is None else gpu_id)
+    options = device + _sized(envelope) + struct.pack("!?", limit_max_image_pixels)
+    return b"L" + model + _sized(handler) + options
+
+
+def encode_predict(requests: Sequence[Request]) -> bytes:
+    """The command that makes a worker answer one batch of requests."""
+    end = struct.pack("!i", -1)
+    parts = [b"I"]
+    for request in requests:
+        parts.append(_sized(request.request_id))
+        parts += (_sized(text) for header in request.headers.items() for text in header)
+        parts.append(end)
+        for part in request.parameters:
+            parts += (_sized(part.name), _sized(part.content_type), _sized(part.value))
+        parts.append(end)
+    return b"".join((*parts, end))
+
+
+def read_response(
+    sock: socket.socket,
+    *,
+    max_response_size: int = MAX_RESPONSE_SIZE,
+    timeout_s: float | None = None,
+    stall_s: float = 10.0,
+) -> Frame:
+    """Reads one frame that a worker sent.
+
+    Args:
+        sock: the connected socket.
+        max_response_size: bytes that a field may have: a body, or a name.
+        timeout_s: how long to wait for the frame to begin; None waits for ever.
+        stall_s: how long a frame may pause; a worker writes it in one go.
+
+    Raises:
+        ArchiveError: the frontend would choke on this frame.
+        TimeoutError: no frame began in time.
+        EOFError: the worker closed the connection.
+    """
+    frame = _FrameReader(sock, max_response_size, stall_s)
+    before = sock.gettimeout()
+    try:
+        sock.settimeout(timeout_s)
+        code, message = frame.status(), frame.text("message", frame.integer())
+        responses = {}
+        while (size := frame.integer()) != -1:
+            request_id = frame.text("request id", size)
+            responses[request_id] = frame.response()
+        batch = Frame(code, message, responses)
+        if not batch.more_follows:
+            frame.refuse_more()
+        return batch
+    finally:
+        sock.settimeout(before)
+
+
+class _FrameReader:
+    """Takes a frame off a socket, field by field, and refuses what can't be one."""
+
+    def __init__(self, sock: socket.socket, max_size: int, stall_s: float) -> None:
+        self.sock, self.max_size, self.stall_s, self.begun = sock, max_size, stall_s, False
+
+    def take(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                packet = self.sock.recv(min(size - len(data), 1 << 20))
+            except TimeoutError:
+                if not self.begun:
+                    raise
+                raise _shifted(f"it stops {size - len(data)} bytes before its end") from None
+            except ConnectionError:
+                packet = b""
+            if not packet:
+                raise EOFError("The worker closed the connection.")
+            self.begun = True
+            self.sock.settimeout(self.stall_s)
+            data += packet
+        return bytes(data)
+
+    def integer(self) -> int:
+        return int(struct.unpack("!i", self.take(4))[0])
+
+    def status(self) -> int:
+        if not 100 <= (value := self.integer()) <= 999:
+            raise _shifted(f"{value} is no HTTP status")
+        return value
+
+    def blob(self, what: str, size: int) -> bytes:
+        if not 0 <= size <= self.max_size:
+            raise _shifted(f"its {what} has a length of {size}, allowed are 0 to {self.max_size}")
+        return self.take(size)
+
+    def text(self, what: str, size: int) -> str:
+        try:
+            return self.blob(what, size).decode()
+        except UnicodeDecodeError as error:
+            raise _shifted(f"its {what} is not UTF-8 ({error})") from None
+
+    def header(self, what: str, allowed: re.Pattern[str] | None = None) -> str:
+        text = self.text(what, self.integer())
+        if _CONTROL.search(text) or not (allowed is None or allowed.fullmatch(text)):
+            raise ArchiveError(f"HTTP forbids this {what}: {text!r}.")
+        return text
+
+    def response(self) -> Response:
+        content_type = self.header("content type")
+        status, reason = self.status(), self.header("reason phrase")
+        if not 0 <= (count := self.integer()) <= _MAX_HEADERS:
+            raise _shifted(f"{count} headers are announced")
+        headers = {}
+        for _ in range(count):
+            name = self.header("header name", _HEADER_NAME)
+            headers[name] = self.header("header value")
+        return Response(status, reason, content_type, headers, self.blob("body", self.integer()))
+
+    def refuse_more(self) -> None:
+        self.sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            if rest := self.sock.recv(64, socket.MSG_PEEK):
+                raise _shifted(f"{rest!r} follows its end")
+
+
+def _shifted(found: str) -> ArchiveError:
+    return ArchiveError(
+        f"TorchServe's frontend could not read the worker's answer: {found}.",
+        hint="Keep reason phrases and content types ASCII, and bodies within max_response_size.",
+    )
+
+
+def _sized(value: str | bytes) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("!i", len(data)) + data
+
+
+def _parameter(name: str, value: FormField) -> Parameter:
+    if isinstance(value, str):
+        return Parameter(name, value.encode())
+    body, content_type = (value, "application/octet-stream") if isinstance(value, bytes) else value
+    return Parameter(name, body, content_type.split(";", 1)[0])
+
+
+def _frontend_error(code: int, message: str) -> Response:
+    code = 507 if code == 413 else code
+    error = {"code": code, "type": "InternalServerException", "message": message}
+    body = json.dumps(error, indent=2, ensure_ascii=False).encode() + b"\n"
+    kind, reason = "application/json", http.client.responses.get(code, "")
+    return Response(code, reason, kind, {"content-type": kind}, body)

@@ -1,0 +1,167 @@
+"""build(recipe) -> archive: the steps, top to bottom, on one page."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from marsmith.archive.contents import travelling
+from marsmith.archive.writing import package
+from marsmith.errors import MarsmithError
+from marsmith.pipeline import choice, reporting, timing
+from marsmith.pipeline.candidates import wanted
+from marsmith.pipeline.original import Prepared, prepare
+from marsmith.pipeline.trials import Trial, attempt
+from marsmith.recipe.reading import Given, load
+from marsmith.recipe.sections import Recipe
+from marsmith.report.measurements import Timing
+from marsmith.report.report import Report
+from marsmith.training import distributed
+from marsmith.verify.ladder import gate
+
+CACHE = ".cache"
+TIMED_BATCHES = 4  # of each size, from all over the data
+
+Say = Callable[[str], None]
+
+
+def build(
+    recipe: Given,
+    store: str | Path = "model_store",
+    say: Say = lambda line: None,
+    *,
+    retrain: bool = False,
+    keep_all: bool = False,
+    served: bool = False,
+) -> Report | None:
+    """Make a verified archive of a recipe, of the best candidate that may be shipped.
+
+    Args:
+        recipe: what to build: a YAML file, what one would say, or a `Recipe`.
+        store: where `NAME.mar` and `NAME.report.json` and `.html` go; made when it isn't there.
+        say: takes one line as each step begins.
+        retrain: train anew, whatever was trained before.
+        keep_all: leave an archive of every admissible candidate in `NAME.candidates/`, verified.
+        served: serve the archive with TorchServe, too, and compare its answers.
+
+    Returns:
+        The report, as written; None in all processes but the first, which only help to train.
+
+    Raises:
+        RecipeError: it can't be read, or says something that isn't allowed.
+        BuildError: a step failed; archives and reports in the store are as they were before.
+    """
+    recipe, store = load(recipe), Path(store)
+    candidates, _ = wanted(recipe), travelling(recipe)  # what can be seen now isn't left for later
+    seconds: dict[str, float] = {}
+    if retrain:
+        shutil.rmtree(store / CACHE, ignore_errors=True)
+    with workspace(store) as work, timing.threads(recipe):
+        with timed("original", seconds), distributed.group():
+            prepared = prepare(recipe, store / CACHE, work, say)
+            if distributed.rank() > 0:
+                return None
+            ladder, rungs = prepared.ladder, list(prepared.rungs)
+        with timed("candidates", seconds):
+            tried = []
+            for candidate in candidates:
+                say(f"convert to {candidate}, and compare")
+                tried.append(attempt(candidate, prepared))
+            choice.expect_some(tried)
+        with timed("timing", seconds):
+            say("time the original and what may be shipped, side by side")
+            tried, original = time_all(tried, prepared)
+            tried = choice.choose(tried, recipe, original)
+            best = choice.shipped(tried)
+        with timed("archived", seconds):
+            say(f"package {best.candidate}, load it in a fresh interpreter and compare again")
+            archive = package_one(best, prepared, work)
+            rungs += [best.measured, ladder.archived(archive, best.measured, best.answers)]
+            gate(rungs[-1], prepared.original, recipe.accept)
+        if keep_all:
+            with timed("all archives", seconds):
+                for place, trial in enumerate(tried):
+                    if trial.status == "admissible":
+                        say(f"package {trial.candidate}, load it and compare again")
+                        tried[place] = keep_one(trial, prepared, work)
+        if served:
+            with timed("served", seconds):
+                say("serve the archive with TorchServe, and compare again")
+                rungs.append(ladder.served(archive, best.measured, best.answers))
+                gate(rungs[-1], prepared.original, recipe.accept)
+        report = reporting.report(
+            prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds
+        )
+        reporting.write(report, work)
+        publish(recipe, best, tried if keep_all else [], work, store)
+        prepared.cache.drop_unused()
+    return report
+
+
+def time_all(tried: Sequence[Trial], prepared: Prepared) -> tuple[list[Trial], Timing]:
+    """Time the admissible and the original in turns; gives all of the tried, and the original's."""
+    found = timing.compare(
+        {"original": prepared.reference}
+        | {str(t.candidate): t.runtime for t in tried if t.runtime},
+        {
+            size: prepared.ladder.batches.typical(size, TIMED_BATCHES)
+            for size in sorted({1, prepared.recipe.serving.batch_size})
+        },
+    )
+    timed = [replace(trial, timing=found.get(str(trial.candidate))) for trial in tried]
+    return timed, found["original"]
+
+
+def package_one(trial: Trial, prepared: Prepared, work: Path) -> Path:
+    """The archive of one candidate, in a folder named for it."""
+    facts = reporting.facts(prepared, trial).model_dump()
+    folder = work / trial.candidate.file_name
+    return package(prepared.recipe, trial.candidate, trial.converted, facts, folder)
+
+
+def keep_one(trial: Trial, prepared: Prepared, work: Path) -> Trial:
+    """Package and verify a candidate that isn't shipped; what is wrong with it is its own."""
+    try:
+        archive = package_one(trial, prepared, work)
+        archived = prepared.ladder.archived(archive, trial.measured, trial.answers)
+        trial = replace(trial, archived=archived)
+        gate(archived, prepared.original, prepared.recipe.accept)
+    except MarsmithError as error:
+        return replace(trial, status="refused", error=error, verdict=error.message)
+    return trial
+
+
+def publish(recipe: Recipe, best: Trial, kept: Sequence[Trial], work: Path, store: Path) -> None:
+    """Move what is finished into place; from here on nothing can fail but the disk."""
+    if kept:
+        others = store / f"{recipe.name}.candidates"
+        shutil.rmtree(others, ignore_errors=True)
+        others.mkdir()
+        for trial in kept:
+            if trial.status in ("admissible", "shipped"):
+                name = trial.candidate.file_name
+                shutil.copyfile(work / name / f"{recipe.name}.mar", others / f"{name}.mar")
+    (work / best.candidate.file_name / f"{recipe.name}.mar").replace(store / f"{recipe.name}.mar")
+    for suffix in ("json", "html"):
+        (work / f"report.{suffix}").replace(store / f"{recipe.name}.report.{suffix}")
+
+
+@contextmanager
+def workspace(store: Path) -> Iterator[Path]:
+    """A hidden folder of the store for all that is unfinished."""
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=store) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note how long a step took."""
+    began = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - began, 2)

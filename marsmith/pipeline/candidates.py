@@ -1,0 +1,72 @@
+"""Which candidates a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from handlers import runtimes
+from marsmith import converters
+from marsmith.recipe.candidate import Candidate, split
+from marsmith.recipe.sections import Recipe
+
+
+def wanted(recipe: Recipe) -> list[Candidate]:
+    """The candidates that a recipe asks for, in a fixed order.
+
+    Unless it names them, those that the converters call their DEFAULTS; of these, bf16 only
+    where the CPU has instructions for it.
+
+    Raises:
+        RecipeError: it names a runtime or a precision that there is not.
+    """
+    if recipe.runtime != "auto":
+        return [Candidate(recipe.runtime, recipe.precision)]
+    if not recipe.candidates:
+        slow = () if recipe.serving.device == "gpu" or has_bf16() else ("bf16",)
+        return [
+            Candidate(name, precision)
+            for name in runtimes.known()
+            for precision in converters.find(name).DEFAULTS
+            if precision not in slow
+        ]
+    found = [each for name in recipe.candidates for each in parse(name)]
+    return list(dict.fromkeys(found))
+
+
+def has_bf16() -> bool:
+    """Whether this CPU has instructions for bf16; without, it is slower than fp32, many times."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def parse(name: str) -> list[Candidate]:
+    """The candidates of "runtime:precision"; of "runtime", or "all", in every precision.
+
+    Raises:
+        RecipeError: there is no such runtime or precision.
+    """
+    runtime, precision = split(name)
+    return [
+        Candidate(each, one)
+        for each in (runtimes.known() if runtime == "all" else [runtime])
+        for one in (converters.find(each).PRECISIONS if precision == "all" else [precision])
+    ]
+
+
+def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with these candidates, whatever it says.
+
+    Args:
+        recipe: what is built.
+        names: each "runtime:precision", "runtime" or "all".
+
+    Raises:
+        RecipeError: there is no such runtime or precision.
+    """
+    found = [each for name in names for each in parse(name)]
+    if len(found) == 1:
+        one = {"runtime": found[0].runtime, "precision": found[0].precision, "candidates": ()}
+        return recipe.model_copy(update=one)
+    auto = {"runtime": "auto", "precision": "fp32", "candidates": tuple(names)}
+    return recipe.model_copy(update=auto)

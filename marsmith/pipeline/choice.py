@@ -1,0 +1,84 @@
+"""Which of the admissible candidates is shipped, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from marsmith.errors import GateError, MarsmithError
+from marsmith.pipeline.trials import Trial
+from marsmith.recipe.sections import Objective, Recipe
+from marsmith.report.measurements import Timing
+
+Figures = Callable[[int, Timing], tuple[float, float]]
+
+# By objective, the figure that decides and the one between equals; the smallest is the best.
+FIGURES: dict[Objective, Figures] = {
+    "latency": lambda _, timing: (timing.p50_ms, 1 / timing.samples_per_s),
+    "throughput": lambda _, timing: (1 / timing.samples_per_s, timing.p50_ms),
+    "size": lambda size, timing: (size, 1 / timing.samples_per_s),
+}
+EQUAL = 1.03  # times the best: less than two runs of the same model differ by
+
+
+def choose(tried: Sequence[Trial], recipe: Recipe, original: Timing) -> list[Trial]:
+    """Choose the best of the admissible to be shipped, and say of each how it compares.
+
+    Args:
+        tried: at least one of them admissible; those are timed.
+        recipe: its objective decides.
+        original: what the speeds are compared with.
+
+    Returns:
+        The same, with their verdicts; one of them is shipped.
+    """
+    timed = {place: trial.timing for place, trial in enumerate(tried) if trial.timing}
+    figures = {
+        place: FIGURES[recipe.objective](tried[place].converted.size, timing)
+        for place, timing in timed.items()
+    }
+    bound = EQUAL * min(first for first, _ in figures.values())
+    equals = [place for place, (first, _) in figures.items() if first <= bound]
+    best = min(equals, key=lambda place: figures[place][1])
+    only = "the only one" if len(figures) == 1 else f"best {recipe.objective}"
+    chosen = list(tried)
+    for place, timing in timed.items():
+        chosen[place] = replace(chosen[place], verdict=_compared(timing, original))
+    verdict = f"{only}: {chosen[best].verdict}"
+    chosen[best] = replace(chosen[best], status="shipped", verdict=verdict)
+    return chosen
+
+
+def shipped(tried: Sequence[Trial]) -> Trial:
+    """The one that was chosen."""
+    return next(trial for trial in tried if trial.status == "shipped")
+
+
+def _compared(timing: Timing, original: Timing) -> str:
+    faster = timing.samples_per_s / original.samples_per_s
+    sooner = original.p50_ms / timing.p50_ms
+    return f"{faster:.2f}× the original's throughput, {sooner:.2f}× its speed at batch 1"
+
+
+def expect_some(tried: Sequence[Trial]) -> None:
+    """See that a candidate is left.
+
+    Raises:
+        BuildError: none is: what stopped the only one, or all of them.
+    """
+    if all(trial.status != "admissible" for trial in tried):
+        raise _why_none(tried)
+
+
+def _why_none(tried: Sequence[Trial]) -> MarsmithError:
+    if len(tried) == 1 and tried[0].error is not None:
+        error = tried[0].error
+        if tried[0].status == "failed":
+            error.hint = f"{error.hint}; " if error.hint else ""
+            error.hint += f"what the engine said is in {tried[0].log}"
+        return error
+    lines = "\n".join(f"  {t.candidate}: {t.status}: {t.verdict}" for t in tried)
+    return GateError(
+        f"no candidate may be shipped:\n{lines}",
+        "nothing was written; mend the model, or the bounds in 'accept'",
+    )

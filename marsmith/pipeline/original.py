@@ -1,0 +1,254 @@
+"""The model before conversion, measured: what all candidates of a build start from."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers import tasks
+from handlers.base import Handler
+from handlers.errors import LoadError
+from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes.eager import ModuleRuntime
+from marsmith import passes
+from marsmith.archive import contents
+from marsmith.cache import Cache, code_of, key_of, module_key
+from marsmith.converters import Job
+from marsmith.errors import BuildError
+from marsmith.harness import wire, worker
+from marsmith.recipe.references import resolve
+from marsmith.recipe.sections import Recipe
+from marsmith.report.measurements import Rung
+from marsmith.serving.torchserve import server
+from marsmith.verify import metrics
+from marsmith.verify.batches import Batches
+from marsmith.verify.evaluation import bodies_of, decode
+from marsmith.verify.ladder import PASSES, Ladder, gate
+
+CALIBRATION_BATCH = 8
+MADE = "made"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all candidates share.
+
+    Attributes:
+        recipe: what is built.
+        handler: configured as it will be served; without a model.
+        ladder: refers to the module that is converted.
+        job: for every converter; its precision is each candidate's.
+        reference: the original model, before any passes.
+        rungs: of the original, and of the passes when there are any.
+        passed: what each pass reports.
+        made_from: a key of the module and of all else that a conversion depends on.
+        measured_on: a key of the data, the task and its settings.
+        cache: trained weights, finished conversions, and what was measured of them.
+        logs: a folder for what engines write.
+    """
+
+    recipe: Recipe
+    handler: Handler[Any, Any, Any]
+    ladder: Ladder
+    job: Job
+    reference: Runtime
+    rungs: list[Rung]
+    passed: list[dict[str, Any]]
+    made_from: str
+    measured_on: str
+    cache: Cache
+    logs: Path
+
+    @property
+    def original(self) -> Rung:
+        """The rung that the metric may not fall far below."""
+        return self.rungs[0]
+
+
+def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) -> Prepared:
+    """Make the model, measure it, and change it as the recipe's passes say.
+
+    Args:
+        recipe: what is built.
+        kept: a folder for what is costly to make.
+        work: a folder for what only this build needs.
+        say: takes one line as each step begins.
+
+    Raises:
+        BuildError: the source, the assets, the data or a pass failed.
+        GateError: what the passes made misses a bound.
+    """
+    device, cache = chosen_device(recipe), Cache(kept / MADE)
+    say(f"make the model of {recipe.name}")
+    with settled():
+        module: torch.nn.Module = recipe.source.load(cache, say)
+    recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
+    handler = configured(recipe)
+    ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
+    say(f"measure the original on {len(ladder.batches.samples)} samples")
+    reference = ModuleRuntime(copy.deepcopy(module).to(device), device)
+    rungs = [ladder.measure("original", reference, refer=True)[0]]
+    batches, ranges = ladder.batches, calibration(recipe, handler)
+    batch, varying = batches.one(2), batches.varying()
+    with settled():
+        module, source, passed = passes.apply(recipe, module, batch, cache, say)
+    if recipe.passes:
+        check_assets(recipe, module, work)
+        changed = ModuleRuntime(copy.deepcopy(module).to(device), device)
+        rungs.append(ladder.measure(PASSES, changed)[0])
+        gate(rungs[-1], rungs[0], recipe.accept)
+        ladder.measure(PASSES, changed, refer=True)
+    job = Job(
+        module, "", batch, varying, tuple(ladder.reference[0]), ranges, source,
+        recipe.conversion, device,
+    )  # fmt: skip
+    return Prepared(
+        recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
+        measured_on(recipe, ladder), cache, kept / "logs" / recipe.name,
+    )  # fmt: skip
+
+
+def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
+    """The recipe, with the files and settings that come with its model; its own win."""
+    folder.mkdir()
+    settings = recipe.source.bring(module, folder, recipe.handler)
+    own = {file.name for file in recipe.files}
+    made = tuple(file for file in sorted(folder.iterdir()) if file.name not in own)
+    files, section = (*recipe.files, *made), {**settings, **recipe.handler}
+    return recipe.model_copy(update={"files": files, "handler": section})
+
+
+def with_assets(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
+    """The recipe, with the files that its `assets` function has written among its own.
+
+    Raises:
+        BuildError: it wrote none.
+    """
+    if recipe.assets is None:
+        return recipe
+    made = write_assets(recipe.assets, module, folder)
+    return recipe.model_copy(update={"files": (*recipe.files, *made)})
+
+
+def write_assets(assets: str, module: torch.nn.Module, folder: Path) -> tuple[Path, ...]:
+    """What an `assets` function writes of a module, into a new folder.
+
+    Raises:
+        BuildError: it wrote no file.
+    """
+    folder.mkdir()
+    resolve(assets)(module, folder)
+    made = tuple(sorted(folder.iterdir()))
+    if not made:
+        raise BuildError(f"{assets} wrote no file into the folder that it was given")
+    return made
+
+
+def check_assets(recipe: Recipe, changed: torch.nn.Module, work: Path) -> None:
+    """Refuse assets that are taken from what the passes have changed.
+
+    Raises:
+        BuildError: the `assets` function writes other files of the changed module.
+    """
+    if recipe.assets is None:
+        return
+    write_assets(recipe.assets, changed, work / "again")
+    before, again = (
+        {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+        for root in (work / "assets", work / "again")
+    )
+    for name in sorted(again.keys() | before.keys()):
+        if again.get(name) != before.get(name):
+            raise BuildError(
+                f"the passes change what {recipe.assets} writes into {name}, which the handler "
+                "would then have of the model before them",
+                "leave out the passes, or let the model hold what depends on its weights",
+            )
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Deterministic algorithms for the block, so that equal inputs train equal weights.
+
+    They are slower: nothing is measured with them.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def chosen_device(recipe: Recipe) -> torch.device:
+    """Where the model is verified and timed: on a GPU only when the recipe says so.
+
+    Raises:
+        BuildError: the recipe says so, and there is none.
+    """
+    if recipe.serving.device != "gpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BuildError(
+            "the recipe says 'serving.device: gpu', and this torch sees none",
+            "build where there is a GPU; without the setting, the archive runs on either",
+        )
+    return torch.device("cuda", 0)
+
+
+def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
+    """The task's handler as it will be served, but without a model.
+
+    Raises:
+        BuildError: the handler's settings or files are wrong, or can't travel.
+    """
+    handler: Handler[Any, Any, Any] = tasks.find(recipe.task)()
+    if recipe.serving.continuous_batching and not handler.continuous:
+        raise BuildError(f"{recipe.task} can't serve under 'serving.continuous_batching'")
+    with tempfile.TemporaryDirectory() as folder:
+        contents.copy(contents.travelling(recipe), Path(folder))
+        try:
+            handler.configure(recipe.handler_section, Path(folder))
+        except LoadError as error:
+            raise BuildError(f"the handler refuses its settings: {error}") from error
+    return handler
+
+
+def calibration(recipe: Recipe, handler: Handler[Any, Any, Any]) -> list[Tensors]:
+    """Batches to take the ranges of activations from; none when the recipe names no data."""
+    if recipe.calibration is None:
+        return []
+    named = recipe.calibration.data
+    bodies = bodies_of(list(resolve(named)()), named)[: recipe.calibration.samples]
+    return Batches(handler, decode(handler, bodies, "calibration")).all(CALIBRATION_BATCH)
+
+
+def made_from(job: Job) -> str:
+    """A key of all that a conversion depends on, but for the candidate and its engine."""
+    return key_of(
+        module_key(job.module), repr(job.source), job.source.files(), job.batch, dict(job.varying),
+        job.outputs, list(job.calibration), repr(job.settings), str(job.device),
+        torch.backends.cpu.get_cpu_capability(),
+    )  # fmt: skip
+
+
+def measured_on(recipe: Recipe, ladder: Ladder) -> str:
+    """A key of the data, the metric and the task, with its own files and code."""
+    metric = recipe.evaluation.metric if recipe.evaluation else None
+    named = [kind.__module__ for kind in type(ladder.handler).__mro__]
+    if metric:
+        own, colon, _ = metric.partition(":")
+        named.append(own if colon else f"{metrics.__name__}.{metric}")
+    # Without what the ladder's last rungs need: they are taken in every build.
+    code = code_of(Ladder.__module__, *named, without=(worker, server, wire))
+    return key_of(
+        list(ladder.data.bodies), ladder.data.expected, metric, code, recipe.handler_section,
+        contents.travelling(recipe), ladder.batch_sizes, torch.get_num_threads(),
+    )  # fmt: skip

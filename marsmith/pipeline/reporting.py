@@ -1,0 +1,115 @@
+"""The report of a build, made of what its steps have found out, and written."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from handlers import interface
+from handlers.device import cores
+from marsmith.archive.reading import inspect
+from marsmith.archive.writing import dump
+from marsmith.pipeline.choice import shipped
+from marsmith.pipeline.original import Prepared
+from marsmith.pipeline.trials import Trial, versions
+from marsmith.recipe.sections import Recipe
+from marsmith.report.measurements import Rung, Timing
+from marsmith.report.page import render
+from marsmith.report.report import ArchiveFile, CandidateResult, Environment, Facts, Report
+
+VERSIONS = ("torch", "numpy", "pillow", "torchserve", "torch-model-archiver", "marsmith")
+COSINE_DIGITS = 3  # more of them differ between CPUs
+
+
+def facts(prepared: Prepared, trial: Trial) -> Facts:
+    """What travels in the archive: nothing of the moment or of this machine.
+
+    Errors are the rounding of this CPU's kernels; of them, cosines travel, to three digits.
+    """
+    recipe, handler = prepared.recipe, prepared.handler
+    rungs = [*prepared.rungs, trial.measured]
+    return Facts(
+        name=recipe.name,
+        version=recipe.version,
+        task=recipe.task,
+        runtime=trial.candidate.runtime,
+        precision=trial.candidate.precision,
+        metric=recipe.evaluation.metric if recipe.evaluation else None,
+        accept=recipe.accept,
+        measured={rung.name: rung.metric for rung in rungs},
+        min_cosine={r.name: round(r.difference.min_cosine, COSINE_DIGITS) for r in rungs},
+        samples=rungs[0].samples,
+        passes=tuple(prepared.passed),
+        content_type=handler.example()[0],
+        **interface.of(handler, handler.explainer()),
+        versions={name: version(name) for name in VERSIONS} | versions(trial.candidate.runtime),
+    )
+
+
+def report(
+    prepared: Prepared,
+    tried: Sequence[Trial],
+    *,
+    ladder: Sequence[Rung],
+    original: Timing,
+    archive: Path,
+    seconds: dict[str, float],
+) -> Report:
+    """All that is known of a build: the facts, and what is of this machine and moment."""
+    runtimes = sorted({trial.candidate.runtime for trial in tried})
+    found = inspect(archive)
+    return Report(
+        **dict(facts(prepared, shipped(tried))),
+        objective=prepared.recipe.objective,
+        archive=ArchiveFile(sha256=found["sha256"], bytes=found["bytes"]),
+        ladder=tuple(ladder),
+        original=original,
+        candidates=tuple(_result(prepared.recipe, trial) for trial in tried),
+        engines={k: v for name in runtimes for k, v in versions(name).items()},
+        environment=Environment(
+            python=platform.python_version(),
+            system=platform.platform(),
+            cpu=_cpu(),
+            instructions=torch.backends.cpu.get_cpu_capability(),
+            cores=cores(),
+            threads=original.threads,
+        ),
+        seconds=seconds,
+    )
+
+
+def _result(recipe: Recipe, trial: Trial) -> CandidateResult:
+    rung = trial.rung
+    return CandidateResult(
+        candidate=str(trial.candidate),
+        runtime=trial.candidate.runtime,
+        precision=trial.candidate.precision,
+        status=trial.status,
+        verdict=trial.verdict,
+        hint=trial.error.hint if trial.error else "",
+        log=str(trial.log),
+        bytes=trial.artifact.size if trial.artifact else None,
+        metric=rung.metric if rung else None,
+        difference=rung.difference if rung else None,
+        timing=trial.timing,
+        archived=trial.archived,
+        command=f"marsmith build {recipe.path} --candidate {trial.candidate}",
+    )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((e.partition(":")[2].strip() for e in lines if e.startswith("model name")), "")
+
+
+def write(made: Report, folder: Path) -> None:
+    """Write `report.json` and `report.html` into a folder."""
+    (folder / "report.json").write_bytes(dump(made.model_dump()))
+    (folder / "report.html").write_text(render(made), "utf-8")

@@ -1,0 +1,77 @@
+"""How fast runtimes are, side by side: warmed up, the same inputs, in turns, medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from handlers import device
+from handlers.runtimes import Runtime, Tensors
+from marsmith.recipe.sections import Recipe
+from marsmith.report.measurements import Timing
+
+ROUNDS = 5
+TURN_SECONDS = 0.2  # of one runtime at one batch size, in one round
+CALLS = (2, 200)  # in a turn, at least and at most
+
+
+def compare(
+    contenders: Mapping[str, Runtime], inputs: Mapping[int, Sequence[Tensors]]
+) -> dict[str, Timing]:
+    """Time runtimes in turns, so that a busy moment of the machine hits all of them.
+
+    Args:
+        contenders: by name.
+        inputs: for batch size 1 and one more, some batches, gone through in order.
+
+    Returns:
+        By the same names.
+    """
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for turn in range(ROUNDS):
+        for name, runtime in contenders.items():
+            for size, batches in inputs.items():
+                # At first every shape: an engine may prepare itself for each.
+                calls = _turn(runtime, batches, batches[:1] if turn else [*batches, *batches])
+                seconds.setdefault((name, size), []).extend(calls)
+    largest = max(inputs)
+    return {
+        name: Timing(
+            p50_ms=round(statistics.median(seconds[name, 1]) * 1e3, 4),
+            samples_per_s=round(largest / statistics.median(seconds[name, largest]), 2),
+            batch_size=largest,
+            threads=torch.get_num_threads(),
+        )
+        for name in contenders
+    }
+
+
+def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: Sequence[Tensors]) -> list[float]:
+    for batch in warm_up:
+        runtime(batch)
+    seconds: list[float] = []
+    began = time.perf_counter()
+    while len(seconds) < CALLS[0] or (
+        len(seconds) < CALLS[1] and time.perf_counter() - began < TURN_SECONDS
+    ):
+        start = time.perf_counter()
+        runtime(batches[len(seconds) % len(batches)])
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@contextmanager
+def threads(recipe: Recipe) -> Iterator[int]:
+    """As many threads for the block as each worker will have."""
+    before = torch.get_num_threads()
+    share = device.cores() // recipe.serving.min_workers
+    count = int(recipe.handler.get("threads", 0)) or max(1, share)
+    torch.set_num_threads(count)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,221 @@
+"""Trials: each candidate converted, loaded, and compared with what it was converted from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from handlers import runtimes
+from handlers.errors import LoadError
+from handlers.runtimes import Runtime
+from marsmith import converters
+from marsmith.atomic import replacing
+from marsmith.cache import code_of, key_of
+from marsmith.converters import Artifact, Job
+from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
+from marsmith.pipeline.original import Prepared
+from marsmith.recipe.candidate import Candidate
+from marsmith.report.measurements import Rung, Timing
+from marsmith.report.report import Status
+from marsmith.verify import ladder
+from marsmith.verify.ladder import Answers
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a candidate so far; each step of a build makes another one of it.
+
+    Attributes:
+        candidate: runtime and precision.
+        log: what the engine wrote meanwhile.
+        status: "shipped" once it is chosen.
+        verdict: why, in one line.
+        error: what stopped it; None for the admissible.
+        artifact: the converted model, when there is one.
+        rung: what was measured of it, when it ran.
+        answers: its answers to the evaluation data.
+        runtime: the loaded model, of the admissible.
+        timing: how fast it is, of the admissible.
+        archived: what was measured of its own archive, where one was made to be kept.
+    """
+
+    candidate: Candidate
+    log: Path
+    status: Status = "admissible"
+    verdict: str = ""
+    error: MarsmithError | None = None
+    artifact: Artifact | None = None
+    rung: Rung | None = None
+    answers: Answers = field(default_factory=dict)
+    runtime: Runtime | None = None
+    timing: Timing | None = None
+    archived: Rung | None = None
+
+    @property
+    def measured(self) -> Rung:
+        """What was measured of it.
+
+        Raises:
+            BuildError: it never ran.
+        """
+        if self.rung is None:
+            raise BuildError(f"{self.candidate} was {self.status}: {self.verdict}")
+        return self.rung
+
+    @property
+    def converted(self) -> Artifact:
+        """The converted model.
+
+        Raises:
+            BuildError: there is none.
+        """
+        if self.artifact is None:
+            raise BuildError(f"{self.candidate} was {self.status}: {self.verdict}")
+        return self.artifact
+
+
+def attempt(candidate: Candidate, prepared: Prepared) -> Trial:
+    """Convert a candidate, unless that was done before, load it and compare it.
+
+    Never raises for what the candidate does: the trial says it.
+    """
+    trial = Trial(candidate, prepared.logs / f"{candidate.file_name}.log")
+    try:
+        with captured(trial.log):
+            try:
+                folder = _convert(candidate, prepared)
+                trial = replace(trial, artifact=_read(folder))
+                runtime = load(candidate.runtime, trial.converted, prepared.job)
+                rung, answers = _measured(runtime, candidate, prepared, folder)
+                trial = replace(trial, runtime=runtime, rung=rung, answers=answers)
+                ladder.gate(rung, prepared.original, prepared.recipe.accept)
+            except MarsmithError:
+                raise
+            except Exception as error:  # an engine may raise anything, and others may do
+                traceback.print_exc()
+                said = f"{type(error).__name__}: {_one_line(str(error))}"
+                raise BuildError(f"{candidate} broke: {said}") from error
+    except UnsupportedError as error:
+        return _stopped(trial, "skipped", error)
+    except GateError as error:
+        return _stopped(trial, "refused", error)
+    except MarsmithError as error:
+        return _stopped(trial, "failed", error)
+    return trial
+
+
+def _stopped(trial: Trial, status: Status, error: MarsmithError) -> Trial:
+    said = error.message.removeprefix(f"the {trial.candidate} model was refused: ")
+    return replace(trial, status=status, error=error, verdict=_one_line(said), runtime=None)
+
+
+def _convert(candidate: Candidate, prepared: Prepared) -> Path:
+    """The folder of the cache with the converted model, which is made unless it is there."""
+    cache = prepared.cache
+    converter = converters.find(candidate.runtime)
+    key = f"{candidate.file_name}-{converted_by(candidate, prepared)}"
+    folder = cache.find(key)
+    if folder is None:
+        if candidate.precision not in converter.PRECISIONS:
+            allowed = ", ".join(converter.PRECISIONS)
+            raise UnsupportedError(f"{candidate.runtime} has no {candidate.precision}: {allowed}")
+        with cache.keep(key) as unfinished:
+            out = unfinished / "artifact"
+            out.mkdir()
+            job = replace(prepared.job, precision=candidate.precision)
+            _write(converter.convert(job, out), unfinished)
+        folder = cache.folder / key
+    return folder
+
+
+def load(name: str, artifact: Artifact, job: Job) -> Runtime:
+    """Load what a converter wrote, as a worker will.
+
+    Raises:
+        BuildError: it can't be loaded; `UnsupportedError` when an engine is missing.
+    """
+    try:
+        return runtimes.load(name, artifact.model, job.device, artifact.options)
+    except LoadError as error:
+        kind = UnsupportedError if isinstance(error.__cause__, ImportError) else BuildError
+        raise kind(f"the converted model can't be loaded: {error}", error.hint) from error
+
+
+def _measured(
+    runtime: Runtime, candidate: Candidate, prepared: Prepared, folder: Path
+) -> tuple[Rung, Answers]:
+    """What was measured of this artifact on this data before, or is now."""
+    written_by = Path(__file__)
+    kept = folder / f"rung-{key_of(prepared.measured_on, written_by)}.json"
+    if kept.is_file():
+        data = json.loads(kept.read_text("utf-8"))
+        answers = {int(size): each for size, each in data["answers"].items()}
+        return TypeAdapter(Rung).validate_python(data["rung"]), answers
+    rung, answers = prepared.ladder.measure(str(candidate), runtime)
+    with replacing(kept) as unfinished:
+        unfinished.write_text(json.dumps({"rung": dataclasses.asdict(rung), "answers": answers}))
+    return rung, answers
+
+
+def converted_by(candidate: Candidate, prepared: Prepared) -> str:
+    """A key of all that a candidate's conversion depends on."""
+    runtime = f"{runtimes.__name__}.{candidate.runtime}"
+    code = code_of(converters.find(candidate.runtime), runtime)
+    return key_of(prepared.made_from, candidate, versions(candidate.runtime), code)
+
+
+def versions(runtime: str) -> dict[str, str]:
+    """The versions of the packages that a runtime's converter names; those installed."""
+    found = {}
+    for name in ("torch", "numpy", *getattr(converters.find(runtime), "PACKAGES", ())):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _write(artifact: Artifact, folder: Path) -> None:
+    relative = [str(file.relative_to(folder)) for file in (artifact.model, *artifact.files)]
+    data = {"files": relative, "options": artifact.options}
+    (folder / "artifact.json").write_text(json.dumps(data), "utf-8")
+
+
+def _read(folder: Path) -> Artifact:
+    data = json.loads((folder / "artifact.json").read_text("utf-8"))
+    model, *files = (folder / name for name in data["files"])
+    return Artifact(model, tuple(files), data["options"])
+
+
+@contextlib.contextmanager
+def captured(log: Path) -> Iterator[None]:
+    """Send what Python and the engines' own code write meanwhile to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("w", encoding="utf-8", errors="replace") as file:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+        finally:
+            file.flush()
+            for number, saved in enumerate(kept, start=1):
+                os.dup2(saved, number)
+                os.close(saved)
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[0] if lines else "no reason was given"
+    return line if len(line) <= 200 else f"{line[:199]}…"

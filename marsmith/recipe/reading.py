@@ -1,0 +1,153 @@
+"""Read a recipe from a YAML file; what is wrong in it is said by its key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from handlers import by_name, runtimes, tasks
+from handlers.errors import LoadError
+from handlers.schema import SchemaError, unknown
+from marsmith.errors import RecipeError
+from marsmith.recipe.candidate import split
+from marsmith.recipe.references import locate, on_path
+from marsmith.recipe.sections import Pass, Recipe, Section, Source
+
+# By name: the modules of these import what a recipe is made of.
+SOURCES, PASSES = "marsmith.sources", "marsmith.passes"
+
+
+Given = Recipe | str | Path | Mapping[str, Any]
+"""A recipe, or what it can be read from."""
+
+
+def load(recipe: Given) -> Recipe:
+    """Read a recipe; the modules that it names may lie beside it, or in the current folder.
+
+    Args:
+        recipe: a YAML file; or what one would say, whose paths are relative to the current folder;
+            or a recipe, which stays as it is.
+
+    Raises:
+        RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
+            names the key, and the nearest that is.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    path = Path("recipe") if isinstance(recipe, Mapping) else Path(recipe)
+    data = dict(recipe) if isinstance(recipe, Mapping) else _read(path)
+    on_path(path.parent)
+    on_path(Path())
+    data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
+    if isinstance(data.get("candidates"), list):
+        data["candidates"] = tuple(data["candidates"])
+    try:
+        if "passes" in data:
+            data["passes"] = _passes(data["passes"], path)
+        made = Recipe.model_validate(data)
+        tasks.find(made.task).settings(made.handler_section)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
+    except (LoadError, SchemaError) as error:
+        raise RecipeError(f"{path.name}: {error}") from None
+    if made.runtime not in (known := ["auto", *runtimes.known()]):
+        raise RecipeError(f"{path.name}: {unknown(made.runtime, known, 'the runtimes')}")
+    for name in made.candidates:
+        split(name)
+    if not isinstance(recipe, Mapping):
+        made._path = path
+    return made
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} must be a mapping of settings")
+    return data
+
+
+def _source(data: Any, path: Path) -> Source:
+    known = by_name.known(SOURCES)
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
+    named = [key for key in data if key in known]
+    if len(named) != 1:
+        guess = [m for key in data for m in difflib.get_close_matches(str(key), known, n=1)]
+        hint = f"did you mean {guess[0]!r}?" if guess else ""
+        raise RecipeError(
+            f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
+        )
+    kind = by_name.only(by_name.find(SOURCES, named[0], "'source'"), Source)
+    source: Source = _section(kind, data, path, "source")
+    return source
+
+
+def _passes(data: Any, path: Path) -> tuple[Pass, ...]:
+    listed: list[Any] = data if isinstance(data, list) else [data]
+    named: list[Any] = [{each: {}} if isinstance(each, str) else each for each in listed]
+    if listed is not data or not all(isinstance(e, dict) and len(e) == 1 for e in named):
+        known = ", ".join(by_name.known(PASSES))
+        raise RecipeError(
+            f"{path.name}: 'passes' must be a list of names, each alone or with a mapping of its"
+            f" settings; there are: {known}"
+        )
+    made = []
+    for index, each in enumerate(named):
+        ((name, settings),) = each.items()
+        kind = by_name.only(by_name.find(PASSES, str(name), "'passes'"), Pass)
+        made.append(_section(kind, settings or {}, path, f"passes.{index}.{name}"))
+    return tuple(made)
+
+
+def _section(kind: type[Any], data: Any, path: Path, where: str) -> Any:
+    """A section whose class the recipe chose; its paths are found."""
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path.name}: {where} must be a mapping of settings")
+    paths = {name for name, field in kind.model_fields.items() if _is_path(field.annotation)}
+    found = {
+        key: locate(value, path.parent) if key in paths and isinstance(value, str) else value
+        for key, value in data.items()
+    }
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        lines = (_explain(each, path, where, kind) for each in error.errors())
+        raise RecipeError("\n".join(lines)) from None
+
+
+def _is_path(annotation: Any) -> bool:
+    return Path in (annotation, *get_args(annotation))
+
+
+def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
+    names = data.get("files", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(f"{path.name}: 'files' must be a list of paths")
+    files = tuple(locate(name, path.parent) for name in names)
+    for file in files:
+        if not file.exists():
+            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file and no folder")
+    return files
+
+
+def _explain(error: Any, path: Path, prefix: str = "", model: type[Section] = Recipe) -> str:
+    where = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
+    if error["type"] == "extra_forbidden":
+        *parents, key = error["loc"]
+        for parent in parents:
+            annotation = model.model_fields[str(parent)].annotation
+            kinds = [annotation, *get_args(annotation)]
+            model = next(each for each in kinds if isinstance(each, type))
+        section = ".".join(filter(None, [prefix, *map(str, parents)])) or path.name
+        return f"{path.name}: {unknown(str(key), list(model.model_fields), section)}"
+    return f"{path.name}: {where}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,274 @@
+"""Recipe: what a YAML file in `archiver_configs/` may say. Typed, frozen, unknown keys refused.
+
+`recipe_file.load` reads one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+if TYPE_CHECKING:
+    from marsmith.cache import Cache
+
+Reference = str
+"""A "module:function"."""
+
+Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_dynamic"]
+"""int8 is static, calibrated; int8_dynamic takes the ranges of activations as they come."""
+
+Objective = Literal["latency", "throughput", "size"]
+"""What the best candidate has the best of: the time of one request, requests per second at
+`serving.batch_size`, or bytes."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and refusing what it doesn't know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Source(Section):
+    """Where the model comes from; a subclass in each file of `marsmith/sources/`."""
+
+    TRACED: ClassVar[bool] = False
+    """Its models can be traced, and not scripted: TorchScript is made by tracing."""
+
+    def load(self, cache: Cache, say: Callable[[str], None]) -> Any:
+        """Make the model, an `nn.Module` in evaluation mode on the CPU.
+
+        Args:
+            cache: keeps what is costly to make, such as trained weights.
+            say: takes one line about what is being done.
+        """
+        raise TypeError(f"{type(self).__name__} loads nothing")
+
+    def files(self) -> list[Path]:
+        """The files and folders that the model is read from: those that the section names."""
+        return [value for value in dict(self).values() if isinstance(value, Path)]
+
+    def for_task(self, task: str) -> Source:
+        """The source with what it takes from the recipe's task; ValueError where it can't."""
+        return self
+
+    def bring(self, module: Any, out: Path, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Write what comes with the model and travels: a tokenizer, labels.
+
+        Args:
+            module: what `load` gave.
+            out: an existing folder.
+            own: the recipe's `handler:` section.
+
+        Returns:
+            Settings for the recipe's `handler:` section, where it doesn't say them.
+        """
+        return {}
+
+
+class Training(Section):
+    """How passes train: fine-tuning after pruning, distillation, quantisation-aware training."""
+
+    data: Reference
+    """Returns a map-style Dataset; an item is (inputs, target), inputs one tensor or a tuple.
+    What an item takes from torch's random numbers differs by epoch, and is always the same."""
+    loss: Reference = "torch.nn.functional:cross_entropy"
+    """Takes the model's outputs and the targets of a batch, gives a scalar."""
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(64, ge=1)
+    """Of all processes together; what is left of an epoch after its full batches is left out."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The highest, of AdamW on a cosine schedule."""
+    weight_decay: float = Field(1e-2, ge=0)
+    seed: int = 0
+    workers: int = Field(0, ge=0)
+    """Processes that read data ahead, for each one that trains."""
+
+
+class Pass(Section):
+    """A change made to the module before conversion; a subclass in each file of passes/."""
+
+    epochs: int | None = Field(None, ge=0)
+    """Of training after the change; 0 for none. By default the `training:` section's."""
+    learning_rate: float | None = Field(None, gt=0)
+    """By default the `training:` section's."""
+
+    def apply(self, module: Any, work: Any) -> Any:
+        """Change a module.
+
+        Args:
+            module: an `nn.Module` in evaluation mode on the CPU; may be changed in place.
+            work: a `marsmith.passes.Work`.
+
+        Returns:
+            The changed module, in evaluation mode, and what there is to report of it.
+        """
+        raise TypeError(f"{type(self).__name__} does nothing")
+
+    def source(self, before: Source) -> Source:
+        """Where the changed module's code comes from; a student's own, after distillation."""
+        return before
+
+
+class Evaluation(Section):
+    """Held-out data, and what a good answer is."""
+
+    data: Reference
+    """Returns (request body: bytes, expected answer) pairs, or bodies alone."""
+    metric: str | None = None
+    """A function of `marsmith.verify.metrics`, or a "module:function" (answers, expected) -> float.
+    Without one, nothing but the outputs is compared."""
+
+
+class Calibration(Section):
+    """Data that static quantisation takes its ranges from; best not the evaluation's."""
+
+    data: Reference
+    """Returns request bodies: bytes, or (bytes, anything) pairs."""
+    samples: int = Field(256, ge=1)
+    """How many of them, from the first."""
+
+
+class Conversion(Section):
+    """How the model is converted, where there is a choice."""
+
+    trace: bool = False
+    """TorchScript: trace a model that can't be scripted. Its control flow is frozen."""
+    compile: bool = False
+    """Eager: `torch.compile` the module as a worker starts, which needs a C++ compiler there."""
+
+
+class Accept(Section):
+    """The bounds that a candidate must keep to be shipped."""
+
+    metric_at_least: float | None = None
+    """The metric of the shipped archive."""
+    metric_max_drop: float = Field(0.01, ge=0)
+    """How much the metric may fall below the original model's."""
+    max_abs_error: float | None = Field(None, gt=0)
+    """The largest difference of any output from the original's."""
+    min_cosine: float = Field(0.99, ge=-1, le=1)
+    """The smallest cosine similarity of a sample's outputs to the original's."""
+
+
+class Serving(Section):
+    """How TorchServe runs the archive: becomes the top of its `model-config.yaml`."""
+
+    batch_size: int = Field(1, ge=1)
+    max_batch_delay_ms: int = Field(1, ge=1)
+    """How long a batch waits to fill; TorchServe turns 0 into 100."""
+    min_workers: int = Field(1, ge=1)
+    max_workers: int = Field(4, ge=1)
+    response_timeout_s: int = Field(60, ge=1)
+    """A worker that takes longer for a batch is killed and started anew."""
+    startup_timeout_s: int = Field(120, ge=1)
+    """Loading and warm-up together."""
+    job_queue_size: int = Field(256, ge=1)
+    """Requests beyond this many are refused at once with a 503."""
+    device: Literal["cpu", "gpu"] | None = None
+    """Where workers run; by default on GPUs when there are any."""
+    continuous_batching: bool = False
+    """New requests join those that are being answered, and what a client no longer waits for
+    ends; of tasks that write token by token, and on one worker."""
+
+    @model_validator(mode="after")
+    def _alone(self) -> Serving:
+        if self.continuous_batching and (self.min_workers, self.max_workers) != (1, 1):
+            raise ValueError(
+                "with continuous_batching, min_workers and max_workers must be 1: an idle worker"
+                " of TorchServe's keeps the others waiting"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _order(self) -> Serving:
+        if self.max_workers < self.min_workers:
+            raise ValueError(f"max_workers must be at least min_workers, {self.min_workers}")
+        return self
+
+
+class Recipe(Section):
+    """One model, from its source to its archive."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """The model's and the archive's."""
+    version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
+    task: str
+    """A module of `handlers`, or "module:Class" of one's own, whose file or whole package travels
+    in the archive."""
+    source: Source
+    runtime: str = "torchscript"
+    """A module of `handlers.runtimes`; or "auto": the best of the candidates."""
+    precision: Precision = "fp32"
+    candidates: tuple[str, ...] = ()
+    """With "auto": each "runtime" or "runtime:precision"; all of them is "all"."""
+    objective: Objective = "throughput"
+    passes: tuple[Pass, ...] = ()
+    """Changes made to the module before conversion, in this order."""
+    training: Training | None = None
+    handler: dict[str, Any] = {}
+    """The task's settings; see its `Config`."""
+    files: tuple[Path, ...] = ()
+    """Files and folders that travel in the archive, beside the model; relative to the recipe."""
+    assets: Reference | None = None
+    """Takes the trained module and an empty folder, and writes into it more that travels:
+    a vocabulary, a scaling, a catalogue."""
+    conversion: Conversion = Conversion()
+    calibration: Calibration | None = None
+    evaluation: Evaluation | None = None
+    accept: Accept = Accept()
+    serving: Serving = Serving()
+
+    @field_validator("source")
+    @classmethod
+    def _of_the_task(cls, source: Source, info: ValidationInfo) -> Source:
+        return source.for_task(info.data.get("task", ""))
+
+    @field_validator("handler")
+    @classmethod
+    def _said_once(cls, handler: dict[str, Any]) -> dict[str, Any]:
+        for key in ("task", "runtime", "precision", "runtime_options"):
+            if key in handler:
+                raise ValueError(f"{key!r} is decided by the rest of the recipe")
+        return handler
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Recipe:
+        if self.accept.metric_at_least is not None and not (
+            self.evaluation and self.evaluation.metric
+        ):
+            raise ValueError("accept.metric_at_least needs an 'evaluation' with a metric")
+        if self.runtime != "auto" and self.candidates:
+            raise ValueError("'candidates' are for 'runtime: auto'")
+        if self.runtime == "auto" and self.precision != "fp32":
+            raise ValueError("with 'runtime: auto', 'candidates' say which precisions to try")
+        return self
+
+    @field_validator("name")
+    @classmethod
+    def _servable(cls, name: str) -> str:
+        if name.startswith("token"):
+            raise ValueError("TorchServe takes requests for models named token... for its own API")
+        return name
+
+    _path: Path | None = PrivateAttr(None)
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from; where there is none, the one it could be in."""
+        return self._path or Path("archiver_configs", f"{self.name}.yaml")
+
+    @property
+    def handler_section(self) -> dict[str, Any]:
+        """The `handler:` section of the archive's `model-config.yaml`, but for the runtime."""
+        return {"task": self.task, **self.handler}

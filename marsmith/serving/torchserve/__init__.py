@@ -1,0 +1,1 @@
+"""TorchServe, started so that it serves or says why not, and stopped so that nothing is left."""

@@ -1,0 +1,185 @@
+"""Waiting until a server can serve, and until it serves as fast as it will."""
+
+from __future__ import annotations
+
+import base64
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from marsmith.client.clients import Client
+from marsmith.errors import MarsmithError, RequestError, ServerError
+from marsmith.serving.torchserve.worker_log import LoadWatch
+
+Progress = Callable[[str], None]
+
+POLL_S = 0.1
+CONSOLE_LINES = 15
+
+WARM_UP_S = 3.0
+WARM_UP_REQUESTS = 400
+# Latencies are compared by the medians of two windows of this many requests.
+WINDOW = 50
+STEADY = 0.1
+# Every so many requests, one takes a connection of its own: accepting one is a path to warm too.
+FRESH_EVERY = 4
+
+
+def connect(
+    make_client: Callable[[], Client], check: Callable[[], None], deadline: float
+) -> Client:
+    """Wait for the key file and the management API of a server that is starting.
+
+    Args:
+        make_client: makes a client; fails while there is no key file.
+        check: raises when the server can't come up any more.
+        deadline: on the monotonic clock.
+
+    Raises:
+        ServerError: of `check`, or the time is up.
+    """
+    while True:
+        check()
+        try:
+            client = make_client()
+        except ServerError as error:
+            problem = error
+        else:
+            try:
+                client.models()
+            except ServerError as error:
+                client.close()
+                problem = error
+            else:
+                return client
+        if time.monotonic() > deadline:
+            raise ServerError(f"TorchServe did not come up in time: {problem}") from problem
+        time.sleep(POLL_S)
+
+
+def wait_for_workers(
+    client: Client,
+    wanted: Mapping[str, int | None],
+    check: Callable[[], None],
+    deadline: float,
+    on_progress: Progress,
+) -> None:
+    """Wait until every model has its workers, and no more than it may have.
+
+    Args:
+        client: of the server.
+        wanted: models and numbers of READY workers; None for the `minWorkers` of the model.
+        check: raises when a load has failed.
+        deadline: on the monotonic clock.
+        on_progress: told of each model that is ready.
+
+    Raises:
+        ServerError: of `check`, or the time is up.
+    """
+    waiting = dict(wanted)
+    while True:
+        check()
+        states = {name: _workers(client, name, number) for name, number in waiting.items()}
+        for name, (enough, state) in states.items():
+            if enough:
+                on_progress(f"{name}: {state}")
+                del waiting[name]
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            told = "; ".join(f"{name}: {states[name][1]}" for name in waiting)
+            raise ServerError(
+                f"The time is up, and not every worker has loaded: {told}.",
+                hint="Allow more time, or look at what the worker prints: model.log.",
+            )
+        time.sleep(POLL_S)
+
+
+def _workers(client: Client, name: str, number: int | None) -> tuple[bool, str]:
+    """Tell whether a model has its workers, and in words how many."""
+    try:
+        model = client.model(name)
+    except RequestError as error:
+        if error.status != 404:
+            raise
+        return False, "not registered yet"
+    needed = model["minWorkers"] if number is None else number
+    workers = model.get("workers", [])
+    ready = sum(worker["status"] == "READY" for worker in workers)
+    enough = ready >= needed and len(workers) <= model["maxWorkers"]
+    return enough, f"{ready} of {needed} workers ready"
+
+
+def start_check(
+    watch: LoadWatch, is_alive: Callable[[], bool], console: Path
+) -> Callable[[], None]:
+    """Make the check of a start: that Java lives and no load has failed."""
+
+    def check() -> None:
+        watch.check()
+        if not is_alive():
+            watch.check()
+            raise ServerError(
+                "TorchServe ended while it started. It said:\n" + last_lines(console),
+                hint=f"Its logs are in {console.parent}.",
+            )
+
+    return check
+
+
+def last_lines(file: Path, count: int = CONSOLE_LINES) -> str:
+    """Return the end of a text file; empty if there is none."""
+    try:
+        return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+    except OSError:
+        return ""
+
+
+def warm_up(client: Client, model: str, on_progress: Progress) -> None:
+    """Send a model's own example until it is answered at a steady pace.
+
+    A JVM that has just started interprets its own code, and answers its first requests many times
+    slower than later ones; the client that comes first should not pay for that. A model whose
+    description has no `example` is left as it is.
+    """
+    example = _example(client, model)
+    if example is None:
+        return
+    body, content_type = example
+    latencies: list[float] = []
+    started = time.monotonic()
+    while time.monotonic() - started < WARM_UP_S and not is_steady(latencies):
+        fresh = len(latencies) % FRESH_EVERY == 0
+        sent = time.monotonic()
+        try:
+            client.predict(model, body, content_type=content_type, fresh_connection=fresh)
+        except MarsmithError as error:
+            on_progress(f"{model}: not warmed up, its own example fails: {error.message}")
+            return
+        latencies.append(time.monotonic() - sent)
+    p50_ms = statistics.median(latencies[-WINDOW:]) * 1000
+    on_progress(f"{model}: warmed up by {len(latencies)} requests, now {p50_ms:.1f} ms each")
+
+
+def is_steady(latencies: list[float]) -> bool:
+    """Tell whether the latest latencies are like those before, after enough of them."""
+    if len(latencies) < WARM_UP_REQUESTS:
+        return False
+    now = statistics.median(latencies[-WINDOW:])
+    before = statistics.median(latencies[-2 * WINDOW : -WINDOW])
+    return abs(now - before) <= STEADY * before
+
+
+def _example(client: Client, model: str) -> tuple[bytes, str] | None:
+    """Return a model's example request, if its handler tells of one."""
+    try:
+        described: dict[str, Any] = client.describe(model)
+        example = (described.get("customizedMetadata") or {}).get("example")
+        if example is None:
+            return None
+        return base64.b64decode(example["body_base64"]), str(example["content_type"])
+    except (MarsmithError, KeyError, TypeError, ValueError):
+        # A handler that knows nothing of being described may answer anything at all.
+        return None

@@ -1,0 +1,144 @@
+"""Reading TorchServe's logs for a model that does not load, and telling why in a few lines.
+
+TorchServe itself tells nobody: it restarts a worker that failed, again and again for five
+minutes, and lets requests wait meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from marsmith.errors import ServerError
+from marsmith.harness.tracebacks import shorten_traceback, tells_of_failure
+
+SETTLE_S = 0.3
+SETTLE_AT_MOST_S = 2.0
+
+# The layout of log4j2.xml: time [level] thread logger - message
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<message>.*)")
+# A worker, as its threads are named: W-<port>-<model>_<version>, with the stream that one reads.
+WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
+
+CRASHED = "the worker crashed or was killed; there was no Python error"
+# What it prints at every start, and what helps nobody who looks for a cause.
+ROUTINE = re.compile(
+    r"s_name_part0=|Listening on|Successfully loaded .*metrics\.yaml|\[PID\]|Torch worker started"
+    r"|Python runtime|Connection accepted|model_name: "
+)
+# What Java says in ts.log about an archive or a worker that it can't start. The first is all that
+# it says of a worker that crashes, or is killed, while it loads.
+JAVA_FAILURES = (
+    "Load model failed: ",
+    "Failed to load model: ",
+    "Failed to parse model config file",
+    "Backend worker error",
+    "Backend worker thread exception.",
+)
+
+
+class Tail:
+    """The lines that a log file gains."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = file.stat().st_size if file.exists() else 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Return the complete lines that were added since the last call."""
+        if not self._file.exists():
+            return []
+        with self._file.open("rb") as log:
+            if log.seek(0, 2) < self._offset:  # rolled over
+                self._offset = 0
+            log.seek(self._offset)
+            added = log.read()
+        self._offset += len(added)
+        *complete, self._rest = (self._rest + added).split(b"\n")
+        return [line.decode("utf-8", "replace").rstrip("\r") for line in complete]
+
+
+class LoadWatch:
+    """Watches the logs of a server, from now on, for the first load that fails.
+
+    Args:
+        logs: the folder of the logs.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._model, self._ts = Tail(logs / "model.log"), Tail(logs / "ts.log")
+        self._printed: dict[str, list[str]] = defaultdict(list)
+        self._java: list[str] = []
+
+    def check(self) -> None:
+        """Read on.
+
+        Raises:
+            ServerError: a model did not load; the message has the worker's own traceback.
+        """
+        self._read()
+        if not self._worker_failure()[1] and not self._java_failure()[1]:
+            return
+        # The traceback follows the line that tells of it, as log lines of their own.
+        deadline = time.monotonic() + SETTLE_AT_MOST_S
+        time.sleep(SETTLE_S)
+        while self._read() and time.monotonic() < deadline:
+            time.sleep(SETTLE_S)
+        message, source = self._explanation()
+        raise ServerError(message, hint=f"All of it is in {self._logs / source}.")
+
+    def _read(self) -> bool:
+        """Take in the new lines, by worker; return whether there were any."""
+        worker, model_lines = "", self._model.lines()
+        for line in model_lines:
+            match = LINE.match(line)
+            thread = WORKER.fullmatch(match["thread"]) if match else None
+            worker = thread["worker"] if thread else worker
+            message = match["message"] if match else line
+            self._printed[worker].append(message)
+        java_lines = self._ts.lines()
+        self._java += java_lines
+        return bool(model_lines or java_lines)
+
+    def _worker_failure(self) -> tuple[str, list[str]]:
+        """Return the first worker that told of a failure, and what it printed from there on."""
+        for worker, lines in self._printed.items():
+            for index, line in enumerate(lines):
+                if tells_of_failure(line):
+                    return worker, lines[index:]
+        return "", []
+
+    def _java_failure(self) -> tuple[str, list[str]]:
+        """Return the worker that Java tells of, if any, and what it said, from a failure on."""
+        for index, line in enumerate(self._java):
+            match = LINE.match(line)
+            if match and match["message"].startswith(JAVA_FAILURES):
+                thread = WORKER.fullmatch(match["thread"])
+                said = [match["message"], *self._java[index + 1 :]]
+                return thread["worker"] if thread else "", said
+        return "", []
+
+    def _explanation(self) -> tuple[str, str]:
+        """Return the message for the first failure, and the log that it comes from."""
+        worker, lines = self._worker_failure()
+        if lines:
+            return _message(worker, lines), "model.log"
+        worker, said = self._java_failure()
+        if worker:
+            printed = [line for line in self._printed[worker] if not ROUTINE.match(line)]
+            return _message(worker, [CRASHED, *printed]), "model.log"
+        # The line after a failure is the Java exception behind it.
+        cause = said[1].partition(": ")[2] if len(said) > 1 and not LINE.match(said[1]) else ""
+        return f"TorchServe: {said[0]}" + (f": {cause}" if cause else ""), "ts.log"
+
+
+def _message(worker: str, lines: Sequence[str]) -> str:
+    named = WORKER.fullmatch(worker)
+    headline, trace = shorten_traceback(lines)
+    first = f"Model {(named['model'] if named else worker)!r} did not load: {headline}"
+    return "\n".join([first, *(f"  {line}" for line in trace)])

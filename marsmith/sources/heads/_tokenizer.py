@@ -1,0 +1,145 @@
+"""The tokenizer of a Hugging Face folder, as text tasks take it with them."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.extras import need
+from marsmith.sources.heads import read_json
+
+FILE = "tokenizer.json"
+# Where a folder says how many tokens its model takes, and under which key.
+LIMITS = {
+    "sentence_bert_config.json": "max_seq_length",
+    "tokenizer_config.json": "model_max_length",
+    "config.json": "max_position_embeddings",
+}
+SAVE = "save it beside the model: tokenizer.save_pretrained(FOLDER)"
+TABLES = ("position_embeddings", "wpe")
+UNLIMITED = 10**6  # transformers writes 10**30 for "not known"
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
+    """Write the folder's tokenizer into `out`.
+
+    Args:
+        module: the model, which may have fewer positions than the folder's files say.
+        folder: with a tokenizer.json, or what transformers can make one of.
+        out: an existing folder.
+
+    Returns:
+        The settings `tokenizer` and, where a limit is known, `max_tokens`.
+
+    Raises:
+        BuildError: there is no tokenizer, or none that the tokenizers library can run, or it
+            has more tokens than the model.
+    """
+    if (folder / FILE).is_file():
+        shutil.copyfile(folder / FILE, out / FILE)
+    else:
+        _made_fast(folder).save(str(out / FILE))
+    _pad_as_the_model(out / FILE, folder)
+    limits = [positions(module), *(_said(folder / file, key) for file, key in LIMITS.items())]
+    known = [limit for limit in limits if limit is not None]
+    return {"tokenizer": FILE, **({"max_tokens": min(known)} if known else {})}
+
+
+def _made_fast(folder: Path) -> Any:
+    """A tokenizer of the tokenizers library, of files in another form."""
+    try:
+        auto = importlib.import_module("transformers").AutoTokenizer
+        found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what is wrong in the files decides which
+        raise BuildError(
+            f"{folder.name} has no tokenizer: {' '.join(str(error).split())[:200]}", SAVE
+        ) from error
+    # Of a folder without any files of a tokenizer, transformers makes one of special tokens alone.
+    if set(found.get_vocab()) <= set(found.all_special_tokens):
+        raise BuildError(f"{folder.name} has no tokenizer", SAVE)
+    if not getattr(found, "is_fast", False):
+        raise BuildError(
+            f"the tokenizer of {folder.name} is written in Python, which does not travel",
+            "save a fast one beside the model, as a tokenizer.json",
+        )
+    return found.backend_tokenizer
+
+
+def _pad_as_the_model(file: Path, folder: Path) -> None:
+    """See that the tokens are the model's, and let the tokenizer say which it pads with."""
+    need("text", "tokenizers")
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+        last = max(tokenizer.get_vocab().values(), default=0)
+    except Exception as error:  # the library raises no other
+        raise BuildError(f"{folder.name}: {FILE} is not a tokenizer: {error}") from error
+    size = _said(folder / "config.json", "vocab_size")
+    if size is not None and last >= size:
+        raise BuildError(
+            f"{folder.name}: the tokenizer has ids up to {last}, the model only {size} tokens",
+            "save the two that belong together; or was the model not resized for added tokens?",
+        )
+    pad = _said(folder / "config.json", "pad_token_id", least=0)
+    token = None if pad is None else tokenizer.id_to_token(pad)
+    if token is not None:
+        tokenizer.enable_padding(pad_id=pad, pad_token=token)
+        tokenizer.save(str(file))
+
+
+def see_that_it_pads(module: torch.nn.Module, out: Path, settings: Mapping[str, Any]) -> None:
+    """Run a short text beside a long one: what is padded must not change its answer.
+
+    Args:
+        module: called with tokens, their mask and, if the settings say so, their types.
+        out: what `bring` has written.
+        settings: what it has found.
+
+    Raises:
+        UnsupportedError: it does.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(out / FILE))
+    pad = int((tokenizer.padding or {}).get("pad_id", 0))
+    known = sorted(set(tokenizer.get_vocab().values()) - {pad})
+    short = min(8, int(settings.get("max_tokens", 8)) // 2)
+    ids = torch.tensor([known[place * 7 % len(known)] for place in range(2 * short)]).expand(2, -1)
+    mask = torch.ones_like(ids)
+    mask[0, short:] = 0
+    ids = torch.where(mask > 0, ids, pad)
+    types = [torch.zeros_like(ids)] if settings.get("token_types") else []
+    with torch.inference_mode():
+        together = module(ids, mask, *types)
+        alone = module(*(each[:1, :short] for each in (ids, mask, *types)))
+    pairs = zip(*(x if isinstance(x, tuple) else (x,) for x in (together, alone)), strict=True)
+    for found, wanted in pairs:
+        row = found[:1, :short] if found.shape[1:2] == ids.shape[1:] else found[:1]
+        if not torch.allclose(row, wanted, rtol=1e-3, atol=1e-3):
+            raise UnsupportedError(
+                "what this model answers to a text depends on how it is padded in a batch",
+                "models of its kind can't be served in batches",
+            )
+
+
+def _said(file: Path, key: str, least: int = 1) -> int | None:
+    said = read_json(file) if file.is_file() else {}
+    limit = said.get(key) if isinstance(said, dict) else None
+    return limit if isinstance(limit, int) and least <= limit < UNLIMITED else None
+
+
+def positions(module: torch.nn.Module) -> int | None:
+    """How many positions the model has a vector for; those of RoBERTa begin behind its padding."""
+    sizes = [
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for name, table in module.named_modules()
+        if isinstance(table, torch.nn.Embedding) and name.endswith(TABLES)
+    ]
+    return min(sizes, default=None)

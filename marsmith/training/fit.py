@@ -1,0 +1,106 @@
+"""How passes train: one loop, for one process or many, that a killed run takes up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_model, save_model
+
+from marsmith.cache import Cache
+from marsmith.errors import BuildError
+from marsmith.recipe.references import resolve
+from marsmith.recipe.sections import Pass, Training
+from marsmith.training import distributed
+from marsmith.training.loop import Loop, Loss, local_gpu
+
+WEIGHTS, FACTS, CHECKPOINT = "model.safetensors", "facts.json", "epoch.pt"
+
+
+def planned(change: Pass, training: Training | None) -> Training | None:
+    """The recipe's training as a pass wants it; None when it wants none.
+
+    Raises:
+        BuildError: it wants some, and the recipe doesn't say how.
+    """
+    if change.epochs == 0:
+        return None
+    if training is None:
+        name = type(change).__module__.rpartition(".")[2]
+        raise BuildError(
+            f"{name} trains, and the recipe has no 'training' section",
+            "add one with the 'data' to train on; pruning alone does without, with 'epochs: 0'",
+        )
+    own = {"epochs": change.epochs, "learning_rate": change.learning_rate}
+    return training.model_copy(update={k: v for k, v in own.items() if v is not None})
+
+
+def fit(
+    module: torch.nn.Module,
+    training: Training,
+    cache: Cache,
+    key: str,
+    say: Callable[[str], None],
+    *,
+    loss: Loss | None = None,
+    still: tuple[type[torch.nn.Module], ...] = (),
+) -> dict[str, Any]:
+    """Train a module in place, unless that was done before.
+
+    AdamW on a cosine schedule, on the GPU if there is one. Every epoch's order, and the random
+    numbers of every item, follow from the seed, so that a run that is killed and taken up again
+    gives the weights of one that wasn't. All processes share each batch, and the gradient is the
+    mean over all of it, however unequal their parts. Only BatchNorm sees less: each process
+    normalises by its own part, and the first one's running statistics count.
+
+    Args:
+        module: on the CPU; leaves in evaluation mode, with the same weights in every process.
+        training: what to train on, and how.
+        cache: keeps the weights, where a later call takes them from; until then, after each
+            epoch, what a killed run is taken up from. Only the first process writes.
+        key: of all that the weights depend on.
+        say: takes one line after each epoch, in the first process.
+        loss: instead of the recipe's.
+        still: kinds of layers that stay in evaluation mode.
+
+    Returns:
+        `epochs`, and the mean `loss` over the last one.
+
+    Raises:
+        BuildError: the data can't be trained on, the checkpoint can't be read, or the loss is
+            no longer a number.
+    """
+    first = distributed.rank() == 0
+    if not first:
+        say = _nothing
+    kept = cache.find(key) if first else None
+    before = distributed.share(lambda: (kept / FACTS).read_bytes() if kept else None)
+    if before is not None:
+        say("load the weights that were trained before")
+        if kept:
+            load_model(module, kept / WEIGHTS)
+        facts = json.loads(before)
+    else:
+        # What comes later must not depend on whether this ran.
+        with torch.random.fork_rng([local_gpu()] if torch.cuda.is_available() else []):
+            loop = Loop(module, training, loss or _recipes(training), still)
+            last = loop.run(cache.resumable(key) / CHECKPOINT, say)
+        facts = {"epochs": training.epochs, "loss": last}
+        if first:
+            with cache.keep(key) as unfinished:
+                save_model(module, str(unfinished / WEIGHTS))
+                (unfinished / FACTS).write_text(json.dumps(facts), "utf-8")
+    distributed.copy(module)
+    module.eval()
+    return cast("dict[str, Any]", facts)
+
+
+def _nothing(line: str) -> None:
+    """The first process speaks for all."""
+
+
+def _recipes(training: Training) -> Loss:
+    function = resolve(training.loss)
+    return lambda outputs, inputs, targets: function(outputs, targets)

@@ -1,0 +1,1 @@
+"""What a model answers in each of its forms, measured and compared."""

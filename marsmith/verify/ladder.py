@@ -1,0 +1,225 @@
+"""The ladder: original -> after passes -> each candidate -> archived -> served.
+
+Candidates are compared with the model that they were converted from, on the same inputs; what
+is packaged or served, with the answers of the candidate that it is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from handlers.base import Handler
+from handlers.errors import HandlerError
+from handlers.runtimes import Runtime, Tensors
+from marsmith.errors import BuildError, GateError
+from marsmith.harness.wire import Request, Response
+from marsmith.harness.worker import Harness
+from marsmith.recipe.sections import Accept, Evaluation
+from marsmith.report.measurements import Difference, Rung
+from marsmith.serving.torchserve import server
+from marsmith.verify import metrics
+from marsmith.verify.batches import Batches
+from marsmith.verify.difference import compare, difference
+from marsmith.verify.evaluation import decode, load_data
+
+ANSWER_TIMEOUT_S = 300
+PASSES = "passes"
+SMALL_BATCH_SAMPLES = 64  # the rest is compared at the largest batch size alone
+ANSWER_TOLERANCE = 1e-4  # a request's place in its batch shows in the last bits
+
+
+Answers = dict[int, list[Any]]
+"""By batch size, answers to the samples in their order, as JSON data."""
+
+
+class Ladder:
+    """Verifies one model, rung by rung, on the same data.
+
+    Args:
+        handler: configured for the recipe; decodes and answers exactly as it will when served.
+        evaluation: the recipe's; None compares on the handler's example alone.
+        batch_size: the largest batch that will be served.
+
+    Raises:
+        BuildError: the evaluation data can't be decoded, or there is none of it.
+    """
+
+    def __init__(
+        self, handler: Handler[Any, Any, Any], evaluation: Evaluation | None, batch_size: int
+    ) -> None:
+        self.handler, self.batch_size = handler, batch_size
+        named = evaluation.metric if evaluation else None
+        self.metric = metrics.find(named) if named else None
+        self.data = load_data(handler, evaluation)
+        samples = decode(handler, self.data.bodies, "evaluation", self.data.media_type)
+        self.batches = Batches(handler, samples)
+        self.batch_sizes = tuple(sorted({1, min(3, batch_size), batch_size}))
+        self.reference: list[Tensors] = []
+
+    def measure(self, name: str, runtime: Runtime, *, refer: bool = False) -> tuple[Rung, Answers]:
+        """Compare a runtime's outputs with the reference's, at every batch size.
+
+        Args:
+            name: the rung's.
+            runtime: what is measured.
+            refer: make it the reference, which all that come later are compared with.
+
+        Returns:
+            The rung, and its answers by batch size.
+
+        Raises:
+            BuildError: it fails on the data, or its outputs have other names or shapes.
+        """
+        if refer:
+            self.reference = []
+        self.handler.use(runtime, batch_size=self.batch_size)
+        samples = self.batches.samples
+        worst: dict[str, Difference] = {}
+        answers: Answers = {
+            size: [None] * min(self._enough(size), len(samples)) for size in self.batch_sizes
+        }
+        # All samples at the largest size, which comes last; enough to see a difference at others.
+        plan = [(n, b) for n in self.batch_sizes for b in self.batches.served(self._enough(n), n)]
+        for turn, (size, members) in enumerate(plan):
+            batch = [samples[index] for index in members]
+            try:
+                outputs = self.handler.inference(self.handler.collate(batch))
+                if refer:
+                    self.reference.append(outputs)
+                here = compare(outputs, self.reference[turn])
+                given = self.handler.answer(outputs, batch)
+            except (HandlerError, RuntimeError, ValueError) as problem:
+                raise BuildError(f"the {name} model fails on the data: {problem}") from problem
+            worst = {k: d.worst(worst.get(k, Difference())) for k, d in here.items()}
+            for index, answer in zip(members, given, strict=True):
+                answers[size][index] = answer.to_json()
+        overall = Difference()
+        for each in worst.values():
+            overall = overall.worst(each)
+        whole = answers[max(self.batch_sizes)]
+        alone = answers[min(self.batch_sizes)]
+        spread = difference(alone, whole[: len(alone)])
+        sizes = self.batch_sizes
+        rung = Rung(name, self._score(whole), overall, worst, sizes, len(whole), spread)
+        return rung, answers
+
+    def archived(self, archive: Path, rung: Rung, expected: Answers) -> Rung:
+        """Load the finished archive in a fresh interpreter and compare its answers.
+
+        Args:
+            archive: a `.mar`.
+            rung: of the candidate in it.
+            expected: that candidate's answers.
+
+        Raises:
+            ArchiveError: it doesn't load.
+            BuildError: it refuses what it should answer.
+            GateError: it answers something else.
+        """
+        with Harness(archive, env={"PYTHONPATH": ""}, timeout_s=ANSWER_TIMEOUT_S) as harness:
+
+            def ask(bodies: Sequence[bytes]) -> list[Any]:
+                requests = [Request.raw(body, self.data.media_type) for body in bodies]
+                return [_answer(response) for response in harness.predict(requests)]
+
+            return self._answered("archived", ask, rung, expected)
+
+    def served(self, archive: Path, rung: Rung, expected: Answers) -> Rung:
+        """Serve the finished archive with TorchServe and compare its answers to real requests.
+
+        Args:
+            archive: a `.mar`.
+            rung: of the candidate in it.
+            expected: that candidate's answers.
+
+        Raises:
+            ServerError: TorchServe doesn't start, or the model in it.
+            GateError: it answers something else.
+        """
+        info = server.serve([archive], port=0, timeout_s=ANSWER_TIMEOUT_S)
+        try:
+            with (
+                server.client(info, timeout_s=ANSWER_TIMEOUT_S) as client,
+                ThreadPoolExecutor(max(self.batch_sizes)) as pool,
+            ):
+
+                def ask(body: bytes) -> Any:
+                    return client.predict(archive.stem, body, content_type=self.data.media_type)
+
+                return self._answered(
+                    "served", lambda bodies: pool.map(ask, bodies), rung, expected
+                )
+        finally:
+            server.stop(info)
+
+    def _answered(
+        self,
+        name: str,
+        ask: Callable[[Sequence[bytes]], Iterable[Any]],
+        rung: Rung,
+        expected: Answers,
+    ) -> Rung:
+        worst = 0.0
+        answers: list[Any] = []
+        for size in self.batch_sizes:
+            bodies = self.data.bodies[: self._enough(size)]
+            answers = []
+            for start in range(0, len(bodies), size):
+                answers += ask(bodies[start : start + size])
+            # A server makes up batches in its own way: what depends on them may differ by that.
+            allowed = ANSWER_TOLERANCE if size == 1 else max(ANSWER_TOLERANCE, rung.spread)
+            error = difference(answers, expected[size])
+            if not error <= allowed:
+                raise GateError(
+                    f"the {name} model's answers differ by {error:.3g} from those before "
+                    f"packaging, in batches of {size}; {allowed:.3g} is allowed",
+                    "a task whose answers depend on more than the request can't be verified",
+                )
+            worst = max(worst, error)
+        score = self._score(answers)
+        return Rung(name, score, Difference(worst), {}, self.batch_sizes, len(answers))
+
+    def _enough(self, size: int) -> int:
+        return len(self.batches.samples) if size == max(self.batch_sizes) else SMALL_BATCH_SAMPLES
+
+    def _score(self, answers: list[Any]) -> float | None:
+        if self.metric is None or self.data.expected is None:
+            return None
+        return float(self.metric(answers, self.data.expected))
+
+
+def _answer(response: Response) -> Any:
+    if response.status != 200:
+        raise BuildError(f"the archive answered {response.status}: {response.body[:500]!r}")
+    return response.json()
+
+
+def gate(rung: Rung, original: Rung, accept: Accept) -> None:
+    """Refuse a rung that misses a bound.
+
+    What a pass has changed is meant to differ: where there is a metric, nothing else of it counts.
+
+    Raises:
+        GateError: which number missed which bound, all of them.
+    """
+    missed = []
+    if rung.metric is not None and original.metric is not None:
+        if accept.metric_at_least is not None and not rung.metric >= accept.metric_at_least:
+            missed.append(f"metric {rung.metric:.4f} < metric_at_least {accept.metric_at_least}")
+        drop = original.metric - rung.metric
+        if not drop <= accept.metric_max_drop:
+            missed.append(f"metric drop {drop:.4f} > metric_max_drop {accept.metric_max_drop}")
+    if rung.outputs and (rung.name != PASSES or rung.metric is None):
+        error, cosine = rung.difference.max_abs_error, rung.difference.min_cosine
+        if accept.max_abs_error is not None and not error <= accept.max_abs_error:
+            missed.append(f"error {error:.3g} > max_abs_error {accept.max_abs_error}")
+        if not cosine >= accept.min_cosine:
+            missed.append(f"cosine {cosine:.4f} < min_cosine {accept.min_cosine}")
+    if missed:
+        raise GateError(
+            f"the {rung.name} model was refused: {'; '.join(missed)}",
+            "mend the model, or the bounds in 'accept'",
+        )

@@ -1,0 +1,27 @@
+"""What a good answer is: one file per metric, whose name is what a recipe says.
+
+Each has `measure(answers, expected) -> float`: answers as a client sees them, JSON data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from handlers import by_name
+from marsmith.errors import RecipeError
+from marsmith.recipe.references import resolve
+
+Metric = Callable[[Sequence[Any], Sequence[Any]], float]
+
+
+def find(name: str) -> Metric:
+    """A metric of this package by its module's name, or one's own by "module:function".
+
+    Raises:
+        RecipeError: there is no such metric.
+    """
+    if ":" in name:
+        return resolve(name)
+    found: Metric = by_name.find(__name__, name, "'metric'", RecipeError).measure
+    return found

@@ -1,0 +1,40 @@
+"""How well every label is found, the rare as much as the common: of all classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from marsmith.errors import BuildError
+from marsmith.verify.metrics.accuracy import predicted
+
+
+def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
+    """The mean over the expected labels of F1: twice the hits, by what was said and what was so.
+
+    Args:
+        answers: as `accuracy` takes them.
+        expected: the labels.
+
+    Returns:
+        In [0, 1]. A label that is answered and never expected counts where it is wrong, and has
+        no share of its own in the mean.
+
+    Raises:
+        BuildError: the expected answers are no labels.
+
+    See: C. van Rijsbergen, Information Retrieval, 2nd edition, 1979, chapter 7.
+    """
+    if not all(isinstance(each, str) for each in expected):
+        raise BuildError("macro_f1 compares labels: the expected answers must be strings")
+    labels, right = np.unique(np.array(expected), return_inverse=True)
+    numbers: dict[object, int] = {str(label): number for number, label in enumerate(labels)}
+    found = [predicted(answer) for answer in answers]
+    # What is no expected label counts for none, in a place behind the others.
+    said = np.array([numbers.get(each, len(labels)) for each in found])
+    count = len(labels) + 1
+    hits = np.bincount(right[said == right], minlength=count)
+    both = np.bincount(said, minlength=count) + np.bincount(right, minlength=count)
+    return float((2 * hits[:-1] / both[:-1]).mean())

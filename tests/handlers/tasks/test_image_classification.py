@@ -1,0 +1,222 @@
+"""Images in, labels and scores out: everything but the model itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.task import Sample
+from handlers.tasks.image_classification import ImageClassification
+from handlers.tasks.image_classification import ImageClassificationOptions as Options
+from tests.pictures import encode, noise, png_header
+
+
+def configured(folder: Path, **section: Any) -> ImageClassification:
+    handler = ImageClassification()
+    handler.configure({"task": "image_classification", **section}, folder)
+    return handler
+
+
+@pytest.fixture
+def grey(tmp_path: Path) -> ImageClassification:
+    return configured(tmp_path, greyscale=True, resize=[8, 8], mean=[0.5], std=[0.25])
+
+
+@pytest.fixture
+def colour(tmp_path: Path) -> ImageClassification:
+    return configured(tmp_path, resize=16, crop=[8, 12], max_pixels=1_000_000)
+
+
+def image_of(handler: ImageClassification, instance: Any) -> torch.Tensor:
+    return handler.decode(instance, Options()).tensors["image"]
+
+
+def refused(handler: ImageClassification, instance: Any) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        handler.decode(instance, Options())
+    assert len(caught.value.message) < 300
+    return caught.value
+
+
+def test_bytes_and_base64_are_the_same_image(grey: ImageClassification) -> None:
+    data = encode(noise())
+    image = image_of(grey, data)
+    assert (image.shape, image.dtype) == ((1, 8, 8), torch.uint8)
+    assert torch.equal(image_of(grey, base64.b64encode(data).decode()), image)
+    assert torch.equal(image, torch.from_numpy(np.array(noise()))[None])
+
+
+def test_pixels_are_an_image_without_a_file(grey: ImageClassification) -> None:
+    assert torch.equal(image_of(grey, np.array(noise())), image_of(grey, encode(noise())))
+    in_colour = noise(8, 8, "RGB")
+    assert torch.equal(image_of(grey, np.array(in_colour)), image_of(grey, encode(in_colour)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "1"])
+def test_any_image_becomes_the_models_size(colour: ImageClassification, mode: str) -> None:
+    image = noise(40, 30, "RGB").convert(mode)
+    data = encode(image, "TIFF")
+    assert image_of(colour, data).shape == (3, 8, 12)
+
+
+def test_a_tensor_is_taken_as_it_is(grey: ImageClassification) -> None:
+    values = torch.linspace(-2, 2, 64).reshape(1, 8, 8)
+    for instance in (values.numpy(), values.tolist(), values.numpy().astype(np.float64)):
+        image = image_of(grey, instance)
+        assert image.dtype == torch.float32
+        torch.testing.assert_close(image, values)
+    batch = grey.collate([Sample({"image": values}, None, None)])["image"]
+    assert torch.equal(batch[0], values)
+
+
+def test_pixels_are_normalised_and_tensors_are_not(grey: ImageClassification) -> None:
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2)
+    batch = grey.collate([Sample({"image": pixels}, None, None)])["image"]
+    torch.testing.assert_close(batch.flatten(), torch.tensor([-2.0, 2.0]))
+
+
+@pytest.mark.parametrize("size", [(0, 8), (8, 0), (0, 0)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_an_image_of_nothing_is_refused(tmp_path: Path, size: tuple[int, int], dtype: Any) -> None:
+    anything = configured(tmp_path)
+    shape = (*size, 3) if dtype is np.uint8 else (3, *size)
+    assert refused(anything, np.zeros(shape, dtype)).status == 422
+
+
+@pytest.mark.parametrize(
+    ("instance", "status", "words"),
+    [
+        (b"not an image", 415, "not an image"),
+        ("not base64!", 400, "not base64"),
+        (png_header(50_000, 50_000), 413, "larger than 1000000 pixels"),
+        (encode(noise(1, 20_000)), 413, "too long and thin"),
+        (np.zeros((20_000, 1), np.uint8), 413, "too long and thin"),
+        ({"image": 1}, 400, "not an object"),
+        (None, 400, "not null"),
+        (True, 400, "not a boolean"),
+        (7, 400, "not an integer"),
+        (np.float32(7), 400, "not a float32"),
+        ([], 422, r"must be (3, 8, 12), not (0,)"),
+        ([1, 2], 422, r"must be (3, 8, 12), not (2,)"),
+        ([[1], [2, 3]], 400, "ragged"),
+        (["a"], 400, "not a number"),
+        ([[[0.0] * 12] * 8], 422, r"not (1, 8, 12)"),
+        ([[[1e39] * 12] * 8] * 3, 422, "NaN or infinity"),
+        (np.full((3, 8, 12), 1e300), 422, "NaN or infinity"),
+        (np.full((3, 8, 12), np.nan, np.float32), 422, "NaN or infinity"),
+        (np.zeros((8, 12, 4), np.uint8), 422, "pixels must be"),
+        (np.zeros((3,), np.uint8), 422, "pixels must be"),
+    ],
+    ids=range(20),
+)
+def test_what_cannot_be_served_is_told_why(
+    colour: ImageClassification, instance: Any, status: int, words: str
+) -> None:
+    error = refused(colour, instance)
+    assert (error.status, words in error.message) == (status, True), error.message
+
+
+def answers(handler: ImageClassification, logits: torch.Tensor, *top_k: int) -> list[Any]:
+    samples = [Sample({}, Options(top_k=k), None) for k in top_k]
+    return [answer.to_json() for answer in handler.answer({"output": logits}, samples)]
+
+
+def test_each_sample_gets_its_own_top_k_best_first(grey: ImageClassification) -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0], [5.0, 1.0, 3.0]])
+    one, two = answers(grey, logits, 1, 10**40)
+    assert list(one) == ["2"]
+    assert list(two) == ["0", "2", "1"]
+    assert sum(two.values()) == pytest.approx(1, abs=1e-6)
+    assert list(two.values()) == sorted(two.values(), reverse=True)
+
+
+def test_labels_name_the_classes(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('["cat", "größe", "\\ud800"]')
+    handler = configured(tmp_path, labels="labels.json")
+    (answer,) = answers(handler, torch.tensor([[0.0, 1.0, 2.0]]), 3)
+    assert list(answer) == ["\ud800", "größe", "cat"]
+    with pytest.raises(ModelError, match="3 labels for 2 classes"):
+        answers(handler, torch.zeros(1, 2), 1)
+
+
+def test_a_model_that_is_no_classifier_is_told(grey: ImageClassification) -> None:
+    with pytest.raises(ModelError, match=r"\(N, classes\), this one \(1, 2, 3\)"):
+        answers(grey, torch.zeros(1, 2, 3), 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "labels can't be read from labels.json"),
+        ("{", "labels can't be read from labels.json"),
+        ("{}", "must be a JSON list of strings"),
+        ("[1]", "must be a JSON list of strings"),
+        ('["a", "a"]', "must be unique"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / "labels.json").write_text(content)
+    with pytest.raises(LoadError, match=words):
+        configured(tmp_path, labels="labels.json")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"grayscale": True}, "'grayscale' is not allowed in the handler section; did you mean"),
+        ({"resize": 0}, "'resize' in the handler section must be at least 1"),
+        ({"interpolation": "lanczos"}, "must be one of 'nearest', 'bilinear', 'bicubic'"),
+        ({"mean": [0.1, 0.2]}, "'mean' must have 1 or 3 numbers, not 2"),
+        ({"std": [0, 1, 1]}, "'std' must not be 0"),
+        ({"defaults": {"top_k": 0}}, "'top_k' in handler.defaults must be at least 1"),
+        ({"defaults": {"topk": 1}}, "'topk' is not allowed in handler.defaults; did you mean"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    tmp_path: Path, section: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(LoadError) as caught:
+        configured(tmp_path, **section)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("section", [{}, {"resize": 9}, {"crop": [3, 5]}, {"greyscale": True}])
+def test_the_example_is_an_image_that_can_be_served(tmp_path: Path, section: Any) -> None:
+    handler = configured(tmp_path, **section)
+    media_type, body = handler.example()
+    assert media_type == "image/png"
+    assert Image.open(io.BytesIO(body)).format == "PNG"
+    assert image_of(handler, body).shape[0] == (1 if section.get("greyscale") else 3)
+
+
+def test_what_it_takes_is_json(colour: ImageClassification) -> None:
+    described = json.loads(json.dumps(colour.describe_input()))
+    assert described["tensor"]["shape"] == [3, 8, 12]
+    assert described["max_pixels"] == 1_000_000
+
+
+def test_a_request_of_many_large_images_is_refused_before_any_is_decoded(tmp_path: Path) -> None:
+    handler = configured(tmp_path, max_pixels=10_000)
+    large = base64.b64encode(png_header(60, 100)).decode()
+    handler.screen([large])
+    with pytest.raises(BadRequest, match="12000 pixels together; at most 10000") as caught:
+        handler.screen([large, "no base64!", b"no image", large])
+    assert caught.value.status == 413
+    with pytest.raises(BadRequest, match="12000 pixels together"):
+        handler.screen([large, np.zeros((60, 100, 3), np.uint8)])
+
+
+def test_pixels_without_a_file_are_counted_too(colour: ImageClassification) -> None:
+    assert refused(colour, np.zeros((1001, 1000), dtype=np.uint8)).status == 413

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.digits import main as write_samples
+from marsmith.serving.torchserve.run_folder import ServerInfo
+from tests.conftest import ROOT
+
+
+def marsmith(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, in a pipe."""
+    command = [sys.executable, "-m", "marsmith.cli", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder, 3)
+    return sorted(folder.iterdir())
+
+
+def test_build_says_its_steps_in_plain_lines(digits_archive: Path) -> None:
+    done = marsmith("build", "archiver_configs/digits.yaml", "--model-store", digits_archive.parent)
+    assert done.stderr.splitlines()[0] == "make the model of digits"
+    assert "\x1b" not in done.stderr + done.stdout
+    assert "archived" in done.stdout
+    assert "sha256" in done.stdout
+
+
+def test_a_build_prints_its_report_as_json(digits_archive: Path) -> None:
+    store = digits_archive.parent
+    arguments = ["build", "archiver_configs/digits.yaml", "--model-store", store, "--json"]
+    printed = json.loads(marsmith(*arguments).stdout)
+    assert printed == json.loads((store / "digits.report.json").read_text())
+
+
+def test_run_answers_several_inputs_as_one_batch(digits_archive: Path, samples: list[Path]) -> None:
+    done = marsmith("run", digits_archive, *samples)
+    for line, sample in zip(done.stdout.splitlines(), samples, strict=True):
+        status, _, body = line.removeprefix(f"{sample}: ").partition(" ")
+        assert status == "200"
+        assert next(iter(json.loads(body))) == sample.stem[-1]
+
+
+def test_run_fails_when_an_input_is_refused(digits_archive: Path, samples: list[Path]) -> None:
+    done = marsmith("run", digits_archive, samples[0], "README.md", check=False)
+    assert done.returncode == 1
+    assert "415" in done.stdout
+    assert f"{samples[0]}: 200" in done.stdout
+
+
+def test_inspect(digits_archive: Path) -> None:
+    assert "accuracy" in marsmith("inspect", digits_archive).stdout
+    found = json.loads(marsmith("inspect", digits_archive, "--json").stdout)
+    assert found["manifest"]["model"]["modelName"] == "digits"
+
+
+def test_status_and_predict(digits_server: ServerInfo, samples: list[Path]) -> None:
+    port = ("--port", digits_server.port)
+    found = json.loads(marsmith("status", "--json", *port).stdout)
+    keys = ["inference_address", "management_address", "metrics_address", "key_file", "models"]
+    assert list(found) == keys
+    assert [model["name"] for model in found["models"]] == ["digits", "wide"]
+    assert "READY" in marsmith("status", *port).stdout
+    asked = marsmith("predict", "digits", *samples, "--option", "top_k=1", *port)
+    answers = [list(json.loads(line)) for line in asked.stdout.splitlines()]
+    assert answers == [[sample.stem[-1]] for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["build", "none.yaml"], "none.yaml can't be read"),
+        (["inspect", "none.mar"], "there is no archive none.mar"),
+        (["run", "README.md", "README.md"], "README.md"),
+        (["serve", "nope"], "nope"),
+        (["predict", "digits", "none.png"], "none.png can't be read"),
+        (["predict", "digits", "README.md", "--option", "x"], "must be name=value"),
+        (["predict", "nope", "README.md"], "nope"),
+        (["predict", "digits", "README.md"], "not an image"),
+        (["stop", "--port", "1"], "No server of marsmith runs on port 1"),
+    ],
+)
+def test_an_error_is_a_message_and_no_traceback(
+    digits_server: ServerInfo, arguments: list[str], words: str
+) -> None:
+    port = ["--port", str(digits_server.port)] if arguments[0] == "predict" else []
+    done = marsmith(*arguments, *port, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_usage_is_status_2() -> None:
+    assert marsmith("serve", "--bogus", check=False).returncode == 2

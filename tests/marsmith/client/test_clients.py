@@ -1,0 +1,149 @@
+"""The clients, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marsmith.client.clients import AsyncClient, Client
+from marsmith.errors import RequestError, ServerError
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
+
+
+@pytest.fixture
+def api(tiny_server: ServerInfo) -> Iterator[Client]:
+    with server.client(tiny_server) as client:
+        yield client
+
+
+def test_predict_sends_and_decodes_json(api: Client) -> None:
+    assert api.predict("tiny", {"é": [1, None]})["body"] == {"é": [1, None]}
+
+
+def test_options_travel_beside_any_body(api: Client) -> None:
+    options = {"top_k": 3, "label": "a b&é"}
+    of_list = api.predict("tiny", [1, 2], options=options)
+    assert of_list["body"] == {"data": [1, 2], "parameters": options}
+    body = {"instances": [1], "parameters": {"threshold": 0.5}}
+    of_object = api.predict("tiny", body, options=options)
+    assert of_object["body"] == {"instances": [1], "parameters": {"threshold": 0.5, **options}}
+    of_json = api.predict("tiny", b"[1]", content_type="application/json", options=options)
+    assert of_json["body"] == {"data": [1], "parameters": options}
+    of_bytes = api.predict("tiny", b"abc", content_type="image/png", options=options)
+    assert of_bytes["fields"] == {"data": "abc", "top_k": "3", "label": "a b&é"}
+
+
+def test_predict_sends_and_returns_bytes(api: Client) -> None:
+    body = bytes(range(256))
+    assert api.predict("tiny", body, content_type="application/octet-stream") == body
+
+
+def test_a_fresh_connection_answers_too(api: Client) -> None:
+    assert api.predict("tiny", [1], fresh_connection=True)["body"] == [1]
+
+
+def test_the_handlers_own_error_comes_through(api: Client) -> None:
+    with pytest.raises(RequestError) as caught:
+        api.predict("tiny", {"refuse": True})
+    error = caught.value
+    assert (error.status, error.message, error.hint) == (422, "no such thing", "send another")
+
+
+def test_torchserves_own_error_comes_through(api: Client) -> None:
+    with pytest.raises(RequestError, match="Model not found: nothing") as caught:
+        api.predict("nothing", {})
+    assert caught.value.status == 404
+
+
+def test_models_and_their_descriptions(api: Client) -> None:
+    assert api.models() == ["tiny"]
+    assert api.model("tiny")["modelVersion"] == "1.0"
+    assert api.describe("tiny")["customizedMetadata"]["example"]["body_base64"] == "e30="
+
+
+def test_a_wrong_token_is_explained(tiny_server: ServerInfo, tmp_path: Path) -> None:
+    keys = json.loads(tiny_server.key_file.read_text())
+    keys["inference"]["key"] = "old"
+    stale = tmp_path / "key_file.json"
+    stale.write_text(json.dumps(keys))
+    addresses = tiny_server.inference_address, tiny_server.management_address
+    with Client(*addresses, stale) as client, pytest.raises(RequestError) as caught:
+        client.predict("tiny", {})
+    assert caught.value.status == 400
+    assert "key_file.json" in caught.value.hint
+
+
+def test_accept_and_the_verb_reach_the_handler(api: Client) -> None:
+    predicted = api.predict("tiny", [1], accept="image/png")
+    explained = api.explain("tiny", [1], accept="text/plain", options={"steps": 3})
+    assert (predicted["accept"], predicted["explain"]) == ("image/png", "False")
+    assert (explained["accept"], explained["explain"]) == ("text/plain", "True")
+    assert explained["body"] == {"data": [1], "parameters": {"steps": 3}}
+
+
+def test_the_asynchronous_client_says_the_same(tiny_server: ServerInfo) -> None:
+    async def ask() -> None:
+        addresses = tiny_server.inference_address, tiny_server.management_address
+        async with AsyncClient(*addresses, tiny_server.key_file) as api:
+            bodies = [[number] for number in range(8)]
+            answers = await asyncio.gather(*(api.predict("tiny", body) for body in bodies))
+            assert [answer["body"] for answer in answers] == bodies
+            of_bytes = await api.predict("tiny", b"abc", options={"top_k": 3})
+            assert of_bytes["fields"] == {"data": "abc", "top_k": "3"}
+            explained = await api.explain("tiny", [1], accept="image/png")
+            assert (explained["accept"], explained["explain"]) == ("image/png", "True")
+            assert await api.models() == ["tiny"]
+            assert (await api.model("tiny"))["modelVersion"] == "1.0"
+            assert "example" in (await api.describe("tiny"))["customizedMetadata"]
+            await api.scale("tiny", 1, 1)
+            with pytest.raises(RequestError, match="no such thing"):
+                await api.predict("tiny", {"refuse": True})
+
+    asyncio.run(ask())
+
+
+def test_the_asynchronous_client_tells_of_silence() -> None:
+    async def ask() -> None:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            async with AsyncClient(address, address, timeout_s=0.2) as api:
+                await api.predict("tiny", {})
+
+    with pytest.raises(ServerError, match=r"POST /predictions/tiny within 0\.2 s"):
+        asyncio.run(ask())
+
+
+def test_no_server_is_an_error_with_the_address() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with Client(address, address) as client, pytest.raises(ServerError, match=address):
+            client.models()
+
+
+def test_a_silent_server_is_an_error_after_the_timeout() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            Client(address, address, timeout_s=0.2) as client,
+            pytest.raises(ServerError, match=r"within 0\.2 s"),
+        ):
+            client.predict("tiny", {})
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"inference": 1}'])
+def test_a_bad_key_file_is_an_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "key_file.json"
+    file.write_text(content)
+    with pytest.raises(ServerError, match="not a key file"):
+        Client("http://127.0.0.1:1", "http://127.0.0.1:1", file)

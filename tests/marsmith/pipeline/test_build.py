@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from examples.digits import DigitsNet, held_out
+from marsmith.archive.reading import inspect
+from marsmith.errors import BuildError, GateError
+from marsmith.pipeline.build import build, publish
+from marsmith.pipeline.candidates import Candidate, only
+from marsmith.pipeline.trials import Trial
+from marsmith.recipe.sections import Accept, Recipe
+from marsmith.report.measurements import Difference, Rung
+from marsmith.report.report import Report
+from tests.conftest import ROOT
+
+
+class Noisy(torch.nn.Module):
+    """Says something else each time: no conversion of it can agree with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = DigitsNet()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.inner(image)
+        return logits + torch.rand_like(logits)
+
+
+class Unscriptable(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.stack([each.sum(dim=(0, 1)) for each in sorted(image, key=id)])
+
+
+def no_module() -> int:
+    return 3
+
+
+def pairs_of_text() -> list[tuple[str, str]]:
+    return [("text", "label")]
+
+
+def broken_images() -> list[tuple[bytes, str]]:
+    return [(b"no image", "0")]
+
+
+def few() -> list[tuple[bytes, str]]:
+    return held_out()[:4]
+
+
+def changed(recipe: Recipe, **source: object) -> Recipe:
+    return recipe.model_copy(update={"source": recipe.source.model_copy(update=source)})
+
+
+def test_the_report_says_what_was_verified(digits_archive: Path) -> None:
+    report = Report.read(digits_archive.with_name("digits.report.json"))
+    original, converted, archived = report.ladder
+    assert [rung.name for rung in report.ladder] == ["original", "torchscript:fp32", "archived"]
+    assert all(rung.metric is not None and rung.metric >= 0.98 for rung in report.ladder)
+    assert converted.difference.max_abs_error <= 1e-4
+    assert archived.samples == original.samples == 360
+    assert report.archive.sha256 == inspect(digits_archive)["sha256"]
+
+
+def test_every_admissible_candidate_is_kept_where_that_is_asked_for(
+    digits_recipe: Recipe, store: Path
+) -> None:
+    recipe = only(digits_recipe, ["torchscript:fp32", "eager:fp32", "eager:int8"])
+    report = build(recipe.model_copy(update={"name": "kept"}), store, keep_all=True)
+    assert report
+    assert report == Report.read(store / "kept.report.json")
+    fates = {each.candidate: each.status for each in report.candidates}
+    assert sorted(fates.values()) == ["admissible", "shipped", "skipped"]
+    assert fates["eager:int8"] == "skipped"
+    kept = sorted(file.name for file in (store / "kept.candidates").iterdir())
+    assert kept == ["eager-fp32.mar", "torchscript-fp32.mar"]
+    for each in report.candidates:
+        assert (each.archived is not None) == (each.status == "admissible")
+        assert (each.timing is not None) == each.usable
+
+
+def test_an_archive_that_was_refused_is_not_kept(digits_recipe: Recipe, tmp_path: Path) -> None:
+    work, store = tmp_path / "work", tmp_path / "store"
+    store.mkdir()
+    rung = Rung("archived", 0.5, Difference(), {}, (1,), 1)
+    best = Trial(Candidate("onnx", "fp32"), work / "log", "shipped")
+    refused = Trial(Candidate("onnx", "int8"), work / "log", "refused", archived=rung)
+    for trial in (best, refused):
+        folder = work / trial.candidate.file_name
+        folder.mkdir(parents=True)
+        (folder / "digits.mar").write_bytes(b"")
+    for suffix in ("json", "html"):
+        (work / f"report.{suffix}").touch()
+    publish(digits_recipe, best, [best, refused], work, store)
+    kept = [file.name for file in (store / "digits.candidates").iterdir()]
+    assert kept == ["onnx-fp32.mar"]
+
+
+def test_a_second_build_gives_equal_bytes(
+    digits_archive: Path, digits_recipe: Recipe, store: Path
+) -> None:
+    before = inspect(digits_archive)["sha256"]
+    says: list[str] = []
+    report = build(digits_recipe, store, says.append)
+    assert report
+    assert report.archive.sha256 == before
+    assert any("trained before" in line for line in says)
+
+
+@pytest.mark.usefixtures("digits_archive")
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        ({"factory": f"{__name__}:Noisy", "train": None}, GateError, "max_abs_error 0.0001"),
+        ({"factory": f"{__name__}:no_module"}, BuildError, "not an nn.Module"),
+        ({"factory": f"{__name__}:Unscriptable", "train": None}, BuildError, "TorchScript can't"),
+        ({"checkpoint": Path("none.safetensors")}, BuildError, "no checkpoint none.safetensors"),
+    ],
+)
+def test_a_failed_build_writes_nothing(
+    digits_recipe: Recipe,
+    tmp_path: Path,
+    source: dict[str, object],
+    error: type[BuildError],
+    words: str,
+) -> None:
+    accept = Accept(max_abs_error=0.0001, metric_max_drop=1.0, min_cosine=-1)
+    broken = changed(digits_recipe, **source).model_copy(update={"accept": accept})
+    with pytest.raises(error, match=words):
+        build(broken, tmp_path)
+    assert not any(file.suffix for file in tmp_path.iterdir() if file.name != ".cache")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [("pairs_of_text", "pairs"), ("broken_images", "item 0 can't be decoded")]
+)
+def test_bad_evaluation_data_is_said(
+    digits_recipe: Recipe, tmp_path: Path, data: str, words: str
+) -> None:
+    assert digits_recipe.evaluation
+    evaluation = digits_recipe.evaluation.model_copy(update={"data": f"{__name__}:{data}"})
+    broken = changed(digits_recipe, train=None).model_copy(update={"evaluation": evaluation})
+    with pytest.raises(BuildError, match=words):
+        build(broken, tmp_path)
+
+
+def test_a_model_without_evaluation_data_is_compared_on_its_example(
+    digits_recipe: Recipe, tmp_path: Path
+) -> None:
+    bare = changed(digits_recipe, train=None).model_copy(update={"evaluation": None})
+    report = build(bare, tmp_path)
+    assert report
+    assert [rung.samples for rung in report.ladder] == [1, 1, 1]
+    assert [rung.metric for rung in report.ladder] == [None, None, None]
+
+
+@pytest.mark.slow
+def test_two_clones_give_equal_bytes(tmp_path: Path) -> None:
+    """Training included: nothing of the folder, the moment or the process is in an archive."""
+    digests = []
+    for name in ("one", "another folder"):
+        clone = tmp_path / name
+        ignored = shutil.ignore_patterns(".*", "model_store", "tests", "*.egg-info")
+        shutil.copytree(ROOT, clone, ignore=ignored)
+        subprocess.run(
+            [sys.executable, "-m", "marsmith.cli", "build", "archiver_configs/digits.yaml"],
+            cwd=clone, check=True, env={**os.environ, "PYTHONPATH": str(clone)},
+        )  # fmt: skip
+        digests.append(inspect(clone / "model_store" / "digits.mar")["sha256"])
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_a_stopped_build_leaves_nothing_half_written(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "marsmith.cli", "build", "archiver_configs/digits.yaml",
+         "--model-store", str(tmp_path)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("train"):
+            break
+    time.sleep(0.5)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode not in (0, None)
+    assert list(tmp_path.iterdir()) == []

