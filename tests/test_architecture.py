@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +12,33 @@ from pathlib import Path
 
 import pytest
 
-from handlers import tasks
+from handlers import by_name, tasks
+from handlers.base import Handler
+from tests.support.structure import House, circles, repeated_classes
 
 ROOT = Path(__file__).resolve().parents[1]
 HANDLERS = sorted((ROOT / "handlers").rglob("*.py"))
+MARSMITH = sorted((ROOT / "marsmith").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+HOUSE = House(ROOT)
 ALLOWED = {"handlers", "numpy", "PIL", "torch", "ts"} | sys.stdlib_module_names
+# What `pip install marsmith` brings, beside what handlers need; all else is an extra.
+BROUGHT = {
+    "httpx",
+    "marsmith",
+    "platformdirs",
+    "psutil",
+    "pydantic",
+    "rich",
+    "safetensors",
+    "typer",
+}
+BROUGHT |= {"yaml"}
+# Packages with a file for each thing of a kind: the file's name is the key.
+KINDS = (
+    "handlers.tasks", "handlers.runtimes", "marsmith.converters", "marsmith.passes",
+    "marsmith.sources", "marsmith.sources.heads", "marsmith.verify.metrics",
+)  # fmt: skip
 # Every archive's entry point reads its configuration before anything else is there.
 ALLOWED_IN = {"archive_entry.py": ALLOWED | {"yaml"}}
 
@@ -39,9 +63,9 @@ def state():
     }
 
 before = json.dumps(state())
-import handlers
-for module in pkgutil.walk_packages(handlers.__path__, "handlers."):
-    if module.name != "handlers.archive_entry":  # a program: it is started, not imported
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+    if module.name not in ("handlers.archive_entry", "marsmith.cli.__main__"):  # these are started
         importlib.import_module(module.name)
 after = json.dumps(state())
 assert before == after, f"{before}\\n{after}"
@@ -93,10 +117,60 @@ def test_every_runtime_has_its_converter() -> None:
     assert runtimes
 
 
-@pytest.mark.parametrize("package", ["sources", "heads"])
-def test_where_a_model_comes_from_knows_no_converter(package: str) -> None:
-    for path in sorted((ROOT / "marsmith" / package).glob("*.py")):
-        assert "marsmith.converters" not in path.read_text("utf-8"), path.name
+@pytest.mark.parametrize("path", MARSMITH, ids=relative)
+def test_build_time_needs_no_extra_to_be_imported(path: Path) -> None:
+    if path.name == "_in_tensorflow.py":  # a program of another process
+        return
+    tree = ast.parse(path.read_text("utf-8"))
+    assert imports(at_module_level(tree)) <= ALLOWED | BROUGHT
+
+
+def test_no_files_and_no_rooms_lead_to_each_other() -> None:
+    assert circles(HOUSE.imports()) == []
+    assert circles(HOUSE.room_imports()) == []
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    # TorchServe wants one class defined in an archive's entry point, whatever it is called.
+    assert set(repeated_classes(HOUSE)) <= {"Handler"}
+
+
+def test_modules_are_found_by_their_names_in_one_place() -> None:
+    looking = [path for path in (*HANDLERS, *MARSMITH) if "pkgutil" in path.read_text("utf-8")]
+    assert [path.name for path in looking] == ["by_name.py"]
+
+
+@pytest.mark.parametrize("package", KINDS)
+def test_a_new_file_is_all_that_a_new_thing_needs(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "brand_new.py").write_text("")
+    (tmp_path / "_not_one.py").write_text("")
+    there = importlib.import_module(package)
+    monkeypatch.setattr(there, "__path__", [*there.__path__, str(tmp_path)])
+    before = by_name.known(package)
+    assert "brand_new" in before
+    assert "_not_one" not in before
+    assert by_name.find(package, "brand_new", "it").__name__ == f"{package}.brand_new"
+    monkeypatch.delitem(sys.modules, f"{package}.brand_new")
+
+
+@pytest.mark.parametrize("package", KINDS)
+def test_nobody_lists_by_hand_what_a_folder_lists(package: str) -> None:
+    names, guilty = set(by_name.known(package)), []
+    for path in (*HANDLERS, *MARSMITH, *TESTS):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", None)
+            said = {e.value for e in items or () if isinstance(e, ast.Constant)}
+            # A test may choose a few; most of them are a list of all.
+            if len(said & names) > max(3, len(names) // 2):
+                guilty.append(f"{relative(path)}:{getattr(node, 'lineno', 0)}")
+    assert guilty == []
+
+
+@pytest.mark.parametrize("task", tasks.known())
+def test_a_task_is_one_handler(task: str) -> None:
+    assert issubclass(tasks.find(task), Handler)
 
 
 def test_the_base_knows_no_task() -> None:
@@ -104,8 +178,56 @@ def test_the_base_knows_no_task() -> None:
     assert not [task for task in tasks.known() if task in text]
 
 
-def test_importing_serve_time_changes_nothing() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SIDE_EFFECTS], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_no_test_imports_a_test() -> None:
+    wrong = re.compile(r"^\s*(from tests\.[\w.]*test_|from tests[\w.]* import .*\btest_)", re.M)
+    assert [relative(path) for path in TESTS if wrong.search(path.read_text("utf-8"))] == []
+
+
+def places(page: str) -> set[str]:
+    """The files and folders that the tree of a page names."""
+    found: set[str] = set()
+    parents: list[str] = []
+    for line in page.split("```")[1].strip("\n").splitlines():
+        indent = len(line) - len(line.lstrip())
+        if indent > 6:  # a description goes on
+            continue
+        names = re.split(r"  +", line.strip())[0].split()
+        parents = parents[: indent // 2]
+        found |= {"".join(parents) + name for name in names}
+        parents.append(names[0])
+    return found
+
+
+def test_the_plan_of_the_house_is_true() -> None:
+    named = places((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    assert [place for place in sorted(named) if not (ROOT / place).exists()] == []
+    rooms = {f"{room.replace('.', '/')}/" for room in HOUSE.rooms()}
+    rooms -= {"marsmith/serving/"}  # the way to its only room
+    assert sorted(rooms - named) == []
+    singles = {f"{name.replace('.', '/')}.py" for name in HOUSE.trees if name.count(".") == 1}
+    files = {place for place in singles if (ROOT / place).is_file()}
+    assert sorted(files - named) == []
+
+
+@pytest.mark.parametrize("package", ["handlers", "marsmith"])
+def test_importing_defines_things_and_does_nothing_else(package: str) -> None:
+    command = [sys.executable, "-c", SIDE_EFFECTS, package]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_front_door_is_cheap() -> None:
+    look = "import sys, marsmith; print(*{name.partition('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", look]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"torch", "numpy", "pydantic", "httpx", "handlers"}.isdisjoint(done.stdout.split())
+
+
+def test_the_front_door_opens() -> None:
+    import marsmith
+
+    assert set(marsmith.__all__) <= set(dir(marsmith))
+    for name in marsmith.__all__:
+        assert getattr(marsmith, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'bulid'"):
+        _ = marsmith.bulid  # type: ignore[attr-defined]

@@ -30,6 +30,12 @@ Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 STORE = Path("model_store")
 
 
+def formats() -> list[str]:
+    """What a model can be converted to; by the files' names, as importing them takes seconds."""
+    files = Path(__file__).parents[1].joinpath("converters").glob("[!_]*.py")
+    return sorted(file.stem for file in files)
+
+
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
@@ -83,17 +89,14 @@ def new(
     out.print(f"      marsmith predict {name} INPUT", markup=False)
 
 
-@app.command()
+@app.command(epilog=f"Formats: {', '.join(formats())}.")
 def convert(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
     to: Annotated[str, typer.Option(help="A format, such as onnx or tflite:int8; see below.")],
     to_folder: Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write a recipe's model as another system reads it, compared with PyTorch.
-
-    Formats: eager, onnx, openvino, pt2, tf_savedmodel, tflite, torchscript.
-    """
+    """Write a recipe's model as another system reads it, compared with PyTorch."""
     from marsmith.pipeline.convert import convert as run
     from marsmith.recipe.reading import load
 
