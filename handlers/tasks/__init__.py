@@ -20,8 +20,8 @@ def find(name: str) -> type[Handler[Any, Any, Any]]:
     Raises:
         LoadError: there is no such task; the message has the nearest and all there are.
     """
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
+    module_name, _, class_name = name.partition(":")
+    if not class_name:
         module = by_name.find(__name__, name, "'task'")
         return by_name.only(module, Handler)  # type: ignore[type-abstract]  # its subclasses
     try:

@@ -36,20 +36,22 @@ from types import SimpleNamespace
 
 import torch
 
-from marsmith import prepared, passes, recipe_file, trials
-from marsmith.recipe.candidate import Candidate
+from marsmith import passes
 from marsmith.passes import qat
+from marsmith.pipeline import original, trials
+from marsmith.recipe.candidate import Candidate
+from marsmith.recipe.reading import load
 from marsmith.verify.ladder import Ladder
 
-recipe = recipe_file.load(Path(sys.argv[1]))
+recipe = load(Path(sys.argv[1]))
 tflite = Candidate("tflite", "fp32")
-ladder = Ladder(prepared.configured(recipe), recipe.evaluation, 1)
+ladder = Ladder(original.configured(recipe), recipe.evaluation, 1)
 
 def keys():
     return {
         "pass": passes.made_from(qat.Qat(), torch.nn.Identity(), None),
         "conversion": trials.converted_by(tflite, SimpleNamespace(made_from="")),
-        "measurement": prepared.measured_on(recipe, ladder),
+        "measurement": original.measured_on(recipe, ladder),
     }
 
 before = keys()

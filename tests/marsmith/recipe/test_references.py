@@ -83,7 +83,7 @@ def test_nothing_is_executed_to_find_it(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_ours_is_never_a_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "import handlers.device\nfrom marsmith import metrics\ndef data(): pass"
+    text = "import handlers.device\nfrom marsmith.verify import metrics\ndef data(): pass"
     (tmp_path / "lone_user.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     assert [file.name for file in source_files("lone_user:data")] == ["lone_user.py"]
