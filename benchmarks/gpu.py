@@ -74,7 +74,10 @@ def tokens(size: int) -> Tensors:
 
 def job(module: nn.Module, factory: Factory, batch: Tensors, device: torch.device) -> Job:
     """What a converter is given, without a recipe."""
-    return Job(module, "", batch, {}, ("output",), (), factory, Conversion(trace=True), device)
+    return Job(
+        module=module, batch=batch, varying={}, outputs=("output",), calibration=(),
+        source=factory, settings=Conversion(trace=True), device=device,
+    )  # fmt: skip
 
 
 def attempt(made: Job, runtime: str, precision: str, folder: Path) -> Runtime:
@@ -86,7 +89,7 @@ def attempt(made: Job, runtime: str, precision: str, folder: Path) -> Runtime:
         converter = converters.find(runtime)
         if precision not in converter.PRECISIONS:
             raise UnsupportedError(f"{runtime} has no {precision}")
-        artifact = converter.convert(Job(**{**vars(made), "precision": precision}), out)
+        artifact = converter.convert(made, precision, out)
         return runtimes.load(runtime, artifact.model, made.device, artifact.options)
 
 

@@ -7,7 +7,7 @@ module's name is the key that a `model-config.yaml` names it by.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,17 @@ def load(name: str, file: Path, device: torch.device, options: Mapping[str, Any]
         raise LoadError(f"runtime_options don't fit the runtime {name!r}: {error}") from error
     runtime: Runtime = load_file(file, device, **options)
     return runtime
+
+
+def ordered(inputs: Tensors, names: Collection[str]) -> Tensors:
+    """Inputs in the order of a model's names: a handler may collate them in another.
+
+    Raises:
+        RuntimeError: they have other names.
+    """
+    if inputs.keys() != set(names):
+        raise RuntimeError(f"the model takes {', '.join(names)}; {', '.join(inputs)} were given")
+    return {name: inputs[name] for name in names}
 
 
 def known() -> list[str]:

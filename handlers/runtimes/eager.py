@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from handlers.errors import LoadError
-from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes import Runtime, Tensors, ordered
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -23,6 +23,7 @@ def load(
     device: torch.device,
     *,
     factory: str,
+    inputs: list[str] | None = None,
     arguments: dict[str, Any] | None = None,
     dtype: str | None = None,
     channels_last: bool = False,
@@ -34,6 +35,7 @@ def load(
         path: weights, a `.safetensors` file whose keys are the module's state_dict's.
         device: where the module runs.
         factory: "file:function" that makes the module; `file.py` lies beside the weights.
+        inputs: names of what the module takes, in that order; see `ModuleRuntime`.
         arguments: what the function is called with, by name.
         dtype: what the module computes in, one of DTYPES; float32 by default.
         channels_last: lay images out as convolutions are fastest with.
@@ -65,7 +67,7 @@ def load(
     if channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast = _compiled(module, device) if compile else module
-    return ModuleRuntime(fast, device, cast, None if cast else lambda: module)
+    return ModuleRuntime(fast, device, cast, None if cast else lambda: module, inputs=inputs)
 
 
 def dtype_of(name: str | None) -> torch.dtype | None:
@@ -113,7 +115,7 @@ def _import(file: Path) -> ModuleType:
 
 
 class ModuleRuntime:
-    """A module as a runtime: tensors go in by position, in their order, and come out by name.
+    """A module, which takes tensors by position, as a runtime, which takes them by name.
 
     A module that returns one tensor has one output, "output"; a list or tuple has "output_0",
     "output_1" …; a dictionary names its own.
@@ -123,6 +125,8 @@ class ModuleRuntime:
         device: where the module runs; outputs come back to the CPU.
         dtype: of the module's floating inputs, when it isn't float32; outputs are float32 again.
         differentiable: gives the module in a form that has gradients, when there is one.
+        inputs: names of what the module takes, in that order; without them, tensors go in in the
+            order in which they come.
     """
 
     def __init__(
@@ -131,17 +135,18 @@ class ModuleRuntime:
         device: torch.device,
         dtype: torch.dtype | None = None,
         differentiable: Callable[[], Callable[..., Any]] | None = None,
+        *,
+        inputs: Sequence[str] | None = None,
     ) -> None:
         self._module, self._device, self._dtype = module, device, dtype
+        self._inputs = inputs
         if differentiable is not None:
             self.gradients = partial(self._with_gradients, cache(differentiable))
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """Run the module."""
         with torch.inference_mode():
-            outputs = self._module(
-                *(_cast(tensor.to(self._device), self._dtype) for tensor in inputs.values())
-            )
+            outputs = self._module(*(_cast(each, self._dtype) for each in self._placed(inputs)))
             return {
                 name: _cast(tensor.cpu(), self._dtype and torch.float32)
                 for name, tensor in named(outputs).items()
@@ -150,8 +155,13 @@ class ModuleRuntime:
     def _with_gradients(
         self, differentiable: Callable[[], Callable[..., Any]], inputs: Tensors
     ) -> Tensors:
-        outputs = differentiable()(*(tensor.to(self._device) for tensor in inputs.values()))
+        outputs = differentiable()(*self._placed(inputs))
         return {name: tensor.cpu() for name, tensor in named(outputs).items()}
+
+    def _placed(self, inputs: Tensors) -> list[torch.Tensor]:
+        """The inputs on the module's device, in its order."""
+        given = inputs if self._inputs is None else ordered(inputs, self._inputs)
+        return [tensor.to(self._device) for tensor in given.values()]
 
 
 def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

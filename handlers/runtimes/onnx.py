@@ -29,7 +29,7 @@ DTYPES = {
 def load(path: Path, device: torch.device) -> Runtime:
     """Load an ONNX file, with as many threads as torch has now.
 
-    Inputs are matched by name when the file's names are among those given, else by position.
+    Inputs are matched by name; only a single one may have another than the file's.
 
     Args:
         path: a model whose inputs and outputs are tensors of numbers.
@@ -94,14 +94,14 @@ def _providers(available: list[str], device: torch.device) -> list[Any]:
 
 
 def matched(names: Iterable[str], inputs: Tensors) -> Tensors:
-    """Inputs by the names of a file's: those given, else in their order.
+    """Inputs by the names of a file's; a single one, whatever it is called.
 
     Raises:
-        RuntimeError: neither the names nor the number agree.
+        RuntimeError: some that the file takes isn't given.
     """
     names = list(names)
     if all(name in inputs for name in names):
         return {name: inputs[name] for name in names}
-    if len(names) != len(inputs):
-        raise RuntimeError(f"the model has the inputs {names}; {list(inputs)} were given")
-    return dict(zip(names, inputs.values(), strict=True))
+    if len(names) == len(inputs) == 1:
+        return dict(zip(names, inputs.values(), strict=True))
+    raise RuntimeError(f"the model has the inputs {names}; {list(inputs)} were given")

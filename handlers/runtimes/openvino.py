@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime:
     """Compile the model for this CPU, with as many threads as torch has now.
 
-    Inputs are matched by name when the model's names are among those given, else by position.
+    Inputs are matched by name; only a single one may have another than the model's.
 
     Args:
         path: the `.xml`; the weights lie beside it under the same name.

@@ -21,7 +21,12 @@ CAPABILITIES = {
 
 
 def load(
-    path: Path, device: torch.device, *, outputs: list[str], dtype: str | None = None
+    path: Path,
+    device: torch.device,
+    *,
+    outputs: list[str],
+    inputs: list[str] | None = None,
+    dtype: str | None = None,
 ) -> Runtime:
     """Load a compiled package. No compiler is needed for it.
 
@@ -29,6 +34,7 @@ def load(
         path: what `torch._inductor.aoti_compile_and_package` wrote.
         device: where it was compiled to run.
         outputs: names of what it returns, in that order.
+        inputs: names of what it takes, in that order; see `eager.ModuleRuntime`.
         dtype: what it computes in, one of eager's DTYPES; float32 by default.
 
     Raises:
@@ -57,7 +63,7 @@ def load(
         returned = named(package(*inputs)).values()
         return dict(zip(outputs, returned, strict=True))
 
-    return ModuleRuntime(call, device, cast)
+    return ModuleRuntime(call, device, cast, inputs=inputs)
 
 
 def _expect_for_this_machine(path: Path, metadata: dict[str, str], device: torch.device) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from handlers.errors import LoadError
-from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes import Runtime, Tensors, ordered
 
 SIGNATURE = "serving_default"
 
@@ -17,7 +16,7 @@ def load(
     path: Path,
     device: torch.device,
     *,
-    inputs: list[str],
+    inputs: dict[str, str],
     outputs: dict[str, str],
     rows: int | None = None,
 ) -> Runtime:
@@ -26,7 +25,7 @@ def load(
     Args:
         path: a model with a signature.
         device: not used: LiteRT's delegates for GPUs aren't in its Python package.
-        inputs: what the signature calls the inputs, in the order in which they are given.
+        inputs: what the signature calls the inputs, by their own names.
         outputs: what it calls the outputs, by their own names.
         rows: how many rows the model takes at once; None for any.
 
@@ -46,24 +45,25 @@ def load(
     except (RuntimeError, ValueError) as error:
         raise LoadError(f"{path.name} can't be loaded by LiteRT: {error}") from error
     dtypes = {name: each["dtype"] for name, each in runner.get_input_details().items()}
-    wrong = {*inputs, *outputs.values()} - {*dtypes, *runner.get_output_details()}
+    wrong = {*inputs.values(), *outputs.values()} - {*dtypes, *runner.get_output_details()}
     if wrong:
         raise LoadError(f"{path.name} has no input or output {', '.join(sorted(wrong))}")
 
-    def once(tensors: Sequence[torch.Tensor]) -> Tensors:
+    def once(batch: Tensors) -> Tensors:
         feed = {
-            name: tensor.numpy(force=True).astype(dtypes[name], copy=False)
-            for name, tensor in zip(inputs, tensors, strict=True)
+            key: batch[name].numpy(force=True).astype(dtypes[key], copy=False)
+            for name, key in inputs.items()
         }
         # It allocates only when a size changes, and its results are copies.
         results = runner(**feed)
         return {name: torch.from_numpy(results[key]) for name, key in outputs.items()}
 
     def run(batch: Tensors) -> Tensors:
-        tensors = tuple(batch.values())
+        batch = ordered(batch, inputs)
         if rows is None:
-            return once(tensors)
-        parts = [once(part) for part in zip(*(t.split(rows) for t in tensors), strict=True)]
+            return once(batch)
+        split = zip(*(tensor.split(rows) for tensor in batch.values()), strict=True)
+        parts = [once(dict(zip(inputs, part, strict=True))) for part in split]
         return {name: torch.cat([part[name] for part in parts]) for name in outputs}
 
     return run

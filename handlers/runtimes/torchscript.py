@@ -16,6 +16,7 @@ def load(
     path: Path,
     device: torch.device,
     *,
+    inputs: list[str] | None = None,
     dtype: str | None = None,
     engine: str | None = None,
     optimize: bool = False,
@@ -25,6 +26,7 @@ def load(
     Args:
         path: what `torch.jit.save` wrote.
         device: where the module runs.
+        inputs: names of what the module takes, in that order; see `eager.ModuleRuntime`.
         dtype: what the module computes in, one of eager's DTYPES; float32 by default.
         engine: what runs the operators of a quantised module, for the whole process.
         optimize: prepare the weights for this CPU; of a frozen module.
@@ -53,4 +55,5 @@ def load(
     module = module.eval() if hasattr(module, "training") else module
     # What is optimised or quantised has no gradients; the file as it is has them.
     plain = partial(torch.jit.load, str(path), map_location=device) if optimize else lambda: module
-    return ModuleRuntime(module, device, cast, None if cast or engine else plain)
+    gradients = None if cast or engine else plain
+    return ModuleRuntime(module, device, cast, gradients, inputs=inputs)

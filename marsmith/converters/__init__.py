@@ -1,8 +1,8 @@
 """One file per runtime: each writes what `handlers/runtimes/<same name>.py` loads.
 
 A converter is a module with `PRECISIONS`, what it can write; `DEFAULTS`, those of them that
-`runtime: auto` tries; and `convert(job, out)`. Two more write what other systems read, and have
-no runtime here.
+`runtime: auto` tries; and `convert(job, precision, out)`. Two more write what other systems read,
+and have no runtime here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from marsmith.recipe.sections import Conversion, Source
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What a converter is given.
 
     Attributes:
         module: the model, in evaluation mode on the CPU; called with the tensors by position.
-        precision: one of the converter's PRECISIONS.
-        batch: real inputs, named, in the order of `forward`; the first dimension is the batch.
+        batch: real inputs, named, in the order in which the module takes them; the first
+            dimension is the batch.
         varying: further axes that differ from request to request, by the input's name.
         outputs: the names of the outputs, in the order in which the module returns them.
         calibration: batches for static quantisation, each as `batch`; empty when there are none.
@@ -40,7 +40,6 @@ class Job:
     """
 
     module: torch.nn.Module
-    precision: str
     batch: Tensors
     varying: Mapping[str, tuple[int, ...]]
     outputs: tuple[str, ...]
@@ -70,7 +69,7 @@ class Artifact:
         return sum(file.stat().st_size for file in (self.model, *self.files))
 
 
-Convert = Callable[[Job, Path], Artifact]
+Convert = Callable[[Job, str, Path], Artifact]
 
 
 def find(name: str) -> ModuleType:

@@ -46,21 +46,24 @@ class Made:
     """A model in TensorFlow's terms.
 
     Attributes:
-        inputs: what its signature calls the inputs, in their order.
-        outputs: what its signature calls the outputs, in their order.
+        inputs: what its signature calls the inputs, by their own names.
+        outputs: what its signature calls the outputs, by their own names.
         rows: how many it takes at once; None for any.
     """
 
-    inputs: list[str]
-    outputs: list[str]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
     rows: int | None
 
 
-def convert(job: Job, form: str, out: Path, rows: Sequence[int | None] = (None, 1)) -> Made:
+def convert(
+    job: Job, precision: str, form: str, out: Path, rows: Sequence[int | None] = (None, 1)
+) -> Made:
     """Write a model in a form of TensorFlow's, seen to give the module's outputs.
 
     Args:
         job: the module and what is known of it.
+        precision: one of tflite's PRECISIONS.
         form: "saved_model" or "tflite".
         out: an existing folder; the model is written as `out/saved_model` or `out/model.tflite`.
         rows: what to try, in order: a model for any number of rows (None), or for so many.
@@ -75,7 +78,9 @@ def convert(job: Job, form: str, out: Path, rows: Sequence[int | None] = (None, 
     outputs = keys(job.outputs, taken=inputs)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        _write_job(job, form, work, inputs, outputs, rows)
+        graphs = _write_data(job, precision, work, inputs, outputs, rows)
+        settings = {"form": form, "precision": precision, "graphs": graphs}
+        (work / "job.json").write_text(json.dumps(settings), "utf-8")
         try:
             ended = subprocess.run(
                 [*command(), "convert"], cwd=work, env=environment(), timeout=TIMEOUT_S,
@@ -86,7 +91,11 @@ def convert(job: Job, form: str, out: Path, rows: Sequence[int | None] = (None, 
         made = _made(work, ended.returncode)
         result = "saved_model" if form == "saved_model" else "model.tflite"
         shutil.move(work / result, out / result)
-    return Made(inputs, outputs, made["rows"])
+    return Made(
+        dict(zip(job.batch, inputs, strict=True)),
+        dict(zip(job.outputs, outputs, strict=True)),
+        made["rows"],
+    )
 
 
 def command() -> list[str]:
@@ -126,10 +135,11 @@ def _see_varying(job: Job, form: str) -> None:
         )
 
 
-def _write_job(
-    job: Job, form: str, work: Path, inputs: list[str], outputs: list[str],
+def _write_data(
+    job: Job, precision: str, work: Path, inputs: list[str], outputs: list[str],
     rows: Sequence[int | None],
-) -> None:  # fmt: skip
+) -> list[tuple[str, int | None]]:  # fmt: skip
+    """The graphs and arrays that the script needs; the graphs' files, and the rows of each."""
     import onnx
 
     exported = work / "exported.onnx"
@@ -141,7 +151,7 @@ def _write_job(
     arrays, results = _arrays(batch, inputs), _arrays(expected(job, batch), outputs)
     np.savez(work / "inputs.npz", **arrays)
     np.savez(work / "expected.npz", **results)
-    if job.precision == "int8":
+    if precision == "int8":
         np.savez(work / "calibration.npz", **_calibration(job, inputs))
     graphs = []
     for count in rows:
@@ -153,8 +163,7 @@ def _write_job(
         _see_operators(graph.graph)
         onnx.save(graph, str(work / file))
         graphs.append((file, count))
-    settings = {"form": form, "precision": job.precision, "graphs": graphs}
-    (work / "job.json").write_text(json.dumps(settings), "utf-8")
+    return graphs
 
 
 def _arrays(tensors: Tensors, names: list[str]) -> dict[str, Any]:

@@ -22,11 +22,12 @@ DEFAULTS = ("fp32", "bf16")
 OTHERS = "'runtime: torchscript' or 'onnx' may take it"
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Save a module's weights, and the file of its factory.
 
     Args:
         job: the module and what is known of it; its source is a factory.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -34,9 +35,9 @@ def convert(job: Job, out: Path) -> Artifact:
         UnsupportedError: the source has no factory, what the factory makes no longer fits the
             weights, or eager doesn't run this precision.
     """
-    if job.precision not in PRECISIONS:
+    if precision not in PRECISIONS:
         raise UnsupportedError(
-            f"eager runs no {job.precision}; it runs {', '.join(PRECISIONS)}",
+            f"eager runs no {precision}; it runs {', '.join(PRECISIONS)}",
             "'runtime: torchscript' runs quantised modules",
         )
     if not isinstance(job.source, factory_source.Factory):
@@ -47,23 +48,24 @@ def convert(job: Job, out: Path) -> Artifact:
     source = inspect.getsourcefile(importlib.import_module(factory))
     if source is None:
         raise BuildError(f"the module {factory!r} is not a Python file")
-    module = _made_anew(job, job.source).to(DTYPES.get(job.precision))
+    dtype = DTYPES.get(precision)
+    module = _made_anew(job, job.source).to(dtype)
     # The model file gets a name of its own: the factory's package isn't in the archive.
     code = out / f"model_{factory.rpartition('.')[2]}.py"
     code.write_bytes(Path(source).read_bytes())
     weights = out / "model.safetensors"
     save_model(module, str(weights))
-    options: dict[str, Any] = {"factory": f"{code.stem}:{function}"}
+    options: dict[str, Any] = {"factory": f"{code.stem}:{function}", "inputs": list(job.batch)}
     options["arguments"] = job.source.arguments
-    if job.precision in DTYPES:
-        options["dtype"] = job.precision
+    if dtype:
+        options["dtype"] = precision
     try:
-        _run(module, job)
+        _run(module, job, dtype)
     except RuntimeError as error:
         raise UnsupportedError(
-            f"the model doesn't run in {job.precision}: {reason(error)}", OTHERS
+            f"the model doesn't run in {precision}: {reason(error)}", OTHERS
         ) from error
-    if _takes_channels_last(module, job):
+    if _takes_channels_last(module, job, dtype):
         options["channels_last"] = True
     if job.settings.compile:
         options["compile"] = True
@@ -84,16 +86,17 @@ def _made_anew(job: Job, source: factory_source.Factory) -> torch.nn.Module:
     return module.eval()
 
 
-def _takes_channels_last(module: torch.nn.Module, job: Job) -> bool:
+def _takes_channels_last(module: torch.nn.Module, job: Job, dtype: torch.dtype | None) -> bool:
     """Whether a module has convolutions, and runs with its images laid out channels last."""
     if not any(weight.dim() == 4 for weight in module.parameters()):
         return False
     try:
-        _run(module.to(memory_format=torch.channels_last), job)  # type: ignore[call-overload]
+        laid_out = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _run(laid_out, job, dtype)
     except RuntimeError:  # such as a view() of what must be contiguous
         return False
     return True
 
 
-def _run(module: torch.nn.Module, job: Job) -> None:
-    ModuleRuntime(module.to(job.device), job.device, DTYPES.get(job.precision))(job.batch)
+def _run(module: torch.nn.Module, job: Job, dtype: torch.dtype | None) -> None:
+    ModuleRuntime(module.to(job.device), job.device, dtype)(job.batch)

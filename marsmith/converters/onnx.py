@@ -31,11 +31,12 @@ LIMIT = 2**31 - 2**20  # a protobuf's 2 GiB, less room for the graph
 OTHERS = "'runtime: torchscript' or 'eager' may take it"
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Export a module, or copy the ONNX file that it is, and lower its precision.
 
     Args:
         job: the module and what is known of it.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -43,17 +44,17 @@ def convert(job: Job, out: Path) -> Artifact:
         UnsupportedError: ONNX can't express the module, or ONNX Runtime not this precision.
     """
     need("onnx", "onnx", "onnxscript", "onnxruntime")
-    if job.precision not in PRECISIONS:
+    if precision not in PRECISIONS:
         raise UnsupportedError(
-            f"ONNX Runtime has no kernels for {job.precision} on x86",
+            f"ONNX Runtime has no kernels for {precision} on x86",
             f"it runs {', '.join(PRECISIONS)}",
         )
-    if job.precision.startswith("int8") and job.device.type == "cuda":
+    if precision.startswith("int8") and job.device.type == "cuda":
         # See: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
         raise UnsupportedError(
-            f"ONNX Runtime runs {job.precision} on a GPU through TensorRT only", "fp16 is for GPUs"
+            f"ONNX Runtime runs {precision} on a GPU through TensorRT only", "fp16 is for GPUs"
         )
-    if job.precision == "int8":
+    if precision == "int8":
         need_calibration(job)
     model = out / "model.onnx"
     with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -61,11 +62,11 @@ def convert(job: Job, out: Path) -> Artifact:
         export(job, exported)
         try:
             with quiet():
-                _lower(job, exported, model)
+                _lower(job, precision, exported, model)
         except BuildError:
             raise
         except Exception as error:  # the quantiser raises what it meets
-            raise BuildError(f"ONNX Runtime's {job.precision} failed: {reason(error)}") from error
+            raise BuildError(f"ONNX Runtime's {precision} failed: {reason(error)}") from error
     return Artifact(model)
 
 
@@ -82,7 +83,7 @@ def need_calibration(job: Job) -> None:
 
 
 def export(job: Job, path: Path) -> None:
-    """Write a module as one fp32 ONNX file, whatever the job's precision.
+    """Write a module as one fp32 ONNX file.
 
     Inputs and outputs have the job's names; the batch is dynamic, and so are its varying axes.
 
@@ -219,12 +220,12 @@ def _one_file(source: Path, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _lower(job: Job, exported: Path, model: Path) -> None:
-    if job.precision == "fp32":
+def _lower(job: Job, precision: str, exported: Path, model: Path) -> None:
+    if precision == "fp32":
         exported.replace(model)
-    elif job.precision == "fp16":
+    elif precision == "fp16":
         _onnx_quantised.half(exported, model)
-    elif job.precision == "int8":
+    elif precision == "int8":
         _onnx_quantised.static(exported, model, job.calibration)
     else:
         _onnx_quantised.dynamic(exported, model)

@@ -22,7 +22,7 @@ DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
 PACKAGES = ("onnx", "onnxscript", "openvino", "nncf")
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Read a module's ONNX export with OpenVINO, and lower its precision.
 
     fp16 and int8_dynamic keep weights in fewer bits; CPUs that have the instructions quantise
@@ -30,6 +30,7 @@ def convert(job: Job, out: Path) -> Artifact:
 
     Args:
         job: the module and what is known of it.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -40,16 +41,15 @@ def convert(job: Job, out: Path) -> Artifact:
     need("openvino", "onnx", "onnxscript", "openvino")
     if job.device.type != "cpu":
         raise UnsupportedError("openvino runs on the CPU only", "'runtime: onnx' runs on GPUs")
-    if job.precision == "int8":
+    if precision == "int8":
         need_calibration(job)
-    if job.precision.startswith("int8"):
+    if precision.startswith("int8"):
         need("openvino", "nncf")
     import openvino
 
     core = openvino.Core()
-    if job.precision == "bf16" and "BF16" not in core.get_property(
-        "CPU", "OPTIMIZATION_CAPABILITIES"
-    ):
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and "BF16" not in capabilities:
         raise UnsupportedError(
             "this CPU has no bf16 instructions, so OpenVINO would run, and measure, fp32",
             "build it on a machine that has: AVX512-BF16 or AMX",
@@ -59,11 +59,11 @@ def convert(job: Job, out: Path) -> Artifact:
         exported = Path(folder) / "exported.onnx"
         export(job, exported)
         read = _read(core, exported)
-        lowered = _lowered(read, job, exported)
-        openvino.save_model(lowered, model, compress_to_fp16=job.precision == "fp16")
+        lowered = _lowered(read, job, precision, exported)
+        openvino.save_model(lowered, model, compress_to_fp16=precision == "fp16")
         del read, lowered  # they hold the exported file open
     model.write_bytes(_renumbered(model.read_bytes()))
-    options = {"precision": "bf16" if job.precision == "bf16" else "f32"}
+    options = {"precision": "bf16" if precision == "bf16" else "f32"}
     return Artifact(model, (model.with_suffix(".bin"),), options)
 
 
@@ -84,17 +84,17 @@ def _read(core: Any, exported: Path) -> Any:
         ) from error
 
 
-def _lowered(model: Any, job: Job, exported: Path) -> Any:
-    if not job.precision.startswith("int8"):
+def _lowered(model: Any, job: Job, precision: str, exported: Path) -> Any:
+    if not precision.startswith("int8"):
         return model
     with quiet(), contextlib.redirect_stdout(io.StringIO()):  # which progress bars go to
         nncf = _import_nncf()
         try:
-            if job.precision == "int8_dynamic":
+            if precision == "int8_dynamic":
                 return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
             return _quantised(nncf, model, job, exported)
         except Exception as error:  # NNCF raises what it meets
-            raise BuildError(f"NNCF's {job.precision} failed: {reason(error)}") from error
+            raise BuildError(f"NNCF's {precision} failed: {reason(error)}") from error
 
 
 def _quantised(nncf: Any, model: Any, job: Job, exported: Path) -> Any:

@@ -30,11 +30,12 @@ BUILD_ID = re.compile(rb"(\x04\0{3}\x14\0{3}\x03\0{3}GNU\0).{20}", re.DOTALL)
 OTHERS = "'runtime: torchscript' or 'eager' may take it"
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Export a module and compile it for this kind of CPU, or for the job's GPU.
 
     Args:
         job: the module and what is known of it.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -43,9 +44,9 @@ def convert(job: Job, out: Path) -> Artifact:
     """
     refuse_onnx(job, "pt2")
     refuse_torchscript(job, "pt2")
-    if job.precision not in PRECISIONS:
+    if precision not in PRECISIONS:
         raise UnsupportedError(
-            f"AOTInductor runs no {job.precision}; it runs {', '.join(PRECISIONS)}",
+            f"AOTInductor runs no {precision}; it runs {', '.join(PRECISIONS)}",
             "'runtime: torchscript', 'onnx' and 'openvino' do",
         )
     compiler = _compiler()
@@ -53,11 +54,11 @@ def convert(job: Job, out: Path) -> Artifact:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts, to each other
         written = Path(folder) / "model.pt2"
-        _compile(_program(job), compiler, Path(folder), written)
+        _compile(_program(job, DTYPES.get(precision)), compiler, Path(folder), written)
         _canonicalise(written, model, Path(folder))
-    options: dict[str, Any] = {"outputs": list(job.outputs)}
-    if job.precision in DTYPES:
-        options["dtype"] = job.precision
+    options: dict[str, Any] = {"inputs": list(job.batch), "outputs": list(job.outputs)}
+    if precision in DTYPES:
+        options["dtype"] = precision
     return Artifact(model, options=options)
 
 
@@ -72,8 +73,7 @@ def _compiler() -> str:
     )
 
 
-def _program(job: Job) -> torch.export.ExportedProgram:
-    dtype = DTYPES.get(job.precision)
+def _program(job: Job, dtype: torch.dtype | None) -> torch.export.ExportedProgram:
     module = copy.deepcopy(job.module).to(job.device, dtype)
     axes = {name: (0, *job.varying.get(name, ())) for name in job.batch}
     inputs = tuple(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes import Runtime, Tensors, ordered
 from marsmith.converters import Artifact, Job, _onnx2tf
 from marsmith.extras import need
 
@@ -23,13 +23,15 @@ PACKAGES = _onnx2tf.PACKAGES
 FINGERPRINT = "fingerprint.pb"
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Write `out/saved_model`, whose "serving_default" takes any number of rows.
 
-    Inputs and outputs are as PyTorch has them. Options are what the signature calls them.
+    Inputs and outputs are as PyTorch has them. Options are what the signature calls
+    them, by their own names.
 
     Args:
         job: the module and what is known of it.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -37,13 +39,12 @@ def convert(job: Job, out: Path) -> Artifact:
             message names the operators.
         BuildError: TensorFlow's process died.
     """
-    made = _onnx2tf.convert(job, "saved_model", out)
+    made = _onnx2tf.convert(job, precision, "saved_model", out)
     folder = out / "saved_model"
     (folder / FINGERPRINT).unlink(missing_ok=True)
     model = folder / "saved_model.pb"
     files = tuple(sorted(file for file in folder.rglob("*") if file.is_file() and file != model))
-    outputs = dict(zip(job.outputs, made.outputs, strict=True))
-    return Artifact(model, files, {"inputs": made.inputs, "outputs": outputs})
+    return Artifact(model, files, {"inputs": made.inputs, "outputs": made.outputs})
 
 
 def load(artifact: Artifact, job: Job) -> Runtime:
@@ -78,8 +79,11 @@ class _Process:
 
     def __call__(self, inputs: Tensors) -> Tensors:
         turn, self._turn = Path(self._folder.name) / str(self._turn), self._turn + 1
-        arrays = (tensor.numpy(force=True) for tensor in inputs.values())
-        np.savez(turn.with_suffix(".npz"), **dict(zip(self._inputs, arrays, strict=True)))
+        given = ordered(inputs, self._inputs)
+        arrays: dict[str, Any] = {
+            key: given[name].numpy(force=True) for name, key in self._inputs.items()
+        }
+        np.savez(turn.with_suffix(".npz"), **arrays)
         try:
             self._process.stdin.write(f"{turn.name}\n")
             self._process.stdin.flush()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 TOLERANCE = 1e-4  # of fp32, as a share of the largest magnitude, at least of 1
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Convert a module.
 
     fp16 and int8_dynamic keep weights in fewer bits; int8 computes in integers wherever LiteRT
@@ -28,6 +28,7 @@ def convert(job: Job, out: Path) -> Artifact:
 
     Args:
         job: the module and what is known of it.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -36,27 +37,24 @@ def convert(job: Job, out: Path) -> Artifact:
         BuildError: the conversion broke, or what came of it doesn't run.
     """
     need("tflite", "ai_edge_litert")
-    artifact, problem = _once(job, out, (None, 1))
+    artifact, problem = _once(job, precision, out, (None, 1))
     if problem and artifact.options["rows"] is None:
         artifact.model.unlink()
-        artifact, problem = _once(job, out, (1,))
+        artifact, problem = _once(job, precision, out, (1,))
     if problem:
         raise BuildError(f"LiteRT doesn't run what was converted: {problem}", _onnx2tf.OTHERS)
     return artifact
 
 
-def _once(job: Job, out: Path, rows: tuple[int | None, ...]) -> tuple[Artifact, str]:
-    made = _onnx2tf.convert(job, "tflite", out, rows)
-    options: dict[str, Any] = {
-        "inputs": made.inputs,
-        "outputs": dict(zip(job.outputs, made.outputs, strict=True)),
-        "rows": made.rows,
-    }
-    artifact = Artifact(out / "model.tflite", options=options)
-    return artifact, _problem(job, artifact)
+def _once(
+    job: Job, precision: str, out: Path, rows: tuple[int | None, ...]
+) -> tuple[Artifact, str]:
+    made = _onnx2tf.convert(job, precision, "tflite", out, rows)
+    artifact = Artifact(out / "model.tflite", options=asdict(made))
+    return artifact, _problem(job, precision, artifact)
 
 
-def _problem(job: Job, artifact: Artifact) -> str:
+def _problem(job: Job, precision: str, artifact: Artifact) -> str:
     """What is wrong with a converted model, run as it will be; empty when nothing is."""
     try:
         run = runtime.load(artifact.model, CPU, **artifact.options)
@@ -66,7 +64,7 @@ def _problem(job: Job, artifact: Artifact) -> str:
             for name, expected in _onnx2tf.expected(job, batch).items():
                 if given[name].shape != expected.shape:
                     return f"{name!r} has the shape {tuple(given[name].shape)}"
-                if job.precision == "fp32" and not _close(given[name], expected):
+                if precision == "fp32" and not _close(given[name], expected):
                     return f"{name!r} is wrong at batch size {count}"
     except (RuntimeError, ValueError) as error:
         return str(error)

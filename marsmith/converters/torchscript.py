@@ -26,11 +26,12 @@ MANY_WEIGHTS = 1_000_000
 MANGLED = re.compile(rb"___torch_mangle_(\d+)")
 
 
-def convert(job: Job, out: Path) -> Artifact:
+def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Lower a module's precision, script or trace it, and freeze it.
 
     Args:
         job: the module and what is known of it.
+        precision: one of PRECISIONS.
         out: an existing folder.
 
     Raises:
@@ -39,10 +40,10 @@ def convert(job: Job, out: Path) -> Artifact:
     """
     refuse_onnx(job, "TorchScript")
     refuse_exported(job, "TorchScript")  # torch.jit.trace doesn't know its operators' overloads
-    options: dict[str, Any] = {}
-    if job.precision in DTYPES:
-        options["dtype"] = job.precision
-    elif job.precision != "fp32":
+    options: dict[str, Any] = {"inputs": list(job.batch)}
+    if precision in DTYPES:
+        options["dtype"] = precision
+    elif precision != "fp32":
         options["engine"] = ENGINE
     elif job.device.type == "cpu" and _convolves_much(job.module):
         options["optimize"] = True
@@ -51,7 +52,7 @@ def convert(job: Job, out: Path) -> Artifact:
         # Of each step torch says that it is deprecated, and of a trace that its control flow is
         # frozen, which the recipe has agreed to; what is wrong, it raises.
         warnings.simplefilter("ignore")
-        torch.jit.save(_frozen(_lowered(job), job), str(written))
+        torch.jit.save(_frozen(_lowered(job, precision), job, precision), str(written))
     _canonicalise(written, canonical)
     written.unlink()
     return Artifact(canonical, options=options)
@@ -68,26 +69,26 @@ def _convolves_much(module: torch.nn.Module) -> bool:
     return sum(each.weight.numel() for each in convolutions) >= MANY_WEIGHTS
 
 
-def _lowered(job: Job) -> nn.Module:
-    """The module in the job's precision; the job's own stays as it is."""
-    lower = {"int8": _static, "int8_dynamic": _dynamic}.get(job.precision)
+def _lowered(job: Job, precision: str) -> nn.Module:
+    """The module in a precision; the job's own stays as it is."""
+    lower = {"int8": _static, "int8_dynamic": _dynamic}.get(precision)
     scripted = isinstance(job.module, torch.jit.ScriptModule)
     if lower is None:
-        dtype = DTYPES.get(job.precision)
+        dtype = DTYPES.get(precision)
         if dtype and scripted and not any(True for _ in job.module.parameters()):
             raise UnsupportedError(
-                f"frozen TorchScript can't become {job.precision}: its weights are constants",
+                f"frozen TorchScript can't become {precision}: its weights are constants",
                 "save it without torch.jit.freeze; it is frozen here anyway",
             )
         return copy.deepcopy(job.module).to(dtype) if dtype else job.module
     if scripted:
         raise UnsupportedError(
-            f"a TorchScript file can't be quantised to {job.precision}",
+            f"a TorchScript file can't be quantised to {precision}",
             "it can stay fp32, or become bf16 or fp16; quantise the module that it was made of",
         )
     if job.device.type != "cpu":
         raise UnsupportedError(
-            f"torch runs {job.precision} on CPUs only", "on a GPU, bf16 and fp16 are fast"
+            f"torch runs {precision} on CPUs only", "on a GPU, bf16 and fp16 are fast"
         )
     if ENGINE not in torch.backends.quantized.supported_engines:
         raise UnsupportedError(
@@ -137,8 +138,8 @@ def _dynamic(job: Job) -> nn.Module:
     return quantised
 
 
-def _frozen(module: nn.Module, job: Job) -> torch.jit.ScriptModule:
-    dtype = DTYPES.get(job.precision)
+def _frozen(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModule:
+    dtype = DTYPES.get(precision)
     batch = {
         name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         for name, tensor in job.batch.items()
@@ -161,7 +162,7 @@ def _frozen(module: nn.Module, job: Job) -> torch.jit.ScriptModule:
             frozen(*batch.values())
     except RuntimeError as error:
         raise UnsupportedError(
-            f"TorchScript can't run this model in {job.precision}: {reason(error)}",
+            f"TorchScript can't run this model in {precision}: {reason(error)}",
             "'runtime: eager' takes any module",
         ) from error
     return frozen

@@ -16,6 +16,7 @@ from torch.nn.functional import kl_div, log_softmax
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith.errors import BuildError
 from marsmith.passes import Work, size
+from marsmith.pipeline.arguments import order
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Pass, Reference, Source
 from marsmith.sources import factory
@@ -42,8 +43,8 @@ class Distill(Pass):
         """Train a student, from random weights that follow from the training's seed.
 
         Raises:
-            BuildError: teacher and student differ in their outputs, these aren't one tensor of
-                scores for classes, or nothing can be trained.
+            BuildError: teacher and student differ in their inputs or outputs, these aren't one
+                tensor of scores for classes, or nothing can be trained.
         """
         training = planned(self, work.training)
         assert training is not None  # noqa: S101 - there is always an epoch
@@ -52,6 +53,13 @@ class Distill(Pass):
             student = resolve(self.student)(**self.arguments)
         if not isinstance(student, nn.Module):
             raise BuildError(f"{self.student} returned {type(student).__name__}, not an nn.Module")
+        taught, taken = list(work.batch), order(student, list(work.batch))
+        if taken != taught:
+            raise BuildError(
+                f"the student takes {', '.join(taken)}, and the teacher {', '.join(taught)}; the "
+                "data that they learn from is given to both by position",
+                "let the student's forward take them in the teacher's order",
+            )
         student.eval()
         before, after = (_scores(each, work) for each in (module, student))
         if before != after:

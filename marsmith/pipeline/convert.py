@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from handlers import runtimes
@@ -62,7 +61,7 @@ def convert(
         made = work / "made"
         made.mkdir()
         with trials.captured(work / "log"):
-            artifact = converter.convert(replace(prepared.job, precision=precision), made)
+            artifact = converter.convert(prepared.job, precision, made)
         say("compare with PyTorch")
         rung = _compare(name, artifact, prepared)
         gate(rung, prepared.original, recipe.accept)

@@ -15,7 +15,7 @@ import torch
 from handlers import tasks
 from handlers.base import Handler
 from handlers.errors import LoadError
-from handlers.runtimes import Runtime, Tensors
+from handlers.runtimes import Runtime, Tensors, ordered
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith import passes
 from marsmith.archive import contents
@@ -23,6 +23,7 @@ from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.harness import wire, worker
+from marsmith.pipeline import arguments
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Rung
@@ -44,7 +45,7 @@ class Prepared:
         recipe: what is built.
         handler: configured as it will be served; without a model.
         ladder: refers to the module that is converted.
-        job: for every converter; its precision is each candidate's.
+        job: for every converter.
         reference: the original model, before any passes.
         rungs: of the original, and of the passes when there are any.
         passed: what each pass reports.
@@ -92,22 +93,23 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     handler = configured(recipe)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
-    say(f"measure the original on {len(ladder.batches.samples)} samples")
-    reference = ModuleRuntime(copy.deepcopy(module).to(device), device)
+    batches = ladder.batches
+    say(f"measure the original on {len(batches.samples)} samples")
+    inputs = arguments.order(module, list(batches.one(1)))
+    reference = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
     rungs = [ladder.measure("original", reference, refer=True)[0]]
-    batches, ranges = ladder.batches, calibration(recipe, handler)
-    batch, varying = batches.one(2), batches.varying()
+    batch, ranges = ordered(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, cache, say)
     if recipe.passes:
         check_assets(recipe, module, work)
-        changed = ModuleRuntime(copy.deepcopy(module).to(device), device)
+        changed = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
         rungs.append(ladder.measure(PASSES, changed)[0])
         gate(rungs[-1], rungs[0], recipe.accept)
         ladder.measure(PASSES, changed, refer=True)
     job = Job(
-        module, "", batch, varying, tuple(ladder.reference[0]), ranges, source,
-        recipe.conversion, device,
+        module=module, batch=batch, varying=batches.varying(), outputs=tuple(ladder.reference[0]),
+        calibration=ranges, source=source, settings=recipe.conversion, device=device,
     )  # fmt: skip
     return Prepared(
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
@@ -221,13 +223,28 @@ def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
     return handler
 
 
-def calibration(recipe: Recipe, handler: Handler[Any, Any, Any]) -> list[Tensors]:
-    """Batches to take the ranges of activations from; none when the recipe names no data."""
+def calibration(
+    recipe: Recipe, handler: Handler[Any, Any, Any], inputs: list[str]
+) -> list[Tensors]:
+    """Batches to take the ranges of activations from; none when the recipe names no data.
+
+    Args:
+        recipe: what is built.
+        handler: decodes and collates.
+        inputs: names of the model's, in its order.
+
+    Raises:
+        BuildError: the data is wrong, or gives the model other tensors.
+    """
     if recipe.calibration is None:
         return []
     named = recipe.calibration.data
     bodies = bodies_of(list(resolve(named)()), named)[: recipe.calibration.samples]
-    return Batches(handler, decode(handler, bodies, "calibration")).all(CALIBRATION_BATCH)
+    batches = Batches(handler, decode(handler, bodies, "calibration")).all(CALIBRATION_BATCH)
+    try:
+        return [ordered(batch, inputs) for batch in batches]
+    except RuntimeError as error:
+        raise BuildError(f"{named}: {error}") from error
 
 
 def made_from(job: Job) -> str:

@@ -132,8 +132,7 @@ def _convert(candidate: Candidate, prepared: Prepared) -> Path:
         with cache.keep(key) as unfinished:
             out = unfinished / "artifact"
             out.mkdir()
-            job = replace(prepared.job, precision=candidate.precision)
-            _write(converter.convert(job, out), unfinished)
+            _write(converter.convert(prepared.job, candidate.precision, out), unfinished)
         folder = cache.folder / key
     return folder
 

@@ -26,18 +26,22 @@ class OnnxModule(torch.nn.Module):
     Args:
         path: a checked ONNX file.
 
+    Attributes:
+        path: as given.
+        inputs: the file's names of what it takes, in their order.
+
     Raises:
         LoadError: ONNX Runtime is missing, or can't load the file.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.inputs = path, _inputs(path)
         self._run = load(path, CPU)
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
         """Run the file; named outputs."""
-        return self._run({f"#{index}": tensor for index, tensor in enumerate(inputs)})
+        return self._run(dict(zip(self.inputs, inputs, strict=True)))
 
 
 class OnnxFile(Source):
@@ -96,3 +100,11 @@ def check(path: Path) -> None:
         number = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
         if not value.type.HasField("tensor_type") or f"tensor({number})" not in DTYPES:
             raise BuildError(f"{path.name}: {value.name!r} is {kind}, not a tensor of numbers")
+
+
+def _inputs(path: Path) -> list[str]:
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    weights = {each.name for each in graph.initializer}  # old files list them as inputs, too
+    return [each.name for each in graph.input if each.name not in weights]

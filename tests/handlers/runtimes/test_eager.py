@@ -97,6 +97,25 @@ def test_outputs_have_names(outputs: Any, names: list[str]) -> None:
     assert list(ModuleRuntime(outputs, CPU)({"x": torch.ones(1)})) == names
 
 
-def test_inputs_go_in_by_their_order() -> None:
-    runtime = ModuleRuntime(lambda a, b: a - b, CPU)  # type: ignore[arg-type]
-    assert runtime({"z": torch.tensor(5), "a": torch.tensor(3)})["output"] == 2
+class Difference(nn.Module):
+    def forward(self, minuend: torch.Tensor, subtrahend: torch.Tensor) -> torch.Tensor:
+        return minuend - subtrahend
+
+
+def test_inputs_go_in_by_their_names_and_without_any_as_they_come() -> None:
+    module = Difference()
+    given = {"subtrahend": torch.tensor(3.0), "minuend": torch.tensor(5.0)}
+    names = ["minuend", "subtrahend"]
+    runtime = ModuleRuntime(module, CPU, differentiable=lambda: module, inputs=names)
+    assert runtime(given)["output"] == runtime.gradients(given)["output"] == 2
+    assert ModuleRuntime(module, CPU)(given)["output"] == -2
+
+
+@pytest.mark.parametrize(
+    "given", [["minuend"], ["minuend", "other"], ["subtrahend", "minuend", "x"]]
+)
+def test_inputs_of_other_names_are_refused(given: list[str]) -> None:
+    runtime = ModuleRuntime(Difference(), CPU, inputs=["minuend", "subtrahend"])
+    words = f"the model takes minuend, subtrahend; {', '.join(given)} were given"
+    with pytest.raises(RuntimeError, match=words):
+        runtime({name: torch.ones(1) for name in given})

@@ -30,7 +30,7 @@ def test_named_tensors_of_any_batch_go_in_and_come_out(
     runtime: Runtime, batch: int, length: int
 ) -> None:
     x, ids = torch.rand(batch, 3), torch.randint(0, 4, (batch, length))
-    for inputs in ({"x": x, "ids": ids}, {"ids": ids, "x": x}, {"first": x, "second": ids}):
+    for inputs in ({"x": x, "ids": ids}, {"unused": ids, "ids": ids, "x": x}):
         outputs = runtime(inputs)
         assert list(outputs) == ["scaled", "rows"]
         torch.testing.assert_close(outputs["scaled"], x * torch.tensor([1.0, 2.0, 3.0]))
@@ -51,8 +51,19 @@ def test_a_later_call_leaves_an_earlier_answer_alone(runtime: Runtime) -> None:
     assert all(torch.equal(first[name], kept[name]) for name in kept)
 
 
+def test_a_single_tensor_may_have_another_name_than_the_files(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["": 18]> m (float[n] x) => (float[n] y) '
+    runtime = load(write(tmp_path / "model.onnx", text + "{ y = Identity (x) }"), CPU)
+    assert runtime({"image": torch.ones(2)})["y"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
-    "inputs", [{"x": torch.ones(2, 3)}, {"x": torch.ones(2, 4), "ids": torch.ones(2, 1)}]
+    "inputs",
+    [
+        {"x": torch.ones(2, 3)},
+        {"first": torch.ones(2, 3), "second": torch.ones(2, 1)},
+        {"x": torch.ones(2, 4), "ids": torch.ones(2, 1)},
+    ],
 )
 def test_inputs_that_do_not_fit_are_refused(
     runtime: Runtime, inputs: dict[str, torch.Tensor]

@@ -43,11 +43,16 @@ def test_named_tensors_of_any_batch_go_in_and_come_out(
     runtime: Runtime, batch: int, length: int
 ) -> None:
     x, ids = torch.rand(batch, 3), torch.randint(0, 4, (batch, length))
-    for inputs in ({"x": x, "ids": ids}, {"ids": ids, "x": x}, {"first": x, "second": ids}):
+    for inputs in ({"x": x, "ids": ids}, {"unused": ids, "ids": ids, "x": x}):
         outputs = runtime(inputs)
         assert list(outputs) == ["scaled", "rows"]
         torch.testing.assert_close(outputs["scaled"], x * torch.tensor([1.0, 2.0, 3.0]))
         assert torch.equal(outputs["rows"], torch.arange(8.0).reshape(4, 2)[ids])
+
+
+def test_inputs_of_other_names_are_refused(runtime: Runtime) -> None:
+    with pytest.raises(RuntimeError, match=r"inputs \['x', 'ids'\]; \['first', 'second'\]"):
+        runtime({"first": torch.rand(2, 3), "second": torch.ones(2, 1, dtype=torch.int64)})
 
 
 def test_a_later_call_leaves_an_earlier_answer_alone(runtime: Runtime) -> None:

@@ -17,7 +17,6 @@ from marsmith.sources.factory import Factory
 def job(
     module: torch.nn.Module,
     *inputs: torch.Tensor,
-    precision: str = "fp32",
     calibration: Sequence[Tensors] = (),
     varying: dict[str, tuple[int, ...]] | None = None,
     factory: str = "examples.digits:model",
@@ -27,12 +26,11 @@ def job(
     batch = {f"input_{index}": tensor for index, tensor in enumerate(inputs)}
     module.eval()
     return Job(
-        module,
-        precision,
-        batch,
-        varying or {},
-        tuple(ModuleRuntime(module, torch.device("cpu"))(batch)),
-        calibration,
-        Factory(factory=factory),
-        Conversion(**settings),
+        module=module,
+        batch=batch,
+        varying=varying or {},
+        outputs=tuple(ModuleRuntime(module, torch.device("cpu"))(batch)),
+        calibration=calibration,
+        source=Factory(factory=factory),
+        settings=Conversion(**settings),
     )

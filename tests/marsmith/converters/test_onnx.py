@@ -47,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]
 def words_runtime(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Runtime]:
     """A model of token ids whose number varies, and the same loaded again."""
     made = job(Words(), *words(1, 1), varying={"input_0": (1,), "input_1": (1,)})
-    artifact = convert(made, tmp_path_factory.mktemp("words"))
+    artifact = convert(made, "fp32", tmp_path_factory.mktemp("words"))
     return made.module, load(artifact.model, CPU, **artifact.options)
 
 
@@ -78,7 +78,7 @@ class Namesake(nn.Module):
 def test_an_output_may_have_the_name_of_a_value_within(tmp_path: Path) -> None:
     ids = torch.randint(0, 50, (2, 3))
     module = Namesake()
-    artifact = convert(job(module, ids), tmp_path)
+    artifact = convert(job(module, ids), "fp32", tmp_path)
     outputs = load(artifact.model, CPU)({"input_0": ids})
     torch.testing.assert_close(outputs["embedding"], module(ids)["embedding"])
 
@@ -86,7 +86,7 @@ def test_an_output_may_have_the_name_of_a_value_within(tmp_path: Path) -> None:
 def test_an_output_may_be_an_input(tmp_path: Path) -> None:
     inputs = torch.rand(2, 3), torch.rand(2, 3)
     made = job(Starred(), *inputs)
-    outputs = load(convert(made, tmp_path).model, CPU)(made.batch)
+    outputs = load(convert(made, "fp32", tmp_path).model, CPU)(made.batch)
     assert torch.equal(outputs["first"], inputs[0])
 
 
@@ -98,11 +98,11 @@ def test_every_precision_is_near_the_original_and_equal_to_itself(
     exported: tuple[nn.Module, Path], tmp_path: Path, precision: str, cosine: float
 ) -> None:
     module, path = exported
-    made = job(OnnxModule(path), images(1), precision=precision, calibration=CALIBRATION)
+    made = job(OnnxModule(path), images(1), calibration=CALIBRATION)
     written = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        artifact = convert(made, tmp_path / name)
+        artifact = convert(made, precision, tmp_path / name)
         assert [file.name for file in (tmp_path / name).iterdir()] == ["model.onnx"]
         written.append(artifact.model.read_bytes())
     assert written[0] == written[1]
@@ -129,7 +129,7 @@ def test_a_file_with_weights_beside_it_becomes_one(tmp_path: Path) -> None:
     for weights in ("", "weights"):
         path = write(tmp_path / "given.onnx", weights=weights)
         (tmp_path / "out").mkdir(exist_ok=True)
-        artifact = convert(job(OnnxModule(path), *inputs), tmp_path / "out")
+        artifact = convert(job(OnnxModule(path), *inputs), "fp32", tmp_path / "out")
         for file in (path, tmp_path / "weights"):
             file.unlink(missing_ok=True)
         outputs = load(artifact.model, CPU)({"x": inputs[0], "ids": inputs[1]})
@@ -160,7 +160,7 @@ def test_what_onnx_cannot_express_is_said(
     tmp_path: Path, make: Callable[[], nn.Module], size: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(UnsupportedError, match=message) as caught:
-        convert(job(make(), torch.rand(size)), tmp_path)
+        convert(job(make(), torch.rand(size)), "fp32", tmp_path)
     assert caught.value.hint
     assert not list(tmp_path.iterdir())
 
@@ -186,9 +186,9 @@ class Big(nn.Module):
 def test_what_onnx_runtime_cannot_run_is_said(
     tmp_path: Path, precision: str, device: str, message: str
 ) -> None:
-    made = job(layers(), torch.rand(2, 3), precision=precision)
+    made = dataclasses.replace(job(layers(), torch.rand(2, 3)), device=torch.device(device))
     with pytest.raises(UnsupportedError, match=message):
-        convert(dataclasses.replace(made, device=torch.device(device)), tmp_path)
+        convert(made, precision, tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
@@ -196,9 +196,9 @@ def test_a_model_with_nothing_to_quantise_is_said(tmp_path: Path, precision: str
     text = '<ir_version: 8, opset_import: ["": 18]> m (float[n, 3] x) => (float[n, 3] y) '
     module = OnnxModule(write(tmp_path / "given.onnx", text + "{ y = Softmax (x) }"))
     batch = {"input_0": torch.rand(2, 3)}
-    made = job(module, *batch.values(), precision=precision, calibration=[batch])
+    made = job(module, *batch.values(), calibration=[batch])
     with pytest.raises(UnsupportedError, match="to quantise"):
-        convert(made, tmp_path)
+        convert(made, precision, tmp_path)
 
 
 def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,5 +208,5 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
         importlib.util, "find_spec", lambda name: None if name in missing else found(name)
     )
     with pytest.raises(UnsupportedError, match="onnxscript is not installed") as caught:
-        convert(job(layers(), torch.rand(2, 3)), tmp_path)
+        convert(job(layers(), torch.rand(2, 3)), "fp32", tmp_path)
     assert caught.value.hint == "pip install 'marsmith[onnx]'"

@@ -59,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]
 
 def test_named_tensors_of_any_size_go_in_and_come_out(tmp_path: Path) -> None:
     made = job(Words(), *words(2, 3), varying={"input_0": (1,), "input_1": (1,)})
-    artifact = convert(made, tmp_path)
+    artifact = convert(made, "fp32", tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.bin", "model.xml"]
     assert {artifact.model, *artifact.files} == set(tmp_path.iterdir())
     runtime = load(artifact.model, CPU, **artifact.options)
@@ -90,11 +90,11 @@ def test_every_precision_is_near_the_original_and_equal_to_itself(
     cosine: float,
 ) -> None:
     module, path = exported
-    made = job(OnnxModule(path), images(1), precision=precision, calibration=CALIBRATION)
+    made = job(OnnxModule(path), images(1), calibration=CALIBRATION)
     written = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        artifact = convert(made, tmp_path / name)
+        artifact = convert(made, precision, tmp_path / name)
         written.append([file.read_bytes() for file in (artifact.model, *artifact.files)])
     assert written[0] == written[1]
     assert str(tmp_path).encode() not in written[0][0]
@@ -112,9 +112,8 @@ def test_attention_survives_int8(tmp_path: Path) -> None:
     torch.manual_seed(0)
     batches = [dict(zip(("input_0", "input_1"), words(4, 6), strict=True)) for _ in range(8)]
     varying = {"input_0": (1,), "input_1": (1,)}
-    made = job(Attention(), *batches[0].values(), precision="int8", calibration=batches,
-               varying=varying)  # fmt: skip
-    artifact = convert(made, tmp_path)
+    made = job(Attention(), *batches[0].values(), calibration=batches, varying=varying)
+    artifact = convert(made, "int8", tmp_path)
     ids, mask = words(8, 5)
     output = load(artifact.model, CPU, **artifact.options)({"input_0": ids, "input_1": mask})
     expected = made.module(ids, mask)
@@ -123,21 +122,19 @@ def test_attention_survives_int8(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(has_bf16(), reason="this CPU has bf16")
 def test_bf16_that_could_not_be_measured_is_refused(tmp_path: Path) -> None:
-    made = job(digits(), images(1), precision="bf16")
     with pytest.raises(UnsupportedError, match="this CPU has no bf16 instructions"):
-        convert(made, tmp_path)
+        convert(job(digits(), images(1)), "bf16", tmp_path)
 
 
 def test_int8_without_calibration_data_is_said(tmp_path: Path) -> None:
-    made = job(digits(), images(1), precision="int8")
     with pytest.raises(UnsupportedError, match="int8 needs calibration data"):
-        convert(made, tmp_path)
+        convert(job(digits(), images(1)), "int8", tmp_path)
 
 
 def test_gpus_are_left_to_others(tmp_path: Path) -> None:
     made = dataclasses.replace(job(digits(), images(1)), device=torch.device("cuda"))
     with pytest.raises(UnsupportedError, match="openvino runs on the CPU only"):
-        convert(made, tmp_path)
+        convert(made, "fp32", tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["openvino", "nncf"])
@@ -148,7 +145,7 @@ def test_a_missing_package_names_the_extra(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == missing else found(name)
     )
-    made = job(digits(), images(1), precision="int8", calibration=CALIBRATION)
+    made = job(digits(), images(1), calibration=CALIBRATION)
     with pytest.raises(UnsupportedError, match=f"{missing} is not installed") as caught:
-        convert(made, tmp_path)
+        convert(made, "int8", tmp_path)
     assert caught.value.hint == "pip install 'marsmith[openvino]'"

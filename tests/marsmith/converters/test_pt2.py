@@ -34,7 +34,7 @@ def made() -> Words:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     folder = tmp_path_factory.mktemp("package")
-    artifact = convert(job(made(), *words(1, 5), varying=LENGTHS), folder)
+    artifact = convert(job(made(), *words(1, 5), varying=LENGTHS), "fp32", folder)
     assert [file.name for file in folder.iterdir()] == ["model.pt2"]
     return artifact
 
@@ -47,7 +47,7 @@ def test_integer_inputs_of_any_length_and_outputs_by_name(
     runtime, module = load(package), made()
     for rows, length in ((1, 1), (1, 6), (3, 7), (8, 4)):
         ids, mask = words(rows, length)
-        outputs, expected = runtime({"ids": ids, "mask": mask}), module(ids, mask)
+        outputs, expected = runtime({"input_1": mask, "input_0": ids}), module(ids, mask)
         assert list(outputs) == ["pooled", "tokens"]
         torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=0)
     assert list(tmp_path.iterdir()) == [], "and compiles nothing"
@@ -92,24 +92,24 @@ def test_without_a_compiler_there_is_no_pt2(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UnsupportedError, match=r"there is no g\+\+ or clang\+\+ here") as caught:
-        convert(given, tmp_path)
+        convert(given, "fp32", tmp_path)
     assert "apt-get install g++" in caught.value.hint
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UnsupportedError, match="there is no no-such-compiler here"):
-        convert(given, tmp_path)
+        convert(given, "fp32", tmp_path)
 
 
 def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"torch\.export can't express this model: \w+"):
-        convert(job(Branching(), torch.rand(1, 3)), tmp_path)
+        convert(job(Branching(), torch.rand(1, 3)), "fp32", tmp_path)
 
 
 def test_torchscript_and_int8_are_refused(tmp_path: Path) -> None:
     image = torch.rand(1, 1, 8, 8)
     with pytest.raises(UnsupportedError, match="a TorchScript file can't become pt2"):
-        convert(job(torch.jit.script(model()), image), tmp_path)
+        convert(job(torch.jit.script(model()), image), "fp32", tmp_path)
     with pytest.raises(UnsupportedError, match="AOTInductor runs no int8; it runs fp32"):
-        convert(job(model(), image, precision="int8"), tmp_path)
+        convert(job(model(), image), "int8", tmp_path)
 
 
 @pytest.mark.slow
@@ -122,14 +122,12 @@ def test_every_precision_gives_the_modules_answers_in_equal_bytes(
         (tmp_path / name).mkdir()
         torch.manual_seed(0)
         module = model()
-        artifact = convert(
-            job(module, torch.rand(1, 1, 8, 8), precision=precision), tmp_path / name
-        )
+        artifact = convert(job(module, torch.rand(1, 1, 8, 8)), precision, tmp_path / name)
         digests.add(hashlib.sha256(artifact.model.read_bytes()).hexdigest())
         runtime = load(artifact)
         for rows in (1, 3, 8):
             image = torch.rand(rows, 1, 8, 8)
-            output = runtime({"image": image})["output"]
+            output = runtime({"input_0": image})["output"]
             assert output.dtype == torch.float32
             assert torch.cosine_similarity(output, module(image)).min() > 0.999
     assert len(digests) == 1

@@ -39,7 +39,7 @@ def test_an_onnx_file_becomes_neither_torchscript_nor_pt2(tmp_path: Path) -> Non
     given = of_onnx(tmp_path)
     for converter, form in ((torchscript, "TorchScript"), (pt2, "pt2")):
         with pytest.raises(UnsupportedError, match=f"an ONNX file can't become {form}") as caught:
-            converter.convert(given, tmp_path)
+            converter.convert(given, "fp32", tmp_path)
         assert caught.value.hint == "it can become onnx, openvino, tflite or tf_savedmodel"
 
 
@@ -53,7 +53,7 @@ def test_a_program_becomes_no_torchscript(tmp_path: Path) -> None:
 def test_torchscript_becomes_no_pt2(tmp_path: Path) -> None:
     given = job(torch.jit.script(nn.Linear(3, 2)), torch.rand(2, 3))
     with pytest.raises(UnsupportedError, match="a TorchScript file can't become pt2") as caught:
-        pt2.convert(given, tmp_path)
+        pt2.convert(given, "fp32", tmp_path)
     assert caught.value.hint == "it can become torchscript"
 
 

@@ -34,7 +34,7 @@ class Reader(nn.Module):
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Artifact]:
     torch.manual_seed(0)
     asked = job(Reader(), *words(2, 6))
-    return asked, convert(asked, tmp_path_factory.mktemp("saved"))
+    return asked, convert(asked, "fp32", tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_it_is_a_folder_that_lists_its_files(made: tuple[Job, Artifact]) -> None
     assert {file.parent.name for file in rest} == {"variables"}
     written = {file for file in model.parent.parent.rglob("*") if file.is_file()}
     assert written == {model, *rest}
-    assert made[1].options["inputs"] == ["input_0", "input_1"]
+    assert made[1].options["inputs"] == {"input_0": "input_0", "input_1": "input_1"}
     assert made[1].options["outputs"] == {"pooled/all": "pooled_all", "tokens": "tokens"}
 
 
@@ -57,7 +57,7 @@ def test_tensorflow_gives_what_pytorch_gives(
     made: tuple[Job, Artifact], runtime: Runtime, rows: int
 ) -> None:
     inputs = words(rows, 6)
-    outputs = runtime({"ids": inputs[0], "mask": inputs[1]})
+    outputs = runtime({"input_1": inputs[1], "input_0": inputs[0]})
     with torch.inference_mode():
         expected = made[0].module(*inputs)
     assert list(outputs) == list(expected)
@@ -68,13 +68,13 @@ def test_tensorflow_gives_what_pytorch_gives(
 def test_what_tensorflow_refuses_is_an_error_and_not_the_end(runtime: Runtime) -> None:
     ids, mask = words(2, 6)
     with pytest.raises(RuntimeError, match="int64"):
-        runtime({"ids": ids.float(), "mask": mask})
-    runtime({"ids": ids, "mask": mask})
+        runtime({"input_0": ids.float(), "input_1": mask})
+    runtime({"input_0": ids, "input_1": mask})
 
 
 @pytest.mark.slow
 def test_equal_modules_give_equal_bytes(made: tuple[Job, Artifact], tmp_path: Path) -> None:
-    again = convert(made[0], tmp_path)
+    again = convert(made[0], "fp32", tmp_path)
     files = zip((made[1].model, *made[1].files), (again.model, *again.files), strict=True)
     assert all(one.read_bytes() == other.read_bytes() for one, other in files)
 
@@ -85,9 +85,11 @@ def test_resnet50(tmp_path: Path) -> None:
     module, images = resnet50.model(), resnet50.photographs(resnet50.HELD_OUT, 3)
     resnet50.settle(module)
     asked = job(module, images[:2])
-    runtime = load(convert(asked, tmp_path), asked)
+    runtime = load(convert(asked, "fp32", tmp_path), asked)
     for rows in (1, 3):
         image = images[:rows]
         with torch.inference_mode():
             expected = asked.module(image)
-        torch.testing.assert_close(runtime({"image": image})["output"], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            runtime({"input_0": image})["output"], expected, atol=1e-4, rtol=0
+        )

@@ -32,8 +32,8 @@ def convert_digits(precision: str, out: Path) -> Made:
     torch.manual_seed(0)
     module = digits().eval()
     calibration = [{"input_0": images(16, seed)} for seed in (1, 2)]
-    asked = job(module, images(2, 0), precision=precision, calibration=calibration)
-    return module, convert(asked, out)
+    asked = job(module, images(2, 0), calibration=calibration)
+    return module, convert(asked, precision, out)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_every_precision_keeps_close_to_the_module_and_in_its_size(
     for rows in (1, 32):
         image = images(rows, 7)
         expected = module(image)
-        output = runtime({"image": image})["output"]
+        output = runtime({"input_0": image})["output"]
         torch.testing.assert_close(output, expected, atol=error, rtol=0)
         assert nn.functional.cosine_similarity(output, expected).min() > 0.98
 
@@ -91,7 +91,7 @@ def test_an_operator_that_tflite_lacks_is_named(tmp_path: Path) -> None:
             return torch.linalg.det(x)
 
     with pytest.raises(UnsupportedError, match="MatrixDeterminant") as caught:
-        convert(job(Determinant(), torch.rand(2, 3, 3)), tmp_path)
+        convert(job(Determinant(), torch.rand(2, 3, 3)), "fp32", tmp_path)
     assert "onnx" in caught.value.hint
 
 
@@ -101,19 +101,19 @@ def test_an_operator_that_onnx2tf_lacks_is_named(tmp_path: Path) -> None:
             return torch.view_as_real(torch.fft.fft(x))
 
     with pytest.raises(UnsupportedError, match="DFT") as caught:
-        convert(job(Spectrum(), torch.rand(2, 8)), tmp_path)
+        convert(job(Spectrum(), torch.rand(2, 8)), "fp32", tmp_path)
     assert "onnx" in caught.value.hint
 
 
 def test_sizes_that_vary_beyond_the_batch_are_refused(tmp_path: Path) -> None:
     asked = replace(job(Words(), *words(2, 5)), varying={"input_1": (1,)})
     with pytest.raises(UnsupportedError, match="'input_1' varies along its axis 1"):
-        convert(asked, tmp_path)
+        convert(asked, "fp32", tmp_path)
 
 
 def test_int8_needs_calibration(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="there is none") as caught:
-        convert(job(digits(), images(1, 0), precision="int8"), tmp_path)
+        convert(job(digits(), images(1, 0)), "int8", tmp_path)
     assert "calibration" in caught.value.hint
 
 
@@ -123,7 +123,7 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
         importlib.util, "find_spec", lambda name: None if name == "tf_keras" else found(name)
     )
     with pytest.raises(UnsupportedError, match="tf_keras is not installed") as caught:
-        convert(job(digits(), images(1, 0)), tmp_path)
+        convert(job(digits(), images(1, 0)), "fp32", tmp_path)
     assert caught.value.hint == "pip install 'marsmith[tflite]'"
 
 
@@ -150,10 +150,10 @@ def test_what_has_no_dynamic_batch_there_is_run_row_by_row(tmp_path: Path) -> No
             return self.lstm(x)[0]
 
     module = Recurrent()
-    artifact = convert(job(module, torch.rand(2, 4, 6)), tmp_path)
+    artifact = convert(job(module, torch.rand(2, 4, 6)), "fp32", tmp_path)
     assert artifact.options["rows"] == 1
     x = torch.rand(3, 4, 6)
-    torch.testing.assert_close(loaded(artifact)({"x": x})["output"], module(x))
+    torch.testing.assert_close(loaded(artifact)({"input_0": x})["output"], module(x))
 
 
 @pytest.mark.slow
@@ -161,8 +161,8 @@ def test_resnet50(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, image = resnet50.model(), resnet50.photographs(resnet50.HELD_OUT, 3)
     resnet50.settle(module)
-    artifact = convert(job(module, image[:2]), tmp_path)
+    artifact = convert(job(module, image[:2]), "fp32", tmp_path)
     with torch.inference_mode():
         expected = module(image)
-    output = loaded(artifact)({"image": image})["output"]
+    output = loaded(artifact)({"input_0": image})["output"]
     torch.testing.assert_close(output, expected, atol=1e-4, rtol=0)

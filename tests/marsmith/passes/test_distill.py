@@ -64,6 +64,24 @@ def both() -> nn.Module:
     return Both()
 
 
+class Straight(nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left - right
+
+
+class Turned(nn.Module):
+    def forward(self, right: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+        return left - right
+
+
+def test_a_student_that_takes_its_teachers_inputs_in_another_order_is_refused(work: Any) -> None:
+    batch = {"left": torch.rand(2, 3), "right": torch.rand(2, 3)}
+    words = "the student takes right, left, and the teacher left, right"
+    with pytest.raises(BuildError, match=words) as caught:
+        Distill(student=f"{__name__}:Turned").apply(Straight(), work(batch, epochs=1))
+    assert "in the teacher's order" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("student", "message"),
     [
