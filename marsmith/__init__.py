@@ -47,10 +47,14 @@ _HOME = {
     "serve": "serving.torchserve.server",
 }
 
+_WITH_HANDLERS = ("build", "convert", "load")  # the others leave that name to one's own package
+
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _WITH_HANDLERS:
+        importlib.import_module(f"{__name__}.our_handlers").claim()
     found: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = found
     return found

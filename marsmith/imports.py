@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-OURS = frozenset({"handlers", "marsmith"})
+from marsmith import our_handlers
+
+OURS = frozenset({our_handlers.OURS, our_handlers.HOME / "marsmith"})
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 STANDARD = Path(sysconfig.get_path("stdlib"))
 NEVER_TRUE = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
@@ -32,15 +34,26 @@ def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) 
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    found: dict[Path, str] = {}
+    names = tuple(names)
     for name in names:
-        if file := file_of(name):
-            found[file] = name
-        elif name not in sys.modules and _spec_of(name) is None:
+        if name not in sys.modules and _spec_of(name) is None:
             raise ModuleNotFoundError(f"there is no module {name!r}", name=name)
+    return sorted(_found(names, ours, without))
+
+
+def imported_by(name: str) -> Iterator[str]:
+    """What is imported in the files of a module's `closure` that are neither installed nor ours."""
+    for file, module in _found([name], ours=False).items():
+        if not _installed(file) and not _is_ours(file):
+            yield from _named(file, module)
+
+
+def _found(names: Iterable[str], ours: bool, without: Collection[str] = ()) -> dict[Path, str]:
+    """The files of `closure`, and the names of their modules."""
+    found = {file: name for name in names if (file := file_of(name))}
     homes = {_home(file, name) for file, name in found.items()}
     seen = set(found.values())
-    todo = [(file, name) for file, name in found.items() if _is_ours(name) or not _installed(file)]
+    todo = [(file, name) for file, name in found.items() if _is_ours(file) or not _installed(file)]
     while todo:
         for name in _imports(*todo.pop()):
             if name in seen or any(f"{name}.".startswith(f"{each}.") for each in without):
@@ -50,10 +63,10 @@ def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) 
             if file is None or file in found:
                 continue
             beside = bool(homes & set(file.parents)) and not _installed(file)
-            if ours if _is_ours(name) else beside:
+            if ours if _is_ours(file) else beside:
                 found[file] = name
                 todo.append((file, name))
-    return sorted(found)
+    return found
 
 
 def file_of(name: str) -> Path | None:
@@ -82,8 +95,8 @@ def _home(file: Path, name: str) -> Path:
     return file.parents[name.count(".") + (file.name == "__init__.py")]
 
 
-def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] in OURS
+def _is_ours(file: Path) -> bool:
+    return not OURS.isdisjoint(file.parents)
 
 
 def _installed(file: Path) -> bool:
@@ -92,21 +105,24 @@ def _installed(file: Path) -> bool:
 
 def _imports(file: Path, name: str) -> Iterator[str]:
     """What a module may import, anywhere in it, and the packages that lead there and to it."""
+    for each in (name, *_named(file, name)):
+        parts = each.split(".")
+        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _named(file: Path, name: str) -> Iterator[str]:
+    """What a module may import, anywhere in it: modules, or what they have."""
     if file.suffix != ".py":
         return
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    named = [name]
     for node in _executed(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
-            named += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 base = importlib.util.resolve_name("." * node.level + base, package)
-            named += [f"{base}.{alias.name}" for alias in node.names]  # a module, or what it has
-    for each in named:
-        parts = each.split(".")
-        yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:

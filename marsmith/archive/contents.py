@@ -13,7 +13,9 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from marsmith import our_handlers
 from marsmith.errors import BuildError
+from marsmith.recipe.references import imported_by
 from marsmith.recipe.sections import Recipe
 
 OURS = frozenset({"handlers", "MAR-INF", "archive_entry.py", "model-config.yaml"})
@@ -49,11 +51,19 @@ def own_code(task: str) -> Path | None:
             folder of `package`.
 
     Raises:
-        BuildError: it was not imported from one folder, or one file.
+        BuildError: it was not imported from one folder, or one file, or needs what can't travel.
     """
     module, colon, _ = task.partition(":")
     top = module.partition(".")[0]
-    if not colon or top == "handlers":
+    if not colon:
+        return None
+    for place in our_handlers.used(imported_by(task)):
+        raise BuildError(
+            f"the task {task!r} uses {place}, which can't travel: in an archive, too,"
+            f" {place.stem!r} is a package of marsmith's",
+            our_handlers.RENAME,
+        )
+    if top == "handlers":
         return None
     # What is run as a program is another module in each process.
     found = None if top == "__main__" else importlib.util.find_spec(top)

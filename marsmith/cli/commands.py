@@ -6,12 +6,14 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
 
+from marsmith import our_handlers
 from marsmith.cli import terminal
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
@@ -28,6 +30,11 @@ Store = Annotated[Path, typer.Option("--model-store", help="Where archives are k
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 STORE = Path("model_store")
+
+# Done by an import, and not by `main` alone, for processes that multiprocessing spawns, to read
+# training data: they import the program's module, never run it, and then unpickle what needs ours.
+with suppress(MarsmithError):
+    our_handlers.claim()
 
 
 def formats() -> list[str]:
@@ -307,6 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command; an error of ours is a message and status 1, never a traceback."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        our_handlers.claim()
         app(arguments)
     except MarsmithError as error:
         err.print(f"[bold red]error:[/] {escape(error.message)}")

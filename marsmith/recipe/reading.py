@@ -14,9 +14,11 @@ from handlers import by_name, runtimes, tasks
 from handlers.errors import LoadError
 from handlers.schema import SchemaError, unknown
 from marsmith.errors import RecipeError
+from marsmith.our_handlers import refuse_hidden
 from marsmith.recipe.candidate import split
-from marsmith.recipe.references import locate, on_path
+from marsmith.recipe.references import imported_by, locate, on_path
 from marsmith.recipe.sections import Pass, Recipe, Section, Source
+from marsmith.shipped import shipped
 
 # By name: the modules of these import what a recipe is made of.
 SOURCES, PASSES = "marsmith.sources", "marsmith.passes"
@@ -50,6 +52,8 @@ def load(recipe: Given) -> Recipe:
         if "passes" in data:
             data["passes"] = _passes(data["passes"], path)
         made = Recipe.model_validate(data)
+        if ":" in made.task:
+            refuse_hidden(made.task, imported_by(made.task))
         tasks.find(made.task).settings(made.handler_section)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
@@ -68,7 +72,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise RecipeError(f"the recipe {path} can't be read: {error.strerror}") from error
+        raise RecipeError(
+            f"the recipe {path} can't be read: {error.strerror}",
+            f"`marsmith new` writes one; there are others in {shipped('archiver_configs')}",
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):

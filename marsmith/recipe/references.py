@@ -5,18 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from marsmith import imports
+from marsmith import imports, our_handlers
 from marsmith.errors import RecipeError
 
 
 def on_path(folder: Path) -> None:
-    """Make the modules of a folder importable, before any others."""
+    """Make the modules of a folder importable, before any others but ours."""
     if (place := str(folder.absolute())) not in sys.path:
         sys.path.insert(0, place)
+    our_handlers.claim()
 
 
 def resolve(reference: str) -> Callable[..., Any]:
@@ -25,12 +26,14 @@ def resolve(reference: str) -> Callable[..., Any]:
     The module is looked up where Python looks, and in the current folder.
 
     Raises:
-        RecipeError: it isn't of that form, or there is no such module or function.
+        RecipeError: it isn't of that form, there is no such module or function, or its code
+            means another `handlers` than it would get.
     """
     name, _, attribute = reference.partition(":")
     if not name or not attribute:
         raise RecipeError(f"{reference!r} must be of the form module:function")
     on_path(Path())
+    our_handlers.refuse_hidden(reference, imported_by(reference))
     try:
         function = getattr(importlib.import_module(name), attribute)
     except ModuleNotFoundError as error:
@@ -38,6 +41,8 @@ def resolve(reference: str) -> Callable[..., Any]:
             f"{reference!r} can't be imported: {error}",
             "run the command from the folder that has the module, or pip install it",
         ) from error
+    except ImportError as error:
+        raise RecipeError(f"{reference!r} can't be imported: {error}") from error
     except AttributeError:
         raise RecipeError(f"there is no {attribute!r} in {name}") from None
     if not callable(function):
@@ -53,6 +58,12 @@ def source_files(reference: str) -> list[Path]:
     """
     resolve(reference)
     return imports.closure([reference.partition(":")[0]], ours=False)
+
+
+def imported_by(reference: str) -> Iterator[str]:
+    """The names that a "module:function" and the files that it is made of import; its own first."""
+    yield reference.replace(":", ".")
+    yield from imports.imported_by(reference.partition(":")[0])
 
 
 def locate(name: str, folder: Path) -> Path:
@@ -78,4 +89,5 @@ def locate(name: str, folder: Path) -> Path:
             f"{name!r} names the package {package!r}, which is not installed",
             f"pip install {package.partition('.')[0].replace('_', '-')}",
         )
-    return Path(found.submodule_search_locations[0]) / inside
+    places = [Path(place) / inside for place in found.submodule_search_locations]
+    return next((place for place in places if place.exists()), places[0])

@@ -15,8 +15,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import site
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from marsmith.atomic import replacing
 from marsmith.errors import ServerError
 from marsmith.serving.torchserve.ports import Ports
+from marsmith.shipped import shipped
 
 TEMP_PREFIX = "marsmith-"
 LONGEST_TEMP = 80
@@ -144,7 +143,7 @@ def fill(run_dir: Path, archives: Mapping[str, Path], ports: Ports) -> None:
         # path may hold anything.
         "model_store": "store",
     }
-    hardened = hardened_config().read_text(encoding="utf-8")
+    hardened = shipped("config.properties").read_text(encoding="utf-8")
     (run_dir / "config.properties").write_text(_overridden(hardened, settings), encoding="utf-8")
 
 
@@ -168,26 +167,6 @@ def read_infos() -> list[ServerInfo]:
         with suppress(OSError, ValidationError):
             infos.append(ServerInfo.model_validate_json(file.read_text(encoding="utf-8")))
     return sorted(infos, key=lambda info: info.port)
-
-
-def hardened_config() -> Path:
-    """Find the `config.properties` that ships with marsmith.
-
-    Raises:
-        ServerError: it is not where it was installed.
-    """
-    folders = [
-        Path(__file__).parents[3],
-        Path(sysconfig.get_path("data"), "share", "marsmith"),
-        Path(site.getuserbase(), "share", "marsmith"),
-    ]
-    for folder in folders:
-        if (folder / "config.properties").is_file():
-            return folder / "config.properties"
-    raise ServerError(
-        "marsmith's config.properties is missing; looked in: " + ", ".join(map(str, folders)),
-        hint="Install marsmith again.",
-    )
 
 
 def _overridden(properties: str, settings: Mapping[str, str]) -> str:
