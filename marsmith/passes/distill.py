@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.functional import kl_div, log_softmax
 
 from handlers.runtimes.eager import ModuleRuntime
+from marsmith.arguments import order
 from marsmith.errors import BuildError
 from marsmith.passes import Work, size
-from marsmith.pipeline.arguments import order
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Pass, Reference, Source
 from marsmith.sources import factory

@@ -17,13 +17,12 @@ from handlers.base import Handler
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
 from handlers.runtimes.eager import ModuleRuntime
-from marsmith import passes
+from marsmith import arguments, passes
 from marsmith.archive import contents
 from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.harness import wire, worker
-from marsmith.pipeline import arguments
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Rung

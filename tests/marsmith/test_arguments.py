@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
+from marsmith.arguments import order
 from marsmith.errors import BuildError
-from marsmith.pipeline.arguments import order
 from marsmith.sources.heads._on_tokens import OnTokens
 from marsmith.sources.heads.text_generation import CausalLM
 from marsmith.sources.onnx import OnnxModule
