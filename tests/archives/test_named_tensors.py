@@ -43,29 +43,24 @@ FILES = {
 
         import torch
 
-        from handlers import payload
-        from handlers.base import Config, Handler
-        from handlers.batching import Sample
+        from handlers.base import Handler
+        from handlers.task import Answer, Sample
 
         NAMES = ("subtrahend", "minuend")  # not as forward has them
 
-        @dataclass(frozen=True, kw_only=True)
-        class Options:
-            pass
-
         @dataclass(frozen=True)
-        class Answer(payload.Answer):
+        class Change(Answer):
             change: list[float]
 
-        class Task(Handler[Config]):
-            Config, Options, Answer = Config, Options, Answer
+        class Task(Handler):
+            Answer = Change
 
             def decode(self, instance, options):
                 names = [name for name in (*NAMES, "extra") if name in instance]
-                return Sample({name: torch.tensor(instance[name]) for name in names}, options)
+                return Sample({name: torch.tensor(instance[name]) for name in names}, options, None)
 
             def answer(self, outputs, samples):
-                return [Answer(row.tolist()) for row in outputs["output"]]
+                return [Change(row.tolist()) for row in outputs["output"]]
 
             def example(self):
                 data = {name: [1.5, 2.5, index] for index, name in enumerate(NAMES, start=7)}
@@ -151,7 +146,8 @@ def test_an_archive_answers_what_the_module_does_by_name(
     recipe = from_(project, runtime="auto", candidates=[candidate])
     expected = by_name(recipe, INPUTS)
     report = build(recipe, tmp_path / "store")
-    assert report["ladder"][1]["difference"]["max_abs_error"] < 1
+    assert report is not None
+    assert report.ladder[1].difference.max_abs_error < 1
     for answer in answers_of(tmp_path / "store" / "change.mar"):
         loose = candidate.endswith("int8")
         torch.testing.assert_close(answer, expected, atol=0.5 if loose else 1e-4, rtol=0)
