@@ -24,8 +24,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading, sections
 from marsmith.serving.torchserve import server
 from marsmith.serving.torchserve.run_folder import ServerInfo
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,9 +21,8 @@ from marsmith.recipe import reading
 from marsmith.recipe.sections import Serving
 from marsmith.serving.torchserve import server
 from marsmith.serving.torchserve.run_folder import ServerInfo
-from tests.test_protocols import key
-from tests.test_serving import pids
-from tests.torchserve_grpc import Stubs
+from tests.support.servers import authorization, pids
+from tests.support.torchserve_grpc import Stubs
 
 PROMPT, SHORT, LONG = "import this", 8, 3000
 ALONE = Serving(batch_size=2, min_workers=1, max_workers=1, continuous_batching=True)
@@ -94,7 +93,7 @@ def test_events_and_lines_say_what_they_are(info: ServerInfo) -> None:
     body = {"data": PROMPT, "parameters": {"stream": True, **options(300)}}
     url = f"{info.inference_address}/predictions/batched"
     for accept, media_type in (("text/event-stream", "text/event-stream"), ("*/*", "jsonlines")):
-        headers = {"Authorization": key(info), "Accept": accept}
+        headers = {"Authorization": authorization(info), "Accept": accept}
         with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as response:
             assert media_type in response.headers["content-type"]
             lines = [line for line in response.iter_lines() if line]
@@ -150,7 +149,7 @@ def test_grpc(info: ServerInfo, client: Client, model: str) -> None:
         def ask(call: str, **parameters: Any) -> list[Any]:
             data = json.dumps({"data": PROMPT, "parameters": {**options(200), **parameters}})
             request = stubs.PredictionsRequest(model_name=model, input={"data": data.encode()})
-            metadata = [("authorization", key(info))]
+            metadata = [("authorization", authorization(info))]
             answer = getattr(stubs, call)(request, metadata=metadata, timeout=60)
             answers = [answer] if call == "Predictions" else list(answer)
             return [json.loads(line) for each in answers for line in each.prediction.splitlines()]

@@ -20,9 +20,9 @@ from examples.digits import held_out
 from marsmith.client.clients import AsyncClient, Client
 from marsmith.serving.torchserve import server
 from marsmith.serving.torchserve.run_folder import ServerInfo
-from tests.answers import same
-from tests.test_serving import pids
-from tests.torchserve_grpc import Stubs
+from tests.support.answers import same
+from tests.support.servers import authorization, pids
+from tests.support.torchserve_grpc import Stubs
 
 IMAGE, DIGIT = held_out()[0]
 TIMEOUT_S = 30
@@ -35,10 +35,6 @@ def usual(digits_server: ServerInfo) -> dict[str, float]:
         answer: dict[str, float] = client.predict("digits", IMAGE)
     assert next(iter(answer)) == DIGIT
     return answer
-
-
-def key(info: ServerInfo) -> str:
-    return f"Bearer {json.loads(info.key_file.read_text())['inference']['key']}"
 
 
 def test_our_own_clients_explain(digits_server: ServerInfo, usual: dict[str, float]) -> None:
@@ -68,7 +64,7 @@ class TestGrpc:
 
     def ask(self, info: ServerInfo, stubs: Stubs, call: str, **fields: bytes) -> list[Any]:
         request = stubs.PredictionsRequest(model_name="digits", input=fields)
-        metadata = [("authorization", key(info))]
+        metadata = [("authorization", authorization(info))]
         answer = getattr(stubs, call)(request, metadata=metadata, timeout=TIMEOUT_S)
         answers = [answer] if call == "Predictions" else list(answer)
         return [json.loads(each.prediction) for each in answers]
@@ -118,7 +114,7 @@ class TestOpenInferenceProtocol:
         def ask(array: Any, datatype: str, *, binary: bool = True, **rest: Any) -> Any:
             tensor = http.InferInput("image", list(array.shape), datatype)
             tensor.set_data_from_numpy(array, binary_data=binary)
-            headers = {"Authorization": key(digits_server)}
+            headers = {"Authorization": authorization(digits_server)}
             return client.infer("digits", [tensor], headers=headers, **rest)
 
         yield ask
@@ -160,7 +156,8 @@ class TestCurl:
 
     def curl(self, info: ServerInfo, path: str, *options: str) -> tuple[str, bytes]:
         """The media type and the body of an answer."""
-        command = ["curl", "-sS", "-m", str(TIMEOUT_S), "-H", f"Authorization: {key(info)}"]
+        header = f"Authorization: {authorization(info)}"
+        command = ["curl", "-sS", "-m", str(TIMEOUT_S), "-H", header]
         command += ["-w", "%{stderr}%{content_type}", *options, info.inference_address + path]
         done = subprocess.run(command, capture_output=True, check=True)
         return done.stderr.decode(), done.stdout

@@ -22,7 +22,7 @@ from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.recipe import reading
 from marsmith.serving.torchserve.run_folder import ServerInfo
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

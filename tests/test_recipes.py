@@ -16,7 +16,7 @@ from marsmith.recipe.sections import Recipe
 from marsmith.serving.torchserve import server
 from marsmith.serving.torchserve.run_folder import ServerInfo
 from marsmith.verify import metrics
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 RECIPES = [
     "digits",

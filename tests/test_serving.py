@@ -7,10 +7,8 @@ import json
 import os
 import random
 import signal
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,17 +20,11 @@ import pytest
 from examples.digits import held_out
 from marsmith.serving.torchserve import server
 from marsmith.serving.torchserve.run_folder import ServerInfo
-from tests.answers import same
+from tests.support.answers import same
+from tests.support.images import png_header
+from tests.support.servers import authorization, pids
 
 Answer = tuple[int, Any]
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, and no more."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
-    size, check = struct.pack(">I", len(header)), struct.pack(">I", zlib.crc32(chunk))
-    return b"\x89PNG\r\n\x1a\n" + size + chunk + check
 
 
 def nan_tensor() -> bytes:
@@ -60,8 +52,7 @@ def http(digits_server: ServerInfo) -> Iterator[httpx.Client]:
 
 
 def connect(info: ServerInfo, timeout: float = 60) -> httpx.Client:
-    key = json.loads(info.key_file.read_text())["inference"]["key"]
-    headers = {"Authorization": f"Bearer {key}"}
+    headers = {"Authorization": authorization(info)}
     limits = httpx.Limits(max_connections=64)
     return httpx.Client(
         base_url=info.inference_address, headers=headers, timeout=timeout, limits=limits
@@ -105,10 +96,6 @@ def batch_count(info: ServerInfo) -> float:
     text = httpx.get(f"{info.metrics_address}/metrics", timeout=10).text
     lines = [line for line in text.splitlines() if line.startswith("PreprocessTime_count")]
     return sum(float(line.split()[-1]) for line in lines if 'ModelName="wide"' in line)
-
-
-def pids(info: ServerInfo) -> list[int]:
-    return [w["pid"] for model in server.status(info)["models"] for w in model["workers"]]
 
 
 def test_a_held_out_digit_gets_its_label(http: httpx.Client) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from marsmith.errors import ArchiveError
 from marsmith.harness.worker import Harness
-from tests.archives.repack import SUMS, configured, contents, damaged, repack
+from tests.support.changed_archives import SUMS, configured, contents, damaged, repack
 
 
 @pytest.fixture(scope="module")

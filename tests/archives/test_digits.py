@@ -19,9 +19,9 @@ from examples.digits import held_out
 from handlers.telemetry import STAGES
 from marsmith.harness.wire import MAX_RESPONSE_SIZE, Request
 from marsmith.harness.worker import Harness, Metric
-from tests.answers import check_refused, same, strict_json
-from tests.archives.mutations import fresh, mutated
-from tests.archives.traffic import BAD, GOOD, MUTABLE, PNGS, TEXTS
+from tests.support.answers import check_refused, same, strict_json
+from tests.support.digit_requests import BAD, GOOD, MUTABLE, PNGS, TEXTS
+from tests.support.mutated_requests import fresh, mutated
 
 
 @pytest.fixture(scope="session")

@@ -21,22 +21,22 @@ from handlers.protocols.payload import JSON
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
 from marsmith.report.report import Report
-from tests.answers import check_refused, strict_json
-from tests.archives import variety
-from tests.archives.mutations import fresh, mutated
+from tests.support import random_requests
+from tests.support.answers import check_refused, strict_json
+from tests.support.mutated_requests import fresh, mutated
 
 BATCH = 16
 TOLERANCE = 1e-4  # of one answer alone and in a batch; of scores, and of what is scaled to 1
 # What makes instances, by what an archive says that it takes; the first that fits.
-INSTANCES: dict[str, Callable[[Path], variety.Instance]] = {
-    "image": lambda archive: variety.picture,
-    "recording": lambda archive: variety.recording,
-    "history": variety.history,
-    "row": variety.row,
-    "instance": lambda archive: variety.question,
-    "comparison": lambda archive: variety.text_or_comparison,
-    "pair": lambda archive: variety.text_or_pair,
-    "text": lambda archive: variety.text,
+INSTANCES: dict[str, Callable[[Path], random_requests.Instance]] = {
+    "image": lambda archive: random_requests.picture,
+    "recording": lambda archive: random_requests.recording,
+    "history": random_requests.history,
+    "row": random_requests.row,
+    "instance": lambda archive: random_requests.question,
+    "comparison": lambda archive: random_requests.text_or_comparison,
+    "pair": lambda archive: random_requests.text_or_pair,
+    "text": lambda archive: random_requests.text,
 }
 
 
@@ -52,7 +52,7 @@ def description(worker: Harness) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def instance(worker: Harness, description: dict[str, Any]) -> variety.Instance:
+def instance(worker: Harness, description: dict[str, Any]) -> random_requests.Instance:
     for name, make in INSTANCES.items():
         if name in description["input"]:
             return make(worker.archive)
@@ -90,16 +90,16 @@ def distance(one: Any, other: Any) -> float:
 
 
 def test_in_any_company_each_is_answered_as_alone(
-    worker: Harness, description: dict[str, Any], instance: variety.Instance
+    worker: Harness, description: dict[str, Any], instance: random_requests.Instance
 ) -> None:
     pid, random_, forms = worker.pid, random.Random(20261122), Counter[str]()
     for _ in range(12):
         share, batch = random_.random(), []
         for _ in range(random_.randint(2, BATCH)):
             if random_.random() < share:
-                batch.append(("bad", variety.bad(random_)))
+                batch.append(("bad", random_requests.bad(random_)))
             else:
-                batch.append(variety.good(description, instance, random_))
+                batch.append(random_requests.good(description, instance, random_))
         together = worker.predict([fresh(request) for _, request in batch])
         for (form, request), response in zip(batch, together, strict=True):
             forms[form] += 1
@@ -118,7 +118,7 @@ Check = Callable[[int], None]
 
 @pytest.fixture(scope="module")
 def check_mutations(
-    worker: Harness, description: dict[str, Any], instance: variety.Instance
+    worker: Harness, description: dict[str, Any], instance: random_requests.Instance
 ) -> Check:
     """Sends that many good requests with something in them changed; always the same ones."""
 
@@ -127,7 +127,7 @@ def check_mutations(
         for _ in range(-(-count // BATCH)):
             batch: list[Request] = []
             while len(batch) < BATCH:
-                _, request = variety.good(description, instance, random_)
+                _, request = random_requests.good(description, instance, random_)
                 if len(request.parameters) == 1:
                     batch.append(mutated(request, random_))
             for request, response in zip(batch, worker.predict(batch), strict=True):

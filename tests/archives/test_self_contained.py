@@ -18,7 +18,7 @@ from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.serving.torchserve.java import find_java
 from marsmith.serving.torchserve.ports import choose_ports
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 ONLY = ["torchserve", "pillow", "numpy", "pyyaml", "psutil"]
 

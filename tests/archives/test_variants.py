@@ -8,11 +8,11 @@ from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe.sections import Recipe
-from tests.archives.mutations import fresh
-from tests.archives.repack import configured
-from tests.archives.test_digits import check_refused, same
-from tests.archives.traffic import GOOD, PNGS, TEXTS
-from tests.pictures import png_header
+from tests.support.answers import check_refused, same
+from tests.support.changed_archives import configured
+from tests.support.digit_requests import GOOD, PNGS, TEXTS
+from tests.support.images import png_header
+from tests.support.mutated_requests import fresh
 
 
 def test_the_eager_runtime_answers_the_same(

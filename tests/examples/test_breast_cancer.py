@@ -17,8 +17,7 @@ from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 def ask(worker: Harness, *bodies: Any, explain: bool = False) -> list[Any]:
@@ -74,11 +73,11 @@ def test_categories_missing_values_and_several_targets_serve_too(
     made = {
         "name": "rents",
         "task": "tabular",
-        "source": {"factory": "tests.rents:model", "train": "tests.rents:train"},
+        "source": {"factory": "tests.support.rents:model", "train": "tests.support.rents:train"},
         "runtime": runtime,
-        "assets": "tests.rents:assets",
+        "assets": "tests.support.rents:assets",
         "handler": {"kind": "regression", "threads": 1},
-        "evaluation": {"data": "tests.rents:held_out", "metric": "r2"},
+        "evaluation": {"data": "tests.support.rents:held_out", "metric": "r2"},
         "accept": {"metric_at_least": 0.95},
         "serving": {"batch_size": 8},
     }

@@ -17,9 +17,8 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.verify.metrics.word_accuracy import measure
-from tests.sounds import encode, wave
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.audio import encode, wave
+from tests.support.paths import ROOT
 
 
 def test_voices_differ_and_say_the_same_again() -> None:

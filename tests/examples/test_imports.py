@@ -16,8 +16,8 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.verify.metrics.recall_at_10 import measure
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCE = b'''
 """Told in order, and once."""
 import os, sys as system

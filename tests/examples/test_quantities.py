@@ -15,8 +15,7 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.verify.metrics.entity_f1 import measure
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 def test_entities_are_where_they_are_said_to_be() -> None:

@@ -17,7 +17,7 @@ from handlers.images.run_lengths import decode
 from handlers.labels import read
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.verify.metrics import exact_match
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''
 class Größe:
     async def wait(self, größe: "dict[str, int]" = {"ä": 1}, *, timeout=None) -> (

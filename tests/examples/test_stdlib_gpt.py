@@ -14,7 +14,7 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.pipeline.candidates import only
 from marsmith.recipe import reading
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def test_what_is_held_out_is_never_trained_on() -> None:

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 from tokenizers import pre_tokenizers
 
 from examples import word_pieces
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-TEXTS = [
+LEARN = """
+from tokenizers import pre_tokenizers
+from examples import word_pieces
+
+texts = [
     f"{word}{ending} größe 模型 {number}"
     for number, word in enumerate(dir(str))
     for ending in "abc"
 ]
-LEARN = (
-    "from tests.examples.test_word_pieces import learnt\n"
-    "print(__import__('hashlib').sha256(learnt().to_str().encode()).hexdigest())"
-)
-
-
-def learnt() -> object:
-    return word_pieces.learn(TEXTS, 301, ("[PAD]", "[UNK]"), pre_tokenizers.Whitespace())
+learnt = word_pieces.learn(texts, 301, ("[PAD]", "[UNK]"), pre_tokenizers.Whitespace())
+print(learnt.to_str())
+"""
 
 
 def test_it_is_the_same_in_every_process() -> None:
-    here = hashlib.sha256(learnt().to_str().encode()).hexdigest()  # type: ignore[attr-defined]
-    there = subprocess.run(
-        [sys.executable, "-c", LEARN], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    assert there.stdout.strip() == here
+    def learnt(hash_seed: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-X", "utf8", "-c", LEARN],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+        return done.stdout
+
+    assert learnt("1") == learnt("2") != ""
 
 
 def test_words_become_pieces() -> None:

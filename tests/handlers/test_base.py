@@ -20,6 +20,7 @@ from handlers.explanations import Explainer
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 from handlers.task import Answer, Config, Sample
+from tests.support.metrics_cache import MetricsCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +58,6 @@ class Doubler(base.Handler[Config, Options, None]):
         return {"number": "any"}
 
 
-class Cache:
-    """TorchServe's metrics cache, as far as it is used; keeps what is reported."""
-
-    def __init__(self) -> None:
-        self.reported: list[tuple[str, float]] = []
-
-    def add_metric_to_cache(self, name: str, *_: object) -> Any:
-        cache = self
-
-        class Metric:
-            def add_or_update(self, value: float, dimensions: list[str]) -> None:
-                cache.reported.append((name, value))
-
-        return Metric()
-
-
 def model(inputs: Tensors) -> Tensors:
     if 13 in inputs["x"]:
         raise RuntimeError("s3cret: superstition")
@@ -95,7 +80,9 @@ def context(folder: Path, batch_size: int = 4, **section: Any) -> Context:
     (folder / "model.pt").touch()
     manifest = {"model": {"modelVersion": "1.0", "serializedFile": "model.pt"}}
     config = {"minWorkers": 1, "handler": {"task": "doubler", **section}}
-    return Context("doubler", str(folder), manifest, batch_size, None, "1", True, Cache(), config)
+    return Context(
+        "doubler", str(folder), manifest, batch_size, None, "1", True, MetricsCache(), config
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from examples.digits import DigitsNet
 from marsmith.cache import Cache, code_of, key_of, module_key
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 PARTS = st.recursive(
     st.none() | st.integers() | st.text() | st.binary(),

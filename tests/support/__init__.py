@@ -1,1 +1,1 @@
-"""What tests share."""
+"""What tests share and no test is: data, small models, requests, and what answers look like."""

@@ -14,7 +14,7 @@ from handlers.generation import sampling
 from handlers.generation.cache import BLOCK
 from handlers.generation.decoding import CHUNK, TokenSequence
 from handlers.runtimes import Tensors
-from tests.handlers.generation.models import decoder, finished, row, runtime
+from tests.support.language_model import decoder, finished, row, runtime
 
 PROMPTS = ["a", "import json", "größe 模型 👩‍🔬", "x" * (CHUNK + 5), "y" * (2 * CHUNK)]
 CHOICES = [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.generation.detokenizer import UNFINISHED, Detokenizer
-from tests.handlers.generation.models import tokenizer
+from tests.support.language_model import tokenizer
 
 
 def written(ids: list[int], stops: tuple[str, ...] = (), prompt: str = "a") -> list[str]:

@@ -21,8 +21,8 @@ from handlers.generation.decoding import TokenSequence
 from handlers.runtimes import Tensors
 from handlers.tasks.text_generation import TextGeneration
 from marsmith.harness.wire import Request, Response, encode_predict, read_response
-from tests.handlers.generation.models import SHAPE, row, runtime, tokenizer
-from tests.handlers.test_base import Cache
+from tests.support.language_model import SHAPE, row, runtime, tokenizer
+from tests.support.metrics_cache import MetricsCache
 
 SETTINGS: dict[str, Any] = {
     "layers": SHAPE.layers,
@@ -62,7 +62,7 @@ class Worker:
         self.handler = type(kind.__name__, (kind,), {"joins": joins})()
         self.handler.configure(SETTINGS, folder)
         self.handler.use(run or runtime(), batch_size=slots, seconds=seconds)
-        self.context = Context("writer", str(folder), {}, slots, None, "1", metrics=Cache())
+        self.context = Context("writer", str(folder), {}, slots, None, "1", metrics=MetricsCache())
         self.frontend, self.context.cl_socket = socket.socketpair()
 
     def part(self, requests: Sequence[Request]) -> list[Mapping[str, Response]]:

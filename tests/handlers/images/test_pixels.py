@@ -25,7 +25,7 @@ from handlers.images.pixels import (
     to_mode,
     to_tensor,
 )
-from tests.pictures import encode, noise, png_header
+from tests.support.images import encode, noise, png_header
 
 MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),

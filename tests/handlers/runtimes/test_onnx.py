@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
 from handlers.runtimes.onnx import load
-from tests.onnx_files import write
+from tests.support.onnx_files import write
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.tflite import load
 from marsmith.converters import Artifact
 from marsmith.converters.tflite import convert
-from tests.marsmith.converters.jobs import job
+from tests.support.converter_jobs import job
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, LoadError
 from handlers.speech import recordings
-from tests.sounds import FORMATS, encode, recording, wave
+from tests.support.audio import FORMATS, encode, recording, wave
 
 
 def read(instance: Any, rate: int = 16000, **said: Any) -> recordings.Recording:

@@ -17,7 +17,7 @@ from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.task import Sample
 from handlers.tasks.image_classification import ImageClassification
 from handlers.tasks.image_classification import ImageClassificationOptions as Options
-from tests.pictures import encode, noise, png_header
+from tests.support.images import encode, noise, png_header
 
 
 def configured(folder: Path, **section: Any) -> ImageClassification:

@@ -12,7 +12,7 @@ import torch
 from handlers.errors import ModelError
 from handlers.task import NoOptions
 from handlers.tasks.image_embedding import ImageEmbedding
-from tests.pictures import encode, noise
+from tests.support.images import encode, noise
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from handlers.schema import SchemaError, parse
 from handlers.task import Sample
 from handlers.tasks.object_detection import ObjectDetection
 from handlers.tasks.object_detection import ObjectDetectionOptions as Options
-from tests.pictures import encode, noise
+from tests.support.images import encode, noise
 
 SQUARE = {"resize": [32, 32]}
 

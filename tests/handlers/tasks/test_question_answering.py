@@ -18,8 +18,9 @@ from handlers.protocols.exchange import Exchange
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.question_answering import Answers, QuestionAnswering
 from handlers.tasks.question_answering import QuestionAnsweringOptions as Options
-from tests.answers import same
-from tests.handlers.tasks.test_token_classification import PIECES, write_byte_tokenizer
+from tests.support.answers import same
+from tests.support.texts import PIECES
+from tests.support.tokenizer_files import write_byte_tokenizer
 
 MAX_TOKENS = 64
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map(" ".join)

@@ -19,7 +19,7 @@ from handlers.images.run_lengths import decode
 from handlers.protocols import tensors
 from handlers.task import NoOptions, Sample
 from handlers.tasks.semantic_segmentation import SemanticSegmentation, likeliest, palette
-from tests.pictures import encode, noise, png_header
+from tests.support.images import encode, noise, png_header
 
 
 def configured(folder: Path, **section: Any) -> SemanticSegmentation:

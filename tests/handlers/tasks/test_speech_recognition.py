@@ -22,7 +22,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import parse
 from handlers.tasks.speech_recognition import SpeechRecognition, Transcript
 from handlers.tasks.speech_recognition import SpeechRecognitionOptions as Options
-from tests.sounds import encode, recording, wave
+from tests.support.audio import encode, recording, wave
 
 RATE, STRIDE = 8000, 80
 TOKENS = ["<pad>", "|", *"abcdefgh"]

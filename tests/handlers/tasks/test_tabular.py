@@ -22,8 +22,8 @@ from handlers.tasks.tabular import Tabular
 from handlers.tasks.tabular import TabularOptions as Options
 from marsmith import columns
 from marsmith.verify.metrics import r2
-from tests import rents
-from tests.answers import same
+from tests.support import rents
+from tests.support.answers import same
 
 NAMES = ["a", "b", "c"]
 NUMBERS = {"columns": [{"name": name, "type": "number", "mean": 1.0, "std": 2.0} for name in NAMES]}

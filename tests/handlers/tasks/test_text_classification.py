@@ -21,7 +21,7 @@ from handlers.task import Sample
 from handlers.tasks.text_classification import TextClassification, TextLabels
 from handlers.tasks.text_classification import TextClassificationOptions as Options
 from handlers.text.tokens import Tokens
-from tests.small_tokenizer import WORDS, write_tokenizer
+from tests.support.tokenizer_files import WORDS, write_tokenizer
 
 LABELS = ["praise", "question", "complaint"]
 PIECES = st.sampled_from(

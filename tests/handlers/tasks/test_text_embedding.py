@@ -20,7 +20,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
 from handlers.tasks.text_embedding import Comparison, TextEmbedding, Texts, TextVector
 from handlers.text.text import TextOptions
-from tests.small_tokenizer import WORDS, write_tokenizer
+from tests.support.tokenizer_files import WORDS, write_tokenizer
 
 WIDTH = 16
 TEXTS = ["", "one", "two three", "one " * 20, "six five four", "two " * 70, "one"]

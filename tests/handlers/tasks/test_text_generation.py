@@ -12,7 +12,7 @@ from handlers import tasks
 from handlers.errors import BadRequest, LoadError
 from handlers.tasks.text_generation import TextGeneration
 from marsmith.verify.difference import difference
-from tests.handlers.generation.models import END, SHAPE, runtime, tokenizer
+from tests.support.language_model import END, SHAPE, runtime, tokenizer
 
 SETTINGS = {"layers": SHAPE.layers, "key_value_heads": SHAPE.heads, "head_size": SHAPE.size}
 SETTINGS |= {"max_tokens": 40, "stop_tokens": [END]}

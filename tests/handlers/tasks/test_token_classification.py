@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
 from handlers import tasks
@@ -20,22 +19,11 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
 from handlers.tasks.token_classification import Entities, TokenClassification
 from handlers.tasks.token_classification import TokenClassificationOptions as Options
-from tests.answers import same
+from tests.support.answers import same
+from tests.support.texts import PIECES
+from tests.support.tokenizer_files import write_byte_tokenizer
 
 LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
-PIECES = [
-    "one",
-    "größe",
-    "модель",
-    "模型",
-    "نموذج",
-    "👩‍🔬",
-    "e\u0301",
-    "\r\n",
-    "a b " * 30,
-    " ",
-    "5,0",
-]
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map(" ".join)
 HOW = st.sampled_from([None, "none", "simple", "first", "average", "max"])
 OPTIONS = st.fixed_dictionaries(
@@ -91,16 +79,6 @@ class Tagger(nn.Module):
         states = x + self.attention(x, x, x, key_padding_mask=attention_mask == 0)[0]
         logits: torch.Tensor = self.classifier(states)
         return logits
-
-
-def write_byte_tokenizer(path: Path) -> int:
-    """Bytes, as GPT has them, between <s> and </s>: of a letter there may be several tokens."""
-    words = ["<s>", "</s>", "<pad>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
-    tokenizer.save(str(path))
-    return len(words)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from handlers import batching, task
 from handlers.errors import BadRequest, LoadError
 from handlers.text import cutting, text, tokens
-from tests.small_tokenizer import write_tokenizer
+from tests.support.tokenizer_files import write_tokenizer
 
 
 def encoder(folder: Path, **settings: Any) -> tokens.Encoder:

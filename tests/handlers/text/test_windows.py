@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.text import windows
 from handlers.text.tokens import Encoder
-from tests.small_tokenizer import WORDS, write_tokenizer
+from tests.support.tokenizer_files import WORDS, write_tokenizer
 
 
 def reader(folder: Path, *, paired: bool = False, **section: Any) -> windows.Reader:

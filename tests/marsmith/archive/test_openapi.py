@@ -17,7 +17,7 @@ from marsmith.archive.openapi import document
 from marsmith.errors import ArchiveError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
-from tests.archives.repack import contents, repack
+from tests.support.changed_archives import contents, repack
 
 IMAGES = [image for image, _ in held_out()[:2]]
 TEXTS = [base64.b64encode(image).decode() for image in IMAGES]

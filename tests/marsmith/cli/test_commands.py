@@ -9,7 +9,7 @@ import pytest
 
 from examples.digits import main as write_samples
 from marsmith.serving.torchserve.run_folder import ServerInfo
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def marsmith(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline import original
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def test_every_task_has_its_templates() -> None:

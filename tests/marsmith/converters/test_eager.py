@@ -18,7 +18,7 @@ from marsmith.converters import Artifact
 from marsmith.converters.eager import PRECISIONS, convert
 from marsmith.errors import UnsupportedError
 from marsmith.sources.torchscript import TorchScriptFile as TorchscriptSource
-from tests.marsmith.converters.jobs import job
+from tests.support.converter_jobs import job
 
 CPU = torch.device("cpu")
 

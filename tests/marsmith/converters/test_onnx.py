@@ -15,9 +15,9 @@ from handlers.runtimes.onnx import load
 from marsmith.converters.onnx import convert, export
 from marsmith.errors import UnsupportedError
 from marsmith.sources.onnx import OnnxModule
-from tests.marsmith.converters.jobs import job
-from tests.marsmith.converters.models import Branching, Starred, Words, words
-from tests.onnx_files import write
+from tests.support.awkward_models import Branching, Starred, Words, words
+from tests.support.converter_jobs import job
+from tests.support.onnx_files import write
 
 CPU = torch.device("cpu")
 

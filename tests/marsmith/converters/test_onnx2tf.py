@@ -16,7 +16,7 @@ from torch import nn
 from marsmith.converters._graphs import specialised
 from marsmith.converters._onnx2tf import keys
 from marsmith.converters.onnx import export
-from tests.marsmith.converters.jobs import job
+from tests.support.converter_jobs import job
 
 names = st.lists(st.text(min_size=1, max_size=3), unique=True, max_size=4)
 

@@ -14,8 +14,8 @@ from marsmith.converters.onnx import export
 from marsmith.converters.openvino import convert
 from marsmith.errors import UnsupportedError
 from marsmith.sources.onnx import OnnxModule
-from tests.marsmith.converters.jobs import job
-from tests.marsmith.converters.models import Words, words
+from tests.support.awkward_models import Words, words
+from tests.support.converter_jobs import job
 
 CPU = torch.device("cpu")
 

@@ -15,8 +15,8 @@ from handlers.runtimes import Runtime
 from marsmith.converters import Artifact
 from marsmith.converters.pt2 import PRECISIONS, convert
 from marsmith.errors import UnsupportedError
-from tests.marsmith.converters.jobs import job
-from tests.marsmith.converters.models import Branching, Words, words
+from tests.support.awkward_models import Branching, Words, words
+from tests.support.converter_jobs import job
 
 CPU = torch.device("cpu")
 LENGTHS = {"input_0": (1,), "input_1": (1,)}

@@ -15,8 +15,8 @@ from marsmith.converters._refusals import refuse_exported, refuse_onnx, refuse_t
 from marsmith.errors import UnsupportedError
 from marsmith.sources.onnx import OnnxFile as OnnxSource
 from marsmith.sources.pt2 import Pt2File as Pt2Source
-from tests.marsmith.converters.jobs import job
-from tests.onnx_files import write
+from tests.support.converter_jobs import job
+from tests.support.onnx_files import write
 
 
 def of_onnx(folder: Path) -> Job:

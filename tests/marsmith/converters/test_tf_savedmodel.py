@@ -10,8 +10,8 @@ from examples import resnet50
 from handlers.runtimes import Runtime
 from marsmith.converters import Artifact, Job
 from marsmith.converters.tf_savedmodel import convert, load
-from tests.marsmith.converters.jobs import job
-from tests.marsmith.converters.models import words
+from tests.support.awkward_models import words
+from tests.support.converter_jobs import job
 
 
 class Reader(nn.Module):

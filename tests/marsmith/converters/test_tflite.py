@@ -17,8 +17,8 @@ from handlers.runtimes import Runtime
 from marsmith.converters import Artifact
 from marsmith.converters.tflite import PRECISIONS, convert
 from marsmith.errors import UnsupportedError
-from tests.marsmith.converters.jobs import job
-from tests.marsmith.converters.models import Words, words
+from tests.support.awkward_models import Words, words
+from tests.support.converter_jobs import job
 
 CPU = torch.device("cpu")
 Made = tuple[nn.Module, Artifact]

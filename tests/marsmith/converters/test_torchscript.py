@@ -15,8 +15,8 @@ from handlers.runtimes import Runtime
 from marsmith.converters import Artifact, Job
 from marsmith.converters.torchscript import PRECISIONS, convert
 from marsmith.errors import UnsupportedError
-from tests.marsmith.converters.jobs import job
-from tests.marsmith.converters.models import Branching, Fixed, Starred, Words, words
+from tests.support.awkward_models import Branching, Fixed, Starred, Words, words
+from tests.support.converter_jobs import job
 
 CPU = torch.device("cpu")
 QUANTISED = ("int8", "int8_dynamic")

@@ -20,7 +20,7 @@ from marsmith.pipeline.trials import Trial
 from marsmith.recipe.sections import Accept, Recipe
 from marsmith.report.measurements import Difference, Rung
 from marsmith.report.report import Report
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 class Noisy(torch.nn.Module):

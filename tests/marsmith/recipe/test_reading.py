@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from marsmith.errors import RecipeError
 from marsmith.recipe import reading
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 MINIMAL = {
     "name": "mine",

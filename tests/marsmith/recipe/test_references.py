@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from marsmith.recipe.references import source_files
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def test_a_change_of_what_it_imports_is_a_change(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from marsmith.report.page import render
-from tests.marsmith.report.reports import TRIED, data, make
+from tests.support.sample_reports import TRIED, data, make
 
 VOID = {"meta", "br", "link", "img", "input"}
 

@@ -18,7 +18,7 @@ from marsmith.errors import MarsmithError
 from marsmith.report.measurements import Difference, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.report import CandidateResult, Report
-from tests.marsmith.report.reports import SAMPLE, data, make
+from tests.support.sample_reports import SAMPLE, data, make
 
 FIGURES = st.floats(allow_nan=False)  # infinite ones are measured
 JSON = st.recursive(

@@ -11,8 +11,8 @@ from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.pipeline.original import made_from
 from marsmith.sources.onnx import OnnxFile, OnnxModule
-from tests.marsmith.converters.jobs import job
-from tests.onnx_files import write
+from tests.support.converter_jobs import job
+from tests.support.onnx_files import write
 
 
 def load(path: Path) -> torch.nn.Module:

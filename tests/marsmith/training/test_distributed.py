@@ -12,9 +12,9 @@ import torch
 from marsmith.cache import Cache
 from marsmith.training import distributed
 from marsmith.training.fit import fit
-from tests.marsmith.lessons import lesson, net
+from tests.support.small_training import lesson, net
 
-PROGRAM = "tests.marsmith.lessons"
+PROGRAM = "tests.support.small_training"
 
 
 def test_one_process_needs_no_other() -> None:

@@ -12,7 +12,7 @@ from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.passes.prune_unstructured import PruneUnstructured
 from marsmith.training.fit import CHECKPOINT, fit, planned
-from tests.marsmith.lessons import lesson, net
+from tests.support.small_training import lesson, net
 
 
 def silent(line: str) -> None:
@@ -68,7 +68,7 @@ def test_equal_seeds_give_equal_weights(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.marsmith.lessons", "long", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.small_training", "long", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         for line in process.stdout:

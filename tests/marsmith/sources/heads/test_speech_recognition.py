@@ -23,7 +23,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.heads.speech_recognition import bring, wrap
 from marsmith.sources.huggingface import HuggingFace
-from tests.sounds import encode, wave
+from tests.support.audio import encode, wave
 
 TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 LAYERS: dict[str, Any] = {

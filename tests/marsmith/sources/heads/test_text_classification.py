@@ -22,7 +22,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.heads.text_classification import bring, wrap
 from marsmith.sources.huggingface import HuggingFace
-from tests.marsmith.sources.heads.folders import (
+from tests.support.transformers_tokenizers import (
     SIZES,
     write_bert_tokenizer,
     write_roberta_tokenizer,

@@ -22,7 +22,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.heads.text_generation import wrap
 from marsmith.sources.huggingface import HuggingFace
-from tests.handlers.generation.models import END, TOKENS, tokenizer
+from tests.support.language_model import END, TOKENS, tokenizer
 
 TEXTS = ["import json\n", "größe 模型", "x", "a" * 70, "def f(x, y):\n    return"]
 SIZES: dict[str, Any] = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 32}

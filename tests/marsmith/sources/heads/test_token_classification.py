@@ -20,7 +20,7 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.huggingface import HuggingFace
-from tests.marsmith.sources.heads.test_text_classification import (
+from tests.support.transformers_tokenizers import (
     SIZES,
     write_bert_tokenizer,
     write_roberta_tokenizer,

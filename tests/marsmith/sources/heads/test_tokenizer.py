@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from marsmith.errors import BuildError
 from marsmith.sources.heads import _tokenizer
-from tests.small_tokenizer import write_tokenizer
+from tests.support.tokenizer_files import write_tokenizer
 
 
 class Model(torch.nn.Module):

@@ -63,7 +63,7 @@ def net(dropout: float = 0.0, seed: int = 0) -> nn.Module:
 def lesson(epochs: int = 4, data: str = "blobs", **settings: object) -> Training:
     return Training.model_validate(
         {
-            "data": f"tests.marsmith.lessons:{data}",
+            "data": f"tests.support.small_training:{data}",
             "epochs": epochs,
             "batch_size": BATCH_SIZE,
             "learning_rate": 0.01,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from marsmith.harness.wire import Request
-from tests import sounds
-from tests.pictures import encode, noise
+from tests.support import audio
+from tests.support.images import encode, noise
 
 SCRIPTS = ["a model", "größe", "модель", "模型", "نموذج", "👩‍🔬 e\u0301", "\n\t", "x" * 300]
 PICTURES = [("PNG", "L"), ("PNG", "RGB"), ("PNG", "P"), ("JPEG", "RGB"), ("WEBP", "RGBA")]
@@ -30,9 +30,9 @@ def picture(random_: random.Random) -> bytes:
 
 def recording(random_: random.Random) -> Any:
     """A second at most, as a file of any format or as its samples."""
-    samples = sounds.wave(random_.randint(1, 8000), random_.randrange(10**6)).round(3).tolist()
+    samples = audio.wave(random_.randint(1, 8000), random_.randrange(10**6)).round(3).tolist()
     # Of what is wrong in an MP3, libmpg123 writes to the terminal.
-    return random_.choice([samples, sounds.recording(random_, mp3=False)])
+    return random_.choice([samples, audio.recording(random_, mp3=False)])
 
 
 def text(random_: random.Random) -> str:

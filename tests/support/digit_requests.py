@@ -11,7 +11,7 @@ import numpy as np
 
 from examples.digits import held_out
 from marsmith.harness.wire import Parameter, Request
-from tests.pictures import encode, noise, png_header
+from tests.support.images import encode, noise, png_header
 
 PNGS = [png for png, _ in held_out()[:6]]
 TEXTS = [base64.b64encode(png).decode() for png in PNGS]
