@@ -224,3 +224,20 @@ def test_the_front_door_opens() -> None:
         assert getattr(marsmith, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'bulid'"):
         _ = marsmith.bulid  # type: ignore[attr-defined]
+
+
+def test_no_test_asserts_a_time() -> None:
+    """A busy machine is no bug: how fast something is belongs to benchmarks."""
+    clocks = {"monotonic", "perf_counter", "process_time"}
+
+    def bounds(path: Path) -> list[int]:
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        asserts = (node for node in nodes if isinstance(node, ast.Assert))
+        return [
+            each.lineno
+            for each in asserts
+            if clocks & {node.attr for node in ast.walk(each) if isinstance(node, ast.Attribute)}
+        ]
+
+    found = {relative(path): lines for path in TESTS if (lines := bounds(path))}
+    assert found == {}

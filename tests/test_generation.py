@@ -44,7 +44,7 @@ def info(tmp_path_factory: pytest.TempPathFactory, server_state: Path) -> Iterat
         build(recipe.model_copy(update=made), folder)
     told: list[str] = []
     archives = [folder / f"{name}.mar" for name in MODELS]
-    found = server.serve(archives, port=0, timeout_s=120, on_progress=told.append)
+    found = server.serve(archives, port=0, on_progress=told.append)
     assert sum("warmed up" in line for line in told) == len(MODELS)  # each told of its example
     try:
         yield found
@@ -54,7 +54,7 @@ def info(tmp_path_factory: pytest.TempPathFactory, server_state: Path) -> Iterat
 
 @pytest.fixture
 def client(info: ServerInfo) -> Iterator[Client]:
-    with server.client(info, timeout_s=120) as found:
+    with server.client(info, timeout_s=300) as found:
         yield found
 
 
@@ -94,7 +94,7 @@ def test_events_and_lines_say_what_they_are(info: ServerInfo) -> None:
     url = f"{info.inference_address}/predictions/batched"
     for accept, media_type in (("text/event-stream", "text/event-stream"), ("*/*", "jsonlines")):
         headers = {"Authorization": authorization(info), "Accept": accept}
-        with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as response:
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=300) as response:
             assert media_type in response.headers["content-type"]
             lines = [line for line in response.iter_lines() if line]
         said = [json.loads(line.removeprefix("data: ")) for line in lines]
@@ -150,7 +150,7 @@ def test_grpc(info: ServerInfo, client: Client, model: str) -> None:
             data = json.dumps({"data": PROMPT, "parameters": {**options(200), **parameters}})
             request = stubs.PredictionsRequest(model_name=model, input={"data": data.encode()})
             metadata = [("authorization", authorization(info))]
-            answer = getattr(stubs, call)(request, metadata=metadata, timeout=60)
+            answer = getattr(stubs, call)(request, metadata=metadata, timeout=300)
             answers = [answer] if call == "Predictions" else list(answer)
             return [json.loads(line) for each in answers for line in each.prediction.splitlines()]
 

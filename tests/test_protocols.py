@@ -25,7 +25,7 @@ from tests.support.servers import authorization, pids
 from tests.support.torchserve_grpc import Stubs
 
 IMAGE, DIGIT = held_out()[0]
-TIMEOUT_S = 30
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")

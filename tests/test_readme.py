@@ -46,7 +46,7 @@ def bash(script: str, folder: Path, environment: dict[str, str] | None = None) -
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder, env={**os.environ, "PATH": path, **(environment or {})},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -96,7 +96,7 @@ def test_the_requests_are_answered(digits_server: ServerInfo, tmp_path: Path) ->
     script = block("bash", "-T digit.png")
     script = script.replace("iVBORw0K...", base64.b64encode(image).decode())
     for command in re.split(r"^curl ", script, flags=re.MULTILINE)[1:]:
-        printed = bash(f"curl --fail-with-body -s --max-time 60 {command}", tmp_path, environment)
+        printed = bash(f"curl --fail-with-body -s --max-time 300 {command}", tmp_path, environment)
         answer = json.loads(printed)
         assert label in json.dumps(answer)
         assert "error" not in answer
@@ -106,7 +106,7 @@ def test_an_explanation_is_a_picture(digits_server: ServerInfo, tmp_path: Path) 
     (tmp_path / "digit.png").write_bytes(held_out()[0][0])
     key = json.loads(digits_server.key_file.read_text())["inference"]["key"]
     environment = {"KEY": key, "ADDRESS": digits_server.inference_address}
-    command = block("bash", "/explanations/digits").replace("curl ", "curl -f --max-time 60 ")
+    command = block("bash", "/explanations/digits").replace("curl ", "curl -f --max-time 300 ")
     bash(command, tmp_path, environment)
     with Image.open(tmp_path / "heat-map.png") as picture:
         assert picture.size == (8, 8)
@@ -138,7 +138,7 @@ def test_torchserve_alone_serves(digits_archive: Path, tmp_path: Path) -> None:
     (tmp_path / "digit.png").write_bytes(held_out()[0][0])
     start = block("bash", "torchserve --start")
     ask = """
-    for attempt in $(seq 60); do
+    for attempt in $(seq 300); do
       KEY=$(python -c 'import json; print(json.load(open("key_file.json"))["inference"]["key"])' \
         2>/dev/null) && curl -s --fail --max-time 10 -H "Authorization: Bearer $KEY" \
         http://127.0.0.1:8080/predictions/digits -T digit.png && break

@@ -48,7 +48,7 @@ def together(store: Path, server_state: Path) -> Iterator[ServerInfo]:
         # Of all candidates other tests tell; here one is enough.
         build(only(recipe, ["torchscript"]) if recipe.runtime == "auto" else recipe, store)
         archives.append(store / f"{name}.mar")
-    info = server.serve(archives, port=0, timeout_s=300)
+    info = server.serve(archives, port=0)
     try:
         yield info
     finally:

@@ -88,7 +88,7 @@ def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
 @pytest.fixture(scope="session")
 def tiny_server(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[ServerInfo]:
     """Run one server with the model `tiny`; tests leave it as they found it."""
-    info = server.serve([make_tiny_archive("tiny")], port=0, timeout_s=60)
+    info = server.serve([make_tiny_archive("tiny")], port=0)
     try:
         yield info
     finally:

@@ -18,7 +18,11 @@ TOKENS = 257
 
 
 class Net(torch.nn.Module):
-    """A causal language model with random weights, of a context of 256."""
+    """A causal language model with random weights, of a context of 256.
+
+    It computes in float64: its choices don't hang on the last bits of float32, which another batch
+    or another CPU's kernels would change.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,6 +32,7 @@ class Net(torch.nn.Module):
         parts = (torch.nn.Linear(width, 3 * width) for _ in range(SHAPE.layers))
         self.attention = torch.nn.ModuleList(parts)
         self.logits = torch.nn.Linear(width, TOKENS)
+        self.double()
 
     def forward(
         self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
@@ -41,14 +46,14 @@ class Net(torch.nn.Module):
         made = []
         for layer, attention in enumerate(self.attention):
             parts = attention(x).unflatten(2, (3, SHAPE.heads, SHAPE.size)).permute(2, 0, 3, 1, 4)
-            keys = torch.cat([past[2 * layer], parts[1]], dim=2)
-            values = torch.cat([past[2 * layer + 1], parts[2]], dim=2)
+            keys = torch.cat([past[2 * layer].double(), parts[1]], dim=2)
+            values = torch.cat([past[2 * layer + 1].double(), parts[2]], dim=2)
             found = torch.nn.functional.scaled_dot_product_attention(
                 parts[0], keys, values, attn_mask=mask
             )
             x = x + found.transpose(1, 2).flatten(2)
-            made += [parts[1], parts[2]]
-        return (self.logits(x), *made)
+            made += [parts[1].float(), parts[2].float()]
+        return (self.logits(x).float(), *made)
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def say_and_die(line: str) -> None:
+    """The process is killed in the midst of its training, however busy the machine is."""
+    say(line)
+    if line.startswith("epoch 2 "):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main(what: str, folder: Path) -> None:
     with distributed.group():
         rank = distributed.rank()
@@ -90,9 +99,9 @@ def main(what: str, folder: Path) -> None:
             assert distributed.share(lambda: None) is None
             assert distributed.share(lambda: bytes([rank]) * 3) == bytes(3)
             assert distributed.total(rank + 1.5) == 4
-        # The others' own weights don't count, and one process trains all of 40 epochs.
+        # The others' own weights don't count.
         module = net(seed=rank) if what == "agree" else net(dropout=0.5)
-        fit(module, lesson(40 if what == "long" else 4), Cache(folder), "net", say)
+        fit(module, lesson(), Cache(folder), "net", say_and_die if what == "killed" else say)
         if what == "agree":
             torch.save(module.state_dict(), folder / f"rank-{rank}.pt")
 

@@ -39,7 +39,11 @@ PLAIN = Options()
 
 
 class Net(nn.Module):
-    """Frames of 10 ms with a context of 40, whose padding is nothing."""
+    """Frames of 10 ms with a context of 40, whose padding is nothing.
+
+    It computes in float64: the last bits of float32, which another batch or another CPU's kernels
+    would change, decide nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,14 +52,15 @@ class Net(nn.Module):
         self.spell = nn.Conv1d(16, len(TOKENS), 9, padding=4)
         nn.init.normal_(self.hear.weight, std=0.3)
         nn.init.normal_(self.spell.weight, std=0.6)
+        self.double()
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        heard = self.hear(waveform.unsqueeze(1)).tanh()
+        heard = self.hear(waveform.double().unsqueeze(1)).tanh()
         if lengths is not None:
             kept = torch.arange(heard.shape[2]) < (lengths // STRIDE).unsqueeze(1)
             heard = heard * kept.unsqueeze(1)
         spelled: torch.Tensor = self.spell(heard).transpose(1, 2)
-        return spelled
+        return spelled.float()
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +83,9 @@ def transcribe(handler: SpeechRecognition, jobs: list[tuple[Any, Options]]) -> l
 
     samples = [handler.decode(*job) for job in jobs]
     answers = batching.run(samples, predict, key=handler.group_key, limit=handler.batch_size)
-    assert all(isinstance(answer, Transcript) for answer in answers), answers
-    return answers  # type: ignore[return-value]
+    given = [answer for answer in answers if isinstance(answer, Transcript)]
+    assert len(given) == len(answers), answers
+    return given
 
 
 def job(random_: random.Random) -> tuple[Any, Options]:
@@ -168,7 +174,7 @@ def test_what_is_shorter_than_a_frame_is_answered(folder: Path) -> None:
     for samples in (1, 79, 80):
         (answer,) = transcribe(configured(folder), [(wave(samples), PLAIN)])
         assert answer.seconds == pytest.approx(samples / RATE, abs=1e-3)
-        assert all(word["end"] <= answer.seconds for word in answer.words)
+        assert all(float(word["end"]) <= answer.seconds for word in answer.words)
 
 
 def test_normalised_recordings_have_mean_0_and_variance_1(folder: Path) -> None:

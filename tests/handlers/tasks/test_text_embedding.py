@@ -16,6 +16,7 @@ from torch import nn
 from handlers import batching, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.protocols import payload
+from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
 from handlers.tasks.text_embedding import Comparison, TextEmbedding, Texts, TextVector
@@ -37,8 +38,8 @@ class Encoder(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         x = self.embedding(input_ids)
-        states: torch.Tensor = self.attention(x, x, x, key_padding_mask=attention_mask == 0)[0]
-        return x + states
+        states: torch.Tensor = x + self.attention(x, x, x, key_padding_mask=attention_mask == 0)[0]
+        return states
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,9 @@ def embed(handler: TextEmbedding, texts: Sequence[Any], limit: int = 8) -> list[
 
     samples = [handler.decode(each, TextOptions()) for each in texts]
     answers = batching.run(samples, predict, key=handler.group_key, limit=limit)
-    assert all(isinstance(answer, TextVector) for answer in answers), answers
-    return answers  # type: ignore[return-value]
+    given = [answer for answer in answers if isinstance(answer, TextVector)]
+    assert len(given) == len(answers), answers
+    return given
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -160,10 +162,14 @@ def test_a_request_of_too_many_comparisons_is_refused(folder: Path) -> None:
         handler.screen([{"text": "a", "compare_with": [""] * 3}] * 3)
 
 
+def never(inputs: Tensors) -> Tensors:
+    raise AssertionError
+
+
 def test_comparisons_end_when_there_is_no_time_left(folder: Path) -> None:
     handler = configured(folder)
     sample = handler.decode({"text": "a", "compare_with": ["b"] * 3}, TextOptions())
-    handler.runtime = pytest.fail
+    handler.runtime = never
     handler.until = 0.0
     with pytest.raises(ModelError, match="no time left"):
         handler.inference(handler.collate([sample]))
@@ -189,10 +195,10 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
 
 def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
     handler = configured(folder)
-    (answer,) = handler.answer(
-        {"x": torch.tensor([[3.0, 4]])}, [handler.decode("one", TextOptions())]
-    )
-    assert answer.to_json() == {"embedding": [0.6, 0.8], "tokens": 3, "truncated": False}
+    sample = handler.decode("one", TextOptions())
+    (answer,) = handler.answer({"x": torch.tensor([[3.0, 4]])}, [sample])
+    vector = pytest.approx([0.6, 0.8], abs=1e-6)
+    assert answer.to_json() == {"embedding": vector, "tokens": 3, "truncated": False}
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 2, 3, 4)])

@@ -16,7 +16,7 @@ def marsmith(*arguments: object, check: bool = True) -> subprocess.CompletedProc
     """Run the command as a user does, in a pipe."""
     command = [sys.executable, "-m", "marsmith.cli", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
     assert not check or done.returncode == 0, done.stderr
     return done

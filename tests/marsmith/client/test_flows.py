@@ -45,12 +45,12 @@ def answering() -> Iterator[Address]:
 
 
 def streamed(address: str) -> list[dict[str, Any]]:
-    with Client(address, NOBODY, timeout_s=10) as client:
+    with Client(address, NOBODY, timeout_s=60) as client:
         return list(client.stream("m", "x"))
 
 
 async def awaited(address: str) -> list[dict[str, Any]]:
-    async with AsyncClient(address, NOBODY, timeout_s=10) as client:
+    async with AsyncClient(address, NOBODY, timeout_s=60) as client:
         return [piece async for piece in client.stream("m", "x")]
 
 

@@ -65,7 +65,8 @@ class Viewing(nn.Module):
         self.convolution = nn.Conv2d(2, 4, 3)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.convolution(image).view(len(image), -1)
+        found: torch.Tensor = self.convolution(image).view(len(image), -1)
+        return found
 
 
 def test_images_stay_as_they_are_where_the_code_needs_it(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_output_may_be_an_input(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "cosine"),
-    [("fp32", 1 - 1e-6), ("fp16", 0.9999), ("int8", 0.99), ("int8_dynamic", 0.99)],
+    [("fp32", 1 - 1e-5), ("fp16", 0.9999), ("int8", 0.99), ("int8_dynamic", 0.99)],
 )
 def test_every_precision_is_near_the_original_and_equal_to_itself(
     exported: tuple[nn.Module, Path], tmp_path: Path, precision: str, cosine: float
@@ -138,7 +138,8 @@ def test_a_file_with_weights_beside_it_becomes_one(tmp_path: Path) -> None:
 
 class Eigenvalues(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.eigvals(x).real
+        found: torch.Tensor = torch.linalg.eigvals(x).real
+        return found
 
 
 class Echo(nn.Module):

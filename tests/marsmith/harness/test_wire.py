@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marsmith.errors import ArchiveError
@@ -38,7 +37,6 @@ with warnings.catch_warnings():
     )
     from ts.service import Service
 
-relaxed = settings(deadline=None)  # The machine may be busy.
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
@@ -78,7 +76,7 @@ def feeding(data: bytes, *, hang_up: bool = False) -> Iterator[socket.socket]:
 
 
 def read(data: bytes, *, hang_up: bool = False, **options: Any) -> Frame:
-    options = {"timeout_s": 5.0, "stall_s": 0.05, **options}
+    options = {"timeout_s": 60.0, "stall_s": 60.0, **options}
     with feeding(data, hang_up=hang_up) as sock:
         return read_response(sock, **options)
 
@@ -111,7 +109,6 @@ def answer(
     return bytes(frame)
 
 
-@relaxed
 @given(text, text, text, st.integers(1, 2**31 - 1), st.none() | st.integers(0, 63), text)
 def test_a_worker_reads_the_load_that_was_written(
     name: str, folder: str, handler: str, batch_size: int, gpu_id: int | None, envelope: str
@@ -128,7 +125,6 @@ def test_a_worker_reads_the_load_that_was_written(
     assert texts == [name, folder, handler, envelope]
 
 
-@relaxed
 @given(st.lists(requests, max_size=4))
 def test_a_worker_reads_the_batch_that_was_written(batch: list[Request]) -> None:
     kind, message = received(encode_predict(batch))
@@ -202,7 +198,6 @@ def test_describe_has_no_parameters() -> None:
     assert arrives(Request.describe()) == ({}, {"describe": "True"})
 
 
-@relaxed
 @given(
     st.lists(
         st.tuples(
@@ -243,7 +238,6 @@ def test_a_reply_to_a_load_is_read() -> None:
     assert read(bytes(create_load_model_response(507, "é"))) == Frame(507, "é", {})
 
 
-@relaxed
 @given(st.data())
 def test_a_truncated_frame_neither_hangs_nor_passes(data: st.DataObject) -> None:
     frame = answer(["one", b"two"], statuses={0: (404, "gone")}, headers={1: {"a": "b"}})
@@ -254,12 +248,11 @@ def test_a_truncated_frame_neither_hangs_nor_passes(data: st.DataObject) -> None
 
 def test_a_frame_that_stops_is_refused_and_silence_is_a_timeout() -> None:
     with pytest.raises(ArchiveError, match="before its end"):
-        read(answer(["body"])[:-5])
+        read(answer(["body"])[:-5], stall_s=0.05)
     with pytest.raises(TimeoutError):
         read(b"", timeout_s=0.01)
 
 
-@relaxed
 @given(st.text(st.characters(min_codepoint=0x80, codec="utf-8"), min_size=1), st.booleans())
 def test_characters_counted_as_bytes_are_noticed(odd: str, in_phrase: bool) -> None:
     if in_phrase:
@@ -267,20 +260,17 @@ def test_characters_counted_as_bytes_are_noticed(odd: str, in_phrase: bool) -> N
     else:
         frame = answer(["body", "next"], headers={0: {"content-type": f"text/{odd}"}})
     with pytest.raises(ArchiveError):
-        read(frame)
+        read(frame, stall_s=0.05)  # what is counted too short may look like a frame that stops
 
 
-@relaxed
 @given(st.binary(min_size=1, max_size=8), st.data())
 def test_bytes_too_many_are_noticed(extra: bytes, data: st.DataObject) -> None:
     # Inside a body extra bytes shift what follows; after the frame they are what follows.
     frame = answer([b"", b"two"])
     position = data.draw(st.sampled_from([frame.index(b"two"), len(frame) - 4, len(frame)]))
     shifted = frame[:position] + extra + frame[position:]
-    began = time.monotonic()
     with pytest.raises((ArchiveError, EOFError)):
         read(shifted, hang_up=True)
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(
@@ -311,7 +301,7 @@ def test_a_body_may_be_as_long_as_the_frontend_takes() -> None:
 def test_the_socket_keeps_its_timeout() -> None:
     with feeding(answer(["x"])) as sock:
         sock.settimeout(12.0)
-        read_response(sock, timeout_s=1.0)
+        read_response(sock, timeout_s=60.0)
         assert sock.gettimeout() == 12.0
 
 
@@ -320,9 +310,9 @@ def test_part_of_a_stream_may_be_followed_by_more() -> None:
     # TorchServe turns the header's "true" into "false" unless told that this is a stream.
     first = first.replace(struct.pack("!i", 5) + b"false", struct.pack("!i", 4) + b"true")
     with feeding(first + answer(["two"])) as sock:
-        batch = read_response(sock, timeout_s=1.0, stall_s=1.0)
+        batch = read_response(sock, timeout_s=60.0, stall_s=60.0)
         assert batch.more_follows
-        assert not read_response(sock, timeout_s=1.0, stall_s=1.0).more_follows
+        assert not read_response(sock, timeout_s=60.0, stall_s=60.0).more_follows
 
 
 def test_a_batch_that_failed_gives_every_client_the_frontends_error() -> None:

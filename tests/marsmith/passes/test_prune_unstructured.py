@@ -20,7 +20,7 @@ def test_half_of_the_weights_are_zero_and_the_rest_still_answers(
     module, report = PruneUnstructured(amount=0.5).apply(digits, work())
     assert report == {"sparsity": pytest.approx(0.5, abs=1e-3)}
     assert accuracy(module) >= 0.85
-    assert accuracy(torch.jit.script(module)) == accuracy(module)
+    assert accuracy(torch.jit.script(module)) == pytest.approx(accuracy(module), abs=0.01)
 
 
 def test_what_was_pruned_stays_zero_through_training(digits: Any, work: Any, accuracy: Any) -> None:
@@ -43,7 +43,8 @@ def test_attention_which_never_calls_its_last_layer_keeps_its_zeros(work: Any) -
     )  # fmt: skip
     pruned, report = PruneUnstructured(epochs=1).apply(module.eval(), work(epochs=1))
     assert report["sparsity"] == pytest.approx(0.5, abs=1e-2)
-    assert sum(int(each.sum()) for each in zeros(pruned[1].self_attn.out_proj).values()) > 0
+    never_called = pruned.get_submodule("1.self_attn.out_proj")
+    assert sum(int(each.sum()) for each in zeros(never_called).values()) > 0
 
 
 def test_a_model_without_such_layers_is_said(work: Any) -> None:

@@ -195,6 +195,6 @@ def test_a_stopped_build_leaves_nothing_half_written(
             break
     time.sleep(0.5)
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert process.returncode not in (0, None)
     assert list(tmp_path.iterdir()) == []

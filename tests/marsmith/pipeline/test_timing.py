@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from handlers.runtimes import Tensors
+from handlers.runtimes import Runtime, Tensors
 from marsmith.pipeline import timing
 from marsmith.recipe.sections import Recipe, Serving
 
@@ -18,15 +18,15 @@ def test_the_slower_is_said_to_be_slower() -> None:
         return inputs
 
     found = timing.compare({"slow": slow, "fast": lambda inputs: inputs}, INPUTS)
-    assert found["slow"].p50_ms >= 20 > found["fast"].p50_ms
-    assert found["slow"].samples_per_s <= 200 < found["fast"].samples_per_s
+    assert found["slow"].p50_ms > found["fast"].p50_ms
+    assert found["slow"].samples_per_s < found["fast"].samples_per_s
     assert {each.batch_size for each in found.values()} == {4}
 
 
 def test_contenders_take_turns_and_are_warmed_up() -> None:
     calls: list[str] = []
 
-    def named(name: str) -> timing.Runtime:
+    def named(name: str) -> Runtime:
         def run(inputs: Tensors) -> Tensors:
             calls.append(name)
             time.sleep(0.1)  # two timed calls fill a turn

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,8 @@ def test_processes_that_torchrun_started_train_as_one(tmp_path: Path) -> None:
 def test_when_one_fails_all_end_with_its_words(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    began = time.monotonic()
+    # The other one would wait for days.
     assert distributed.launch(2, ["die", str(tmp_path)], PROGRAM) == 1
-    assert time.monotonic() - began < 60
     assert "the second process has had enough" in capfd.readouterr().err
     children = subprocess.run(
         ["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False

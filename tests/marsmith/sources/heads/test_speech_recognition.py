@@ -64,10 +64,11 @@ def answers_of_transformers(folder: Path, waves: list[Any]) -> list[dict[str, An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         listen = pipeline("automatic-speech-recognition", model=str(folder))
-        return [
+        found: list[Any] = [
             listen({"raw": each, "sampling_rate": 16000}, return_timestamps="word")
             for each in waves
         ]
+        return found
 
 
 def check(answers: list[dict[str, Any]], folder: Path, waves: list[Any]) -> None:

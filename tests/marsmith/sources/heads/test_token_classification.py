@@ -79,7 +79,7 @@ def of_transformers(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         find = pipeline("token-classification", model=str(folder), aggregation_strategy=how)
-        found = [find(text) for text in texts]
+        found: list[list[dict[str, Any]]] = [list(find(text)) for text in texts]
     key = "entity" if how == "none" else "entity_group"
     return [
         [
@@ -95,11 +95,12 @@ def check(texts: list[str], answers: list[dict[str, Any]], folder: Path, how: st
     reference = of_transformers(texts, folder, how)
     for text, answer, wanted in zip(texts, answers, reference, strict=True):
         found = answer["entities"]
-        labels, scores, starts, ends = zip(*wanted, strict=True) if wanted else [()] * 4
-        assert [each["label"] for each in found] == list(labels)
-        assert [each["score"] for each in found] == pytest.approx(list(scores), abs=1e-4)
+        assert [each["label"] for each in found] == [label for label, *_ in wanted]
+        assert [each["score"] for each in found] == pytest.approx(
+            [score for _, score, *_ in wanted], abs=1e-4
+        )
         assert [each["text"] for each in found] == [
-            text[start:end].strip() for start, end in zip(starts, ends, strict=True)
+            text[start:end].strip() for *_, start, end in wanted
         ]
         for each in found:
             assert each["text"] == text[each["start"] : each["end"]]
