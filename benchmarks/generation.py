@@ -29,6 +29,7 @@ from benchmarks.load import Load, authorization, put
 from benchmarks.texts import memory, summary, variant
 from examples import stdlib_gpt
 from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
 
 LENGTHS = range(5, 121)  # of prompts, in tokens
 FOLLOWING = 64
@@ -54,14 +55,14 @@ def bodies() -> list[bytes]:
     return made
 
 
-def tokens_each(info: server.ServerInfo, model: str, asked: list[bytes]) -> float:
+def tokens_each(info: ServerInfo, model: str, asked: list[bytes]) -> float:
     """How many tokens an answer has, in the mean: some texts end early."""
     with server.client(info) as client:
         answers = [client.predict(model, each, content_type="application/json") for each in asked]
-    return statistics.mean(answer["tokens"] for answer in answers)
+    return statistics.fmean(answer["tokens"] for answer in answers)
 
 
-def first_pieces_ms(info: server.ServerInfo, model: str, asked: list[bytes]) -> float:
+def first_pieces_ms(info: ServerInfo, model: str, asked: list[bytes]) -> float:
     """How long the first piece of a stream takes beside 15 other connections; the median."""
     done = threading.Event()
 

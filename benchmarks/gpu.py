@@ -17,6 +17,7 @@ import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,7 +98,8 @@ def prepared(name: str, made: Job, inputs: dict[int, list[Tensors]]) -> None:
     """Print one model's table."""
     reference = ModuleRuntime(made.module.to(made.device), made.device)
     wanted = reference(made.batch)
-    contenders, rows = {"eager fp32, unchanged": reference}, []
+    contenders: dict[str, Runtime] = {"eager fp32, unchanged": reference}
+    rows: list[tuple[str, str]] = []
     made.module.to("cpu")
     with tempfile.TemporaryDirectory() as folder:
         for runtime in RUNTIMES:
@@ -145,14 +147,14 @@ def main() -> None:
     torch.manual_seed(0)
     named = torch.cuda.get_device_name(0) if device.type == "cuda" else platform.processor()
     print(f"{named or 'CPU'}, torch {version('torch')}")
-    shape = {"blocks": (1, 1, 1, 1), "width": 16} if arguments.small else {}
-    net = resnet50.ResNet(**shape).eval()  # type: ignore[arg-type]
+    shape: dict[str, Any] = {"blocks": (1, 1, 1, 1), "width": 16} if arguments.small else {}
+    net = resnet50.ResNet(**shape).eval()
     source = Factory(factory="examples.resnet50:ResNet", arguments=shape)
     sizes = (1, arguments.batch_size)
     inputs = {size: [images(size)] for size in sizes}
     prepared("ResNet-50", job(net, source, images(2), device), inputs)
     shape = {"layers": 2, "width": 64} if arguments.small else {}
-    text = encoder(**shape).eval()  # type: ignore[arg-type]
+    text = encoder(**shape).eval()
     source = Factory(factory="benchmarks.gpu:encoder", arguments=shape)
     inputs = {size: [tokens(size)] for size in sizes}
     prepared("BERT-base's shape, 128 tokens", job(text, source, tokens(2), device), inputs)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from marsmith.serving.torchserve.server import ServerInfo
+from marsmith.serving.torchserve.run_folder import ServerInfo
 
 TIMEOUT_S = 60
 
@@ -62,7 +62,8 @@ def put(
     Raises:
         SystemExit: an answer was no 200.
     """
-    numbers, failed = itertools.count(), []
+    numbers = itertools.count()
+    failed: list[str] = []
     taken: list[list[float]] = [[] for _ in range(connections)]
     until = time.perf_counter() + seconds
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from handlers import runtimes
+from handlers.runtimes import Runtime
 from handlers.runtimes.eager import ModuleRuntime
 from marsmith.archive.reading import inspect
 from marsmith.cache import Cache
@@ -52,11 +53,12 @@ def main() -> None:
         shipped = runtimes.load(
             section["runtime"], Path(folder, file), CPU, section.get("runtime_options", {})
         )
-        contenders = {"eager": ModuleRuntime(original, CPU), "shipped": shipped}
+        eager = ModuleRuntime(original, CPU)
+        contenders: dict[str, Runtime] = {"eager": eager, "shipped": shipped}
         sizes = sorted({1, arguments.batch_size})
         inputs = {size: [tokens(size, arguments.tokens) for _ in range(2)] for size in sizes}
         batch = inputs[max(sizes)][0]
-        compared = difference.compare(shipped(batch), contenders["eager"](batch))
+        compared = difference.compare(shipped(batch), eager(batch))
         timings = timing.compare(contenders, inputs)
     print(f"{section['runtime']}:{section['precision']}, {torch.get_num_threads()} threads")
     for name, figure in timings.items():

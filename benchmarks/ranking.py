@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from handlers.ranking.ranking import Ranking, Wish
-from handlers.runtimes import Tensors
+from handlers.runtimes import Runtime, Tensors
 from marsmith.pipeline import timing
 
 TOP, CANDIDATES, BATCH, USERS = 10, 200, 32, 256
@@ -37,7 +38,9 @@ def rankings(items: np.ndarray, folder: Path) -> dict[str, Ranking]:
     import faiss
 
     np.save(folder / "vectors.npy", items)
-    index = faiss.index_factory(items.shape[1], f"IVF{CENTRES},Flat", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(
+        items.shape[1], f"IVF{CENTRES},Flat", faiss.METRIC_INNER_PRODUCT
+    )
     index.train(items[: 64 * CENTRES])
     index.add(items)
     index.nprobe = PROBED
@@ -64,7 +67,7 @@ def measure(count: int, width: int) -> None:
     found = sum(len({*exact[0]} & {*index[0]}) for exact, index in pairs) / (TOP * USERS)
     batches = {size: [{"user": each} for each in users.split(size)] for size in (1, BATCH)}
 
-    def runtime(way: Ranking) -> timing.Runtime:
+    def runtime(way: Ranking) -> Runtime:
         def run(inputs: Tensors) -> Tensors:
             way(inputs["user"], [Wish(TOP)] * len(inputs["user"]))
             return inputs

@@ -76,7 +76,8 @@ def stock_server(handlers: Mapping[str, Handler]) -> Iterator[int]:
                         raise SystemExit(f"the stock server gave no answer of {name}:\n{said}")
                 yield ports.inference
             finally:
-                tree = [process, *psutil.Process(process.pid).children(recursive=True)]
+                tree = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
                 for each in tree:
                     each.kill()
                 process.wait()

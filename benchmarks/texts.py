@@ -36,6 +36,7 @@ from benchmarks.stock import Handler, stock_server
 from examples import minilm
 from marsmith.recipe.references import locate
 from marsmith.serving.torchserve import server
+from marsmith.serving.torchserve.run_folder import ServerInfo
 
 TOKENS = range(5, 121)
 TEXTS = 464  # four of each length
@@ -101,7 +102,7 @@ def variant(archive: Path, name: str, changed: Mapping[str, Any], folder: Path) 
     return made
 
 
-def memory(info: server.ServerInfo) -> float:
+def memory(info: ServerInfo) -> float:
     """What the server's Python workers have in memory, in MB."""
     tree = psutil.Process(info.pid).children(recursive=True)
     return sum(p.memory_info().rss for p in tree if "python" in p.name()) / 2**20
@@ -137,6 +138,7 @@ def main() -> None:
         info = server.serve([options.archive, single], port=0)
         try:
             ours = (info.port, authorization(info))
+            turns: dict[str, tuple[str, int, dict[str, str]]]
             turns = {name: (name, port, {}) for name in stock}
             turns["alone"] = ("alone", *ours)
             turns["shipped"] = (options.archive.stem, *ours)

@@ -184,6 +184,7 @@ def test_a_task_that_cannot_describe_itself_fails_alone(
 
 
 def test_a_content_type_that_is_not_text_is_none(doubler: Doubler) -> None:
+    headers: list[dict[str, Any]]
     headers = [{"body": {"content-type": None}}, {"body": {}}, {"body": None}]
     assert [status for status, _ in answers(doubler, [b"1", b"1", b"1"], headers)] == [200] * 3
 

@@ -71,7 +71,10 @@ def test_full_batches_come_first_and_in_order() -> None:
 
 
 def test_nothing_is_asked_for_nothing() -> None:
-    assert run([], pytest.fail, key=same_shape, limit=4) == []
+    def never(batch: Sequence[Sample]) -> list[int]:
+        raise AssertionError
+
+    assert run([], never, key=same_shape, limit=4) == []
 
 
 def test_a_bug_is_a_bare_500_and_its_words_stay_in_the_log(

@@ -54,4 +54,5 @@ class Branching(nn.Module):
         self.layer = nn.Linear(3, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x) if bool(x.sum() > 0) else self.layer(-x)
+        found: torch.Tensor = self.layer(x) if bool(x.sum() > 0) else self.layer(-x)
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ def job(
     module: torch.nn.Module,
     *inputs: torch.Tensor,
     calibration: Sequence[Tensors] = (),
-    varying: dict[str, tuple[int, ...]] | None = None,
+    varying: Mapping[str, tuple[int, ...]] | None = None,
     factory: str = "examples.digits:model",
     **settings: Any,
 ) -> Job:

@@ -30,8 +30,12 @@ def json_text(text: bytes) -> Request:
 
 def binary(data: bytes, *, said: int = 0) -> Request:
     """A v2 body with one FP32 input of 64 numbers behind the JSON."""
-    entry = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32"}
-    entry["parameters"] = {"binary_data_size": len(data)}
+    entry = {
+        "name": "image",
+        "shape": [1, 1, 8, 8],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": len(data)},
+    }
     text = json.dumps({"inputs": [entry]}).encode()
     headers = {"Inference-Header-Content-Length": str(said or len(text))}
     return Request.raw(text + data, "application/octet-stream", headers)

@@ -28,6 +28,11 @@ def write(path: Path, text: str = GATHER, weights: str = "") -> Path:
     model = onnx.parser.parse_model(text)
     for each in model.graph.initializer:  # only raw ones go into another file
         each.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(each), each.name))
-    beside = {"save_as_external_data": True, "location": weights, "size_threshold": 0}
-    onnx.save_model(model, str(path), **(beside if weights else {}))
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=bool(weights),
+        location=weights or None,
+        size_threshold=0,
+    )
     return path

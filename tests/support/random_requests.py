@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from marsmith.harness.wire import Request
+from marsmith.harness.wire import FormField, Request
 from tests.support import audio
 from tests.support.images import encode, noise
 
@@ -129,10 +129,10 @@ def good(
         entry = {"name": "x", "shape": [len(strings)], "datatype": "BYTES", "data": strings}
         return form, Request.json({"inputs": [entry], "parameters": asked}, explain=explain)
     if form == "raw" and isinstance(one, (bytes, str)):
-        body = one if isinstance(one, bytes) else one.encode()
-        return form, Request.raw(body, explain=explain)
+        return form, Request.raw(one if isinstance(one, bytes) else one.encode(), explain=explain)
     if form == "form" and isinstance(one, bytes):
-        fields = {"data": one, **{name: json.dumps(value) for name, value in asked.items()}}
+        fields: dict[str, FormField] = {name: json.dumps(value) for name, value in asked.items()}
+        fields["data"] = one
         return form, Request.form(fields, explain=explain)
     return "data", Request.json({"data": jsonable(one), "parameters": asked}, explain=explain)
 

@@ -5,7 +5,6 @@ See: `inference.proto` in TorchServe's frontend, whose compiled form is read her
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import ts
 from google.protobuf import any_pb2, descriptor_pb2, empty_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -51,8 +51,8 @@ def _descriptors() -> DescriptorPool:
     pool = DescriptorPool()
     for known in (any_pb2, empty_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
-    (home,) = importlib.util.find_spec("ts").submodule_search_locations
-    with zipfile.ZipFile(Path(home) / "frontend" / "model-server.jar") as jar:
+    home = Path(ts.__file__).parent
+    with zipfile.ZipFile(home / "frontend" / "model-server.jar") as jar:
         for file, name in CLASSES.items():
             (found,) = (s for s in _strings(jar.read(name)) if s.startswith(f"\n{chr(len(file))}"))
             described = descriptor_pb2.FileDescriptorProto.FromString(found.encode("latin-1"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
+SIZES: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
 WORDS = ["the", "cat", "a", "dog", "##s", "gr", "##o", "##te"]
 
 
 def write_bert_tokenizer(folder: Path) -> None:
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     tokenizer = Tokenizer(
@@ -20,11 +21,11 @@ def write_bert_tokenizer(folder: Path) -> None:
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    BertTokenizer(tokenizer_object=tokenizer).save_pretrained(folder)
 
 
 def write_roberta_tokenizer(folder: Path) -> None:
-    from transformers import RobertaTokenizerFast
+    from transformers import RobertaTokenizer
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -32,4 +33,4 @@ def write_roberta_tokenizer(folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(vocabulary, [("a", "t")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    RobertaTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    RobertaTokenizer(tokenizer_object=tokenizer).save_pretrained(folder)

@@ -60,7 +60,7 @@ def test_in_any_company_each_writes_what_it_would_alone(alone: list[TokenSequenc
         rows: list[tuple[int, TokenSequence]] = []
         gone: list[TokenSequence] = []
         while coming or writes.busy:
-            while coming and data.draw(st.booleans(), "one joins"):
+            while coming and bool(data.draw(st.booleans(), "one joins")):
                 wish = coming.pop()
                 rows.append((wish, made(wish)))
                 writes.add(rows[-1][1])

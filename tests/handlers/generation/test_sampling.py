@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ LOGITS = torch.tensor([2.0, 1.0, 0.5, -1.0, 3.0])
 def drawn(logits: torch.Tensor, options: Options, seen: tuple[int, ...] = ()) -> set[int]:
     """All that may come."""
     draws = [place / 200 for place in range(200)]
-    return {choose(logits, seen, options, lambda at=at: at) for at in draws}  # type: ignore[misc]
+    return {choose(logits, seen, options, partial(float, at)) for at in draws}
 
 
 def test_without_a_temperature_it_is_the_likeliest() -> None:
@@ -48,7 +49,7 @@ def test_draws_follow_the_probabilities() -> None:
 def test_what_may_be_drawn_is_what_transformers_leaves(
     numbers: list[int], temperature: float, top_k: int, top_p: float, penalty: float
 ) -> None:
-    from transformers import generation
+    from transformers.generation import logits_process as generation
 
     # No two of them equal: which of those is left is anybody's choice.
     logits, seen = torch.tensor([each / 101 for each in numbers], dtype=torch.float64), (0, 1)

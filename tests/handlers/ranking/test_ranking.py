@@ -61,8 +61,9 @@ def test_an_index_finds_nearly_all_of_the_best(exact: Ranking, indexed: Ranking)
 
 
 def test_its_candidates_are_scored_exactly(exact: Ranking, indexed: Ranking) -> None:
+    assert exact.vectors is not None
     for (numbers, scores), user in zip(indexed(users(), [Wish(5)] * USERS), users(), strict=True):
-        wanted = exact.vectors[numbers] @ user  # type: ignore[index]
+        wanted = exact.vectors[numbers] @ user
         assert scores == pytest.approx(wanted.tolist(), abs=1e-4)
         assert scores == sorted(scores, reverse=True)
 

@@ -77,10 +77,9 @@ def test_however_raw_outputs_come_they_say_the_same(tmp_path: Path, outputs: Any
 def test_activations_make_scores(tmp_path: Path) -> None:
     logits = torch.tensor([[[2.0, -2.0]]])
     outputs = [BOXES[:, :1], logits]
-    for activation, function in (("sigmoid", torch.sigmoid), ("softmax", torch.softmax)):
+    for activation, expected in (("sigmoid", logits.sigmoid()), ("softmax", logits.softmax(-1))):
         handler = configured(tmp_path, activation=activation)
         ((find,),) = finds(handler, outputs)
-        expected = function(logits) if activation == "sigmoid" else logits.softmax(-1)
         assert find["score"] == pytest.approx(float(expected[0, 0, 0]))
 
 

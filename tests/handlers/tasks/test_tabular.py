@@ -228,7 +228,7 @@ def test_in_any_company_each_is_answered_as_alone(
 
 def test_hostile_values_are_answered_or_refused(regression: Tabular) -> None:
     random_ = random.Random(0)
-    values = [
+    values: list[Any] = [
         None,
         "",
         "Rome",

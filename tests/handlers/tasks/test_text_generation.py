@@ -14,7 +14,11 @@ from handlers.tasks.text_generation import TextGeneration
 from marsmith.verify.difference import difference
 from tests.support.language_model import END, SHAPE, runtime, tokenizer
 
-SETTINGS = {"layers": SHAPE.layers, "key_value_heads": SHAPE.heads, "head_size": SHAPE.size}
+SETTINGS: dict[str, Any] = {
+    "layers": SHAPE.layers,
+    "key_value_heads": SHAPE.heads,
+    "head_size": SHAPE.size,
+}
 SETTINGS |= {"max_tokens": 40, "stop_tokens": [END]}
 
 

@@ -15,7 +15,7 @@ import pytest
 from handlers import tasks
 from marsmith.cli import new
 from marsmith.errors import MarsmithError
-from marsmith.harness.wire import Request
+from marsmith.harness.wire import FormField, Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline import original
 from marsmith.pipeline.build import build
@@ -58,7 +58,7 @@ def test_a_handler_of_ones_own_serves_without_its_folder(
         assert "kept_model.py" not in opened.namelist()  # a server has no need of it
     with Harness(archive, env={"PYTHONPATH": os.fspath(tmp_path / "elsewhere")}) as harness:
         body = base64.b64decode(harness.describe()["example"]["body_base64"])
-        form = {"data": body, "at_least": "0.99"}
+        form: dict[str, FormField] = {"data": body, "at_least": "0.99"}
         (all_of_them, none) = (
             harness.predict([request])[0].json()
             for request in (Request.raw(body), Request.form(form))

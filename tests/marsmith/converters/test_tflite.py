@@ -88,7 +88,8 @@ def test_the_precisions_are_different_files(made: Callable[[str], Made]) -> None
 def test_an_operator_that_tflite_lacks_is_named(tmp_path: Path) -> None:
     class Determinant(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.linalg.det(x)
+            found: torch.Tensor = torch.linalg.det(x)
+            return found
 
     with pytest.raises(UnsupportedError, match="MatrixDeterminant") as caught:
         convert(job(Determinant(), torch.rand(2, 3, 3)), "fp32", tmp_path)
@@ -147,7 +148,8 @@ def test_what_has_no_dynamic_batch_there_is_run_row_by_row(tmp_path: Path) -> No
             self.lstm = nn.LSTM(6, 5, batch_first=True)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.lstm(x)[0]
+            found: torch.Tensor = self.lstm(x)[0]
+            return found
 
     module = Recurrent()
     artifact = convert(job(module, torch.rand(2, 4, 6)), "fp32", tmp_path)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from marsmith.errors import RecipeError
 from marsmith.recipe import reading
+from marsmith.sources.factory import Factory
 from tests.support.paths import ROOT
 
 MINIMAL = {
@@ -110,7 +111,8 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     source = {"factory": "examples.digits:model", "checkpoint": "weights.safetensors"}
     loaded = reading.load(write(tmp_path, source=source, files=["labels.json"]))
     assert loaded.files == (tmp_path / "labels.json",)
-    assert loaded.source.checkpoint == tmp_path / "weights.safetensors"  # type: ignore[attr-defined]
+    assert isinstance(loaded.source, Factory)
+    assert loaded.source.checkpoint == tmp_path / "weights.safetensors"
 
 
 def test_a_path_may_be_inside_an_installed_package(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Recipe
 from marsmith.sources.huggingface import HuggingFace
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "model_type": "bert",
     "architectures": ["BertModel"],
     "vocab_size": 50,

@@ -18,12 +18,14 @@ from marsmith.verify.difference import compare
 from marsmith.verify.ladder import PASSES, Ladder, gate
 
 
-def rung(**changes: object) -> Rung:
-    known = {"name": "onnx:int8", "metric": 0.99, "max_abs_error": 1e-6, "min_cosine": 1.0}
-    known = {**known, **changes}
-    difference = Difference(known["max_abs_error"], 0.0, known["min_cosine"])  # type: ignore[arg-type]
-    outputs = {"output": difference}
-    return Rung(known["name"], known["metric"], difference, outputs, (1,), 1)  # type: ignore[arg-type]
+def rung(
+    name: str = "onnx:int8",
+    metric: float | None = 0.99,
+    max_abs_error: float = 1e-6,
+    min_cosine: float = 1.0,
+) -> Rung:
+    difference = Difference(max_abs_error, 0.0, min_cosine)
+    return Rung(name, metric, difference, {"output": difference}, (1,), 1)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,10 @@ def rung(**changes: object) -> Rung:
     ],
 )
 def test_a_missed_bound_is_named(
-    changes: dict[str, float], accept: dict[str, float], number: str
+    changes: dict[str, Any], accept: dict[str, float], number: str
 ) -> None:
     with pytest.raises(GateError, match="refused") as caught:
-        gate(rung(**changes), rung(), Accept(**accept))  # type: ignore[arg-type]
+        gate(rung(**changes), rung(), Accept.model_validate(accept))
     assert number in caught.value.message
 
 
