@@ -223,7 +223,7 @@ def test_the_front_door_opens() -> None:
     for name in marsmith.__all__:
         assert getattr(marsmith, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'bulid'"):
-        _ = marsmith.bulid  # type: ignore[attr-defined]
+        _ = marsmith.bulid
 
 
 def test_no_test_asserts_a_time() -> None:

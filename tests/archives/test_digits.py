@@ -17,8 +17,9 @@ from PIL import Image
 
 from examples.digits import held_out
 from handlers.telemetry import STAGES
+from marsmith.harness.telemetry import Metric
 from marsmith.harness.wire import MAX_RESPONSE_SIZE, Request
-from marsmith.harness.worker import Harness, Metric
+from marsmith.harness.worker import Harness
 from tests.support.answers import check_refused, same, strict_json
 from tests.support.digit_requests import BAD, GOOD, MUTABLE, PNGS, TEXTS
 from tests.support.mutated_requests import fresh, mutated

@@ -24,7 +24,7 @@ from tests.support.metrics_cache import MetricsCache
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Times:
     times: int = setting(1, "What to multiply with.", minimum=1)
 
 
@@ -33,13 +33,13 @@ class Product(Answer):
     value: float
 
 
-class Doubler(base.Handler[Config, Options, None]):
+class Doubler(base.Handler[Config, Times, None]):
     """Doubles a number; its model fails at 13, and is infinite at 14."""
 
-    Options = Options
+    Options = Times
     Answer = Product
 
-    def decode(self, instance: Any, options: Any) -> Sample:
+    def decode(self, instance: Any, options: Times) -> Sample[Times, None]:
         if instance == "bug":
             raise KeyError("s3cret")
         try:
@@ -47,7 +47,7 @@ class Doubler(base.Handler[Config, Options, None]):
         except (TypeError, ValueError):
             raise BadRequest("not a number", status=422) from None
 
-    def answer(self, outputs: Tensors, samples: Any) -> list[Answer]:
+    def answer(self, outputs: Tensors, samples: Any) -> list[Product]:
         pairs = zip(outputs["y"].flatten().tolist(), samples, strict=True)
         return [Product(value * sample.options.times) for value, sample in pairs]
 

@@ -71,7 +71,7 @@ def test_full_batches_come_first_and_in_order() -> None:
 
 
 def test_nothing_is_asked_for_nothing() -> None:
-    def never(batch: Sequence[Sample]) -> list[int]:
+    def never(batch: Sequence[Sample[None, int]]) -> list[int]:
         raise AssertionError
 
     assert run([], never, key=same_shape, limit=4) == []

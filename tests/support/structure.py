@@ -113,11 +113,11 @@ def functions(house: House) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     ]
 
 
-def annotations(house: House) -> Iterator[ast.expr]:
+def annotated(house: House) -> Iterator[ast.expr]:
     """What parameters, results and variables are said to be."""
     for tree in house.trees.values():
         for node in ast.walk(tree):
-            if (isinstance(node, ast.arg) and node.annotation) or isinstance(node, ast.AnnAssign):
+            if isinstance(node, (ast.arg, ast.AnnAssign)) and node.annotation:
                 yield node.annotation
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns:
                 yield node.returns
@@ -154,7 +154,7 @@ def figures(root: Path) -> dict[str, str]:
     house = House(root)
     lines = [text.count("\n") for text in house.sources.values()]
     sizes = [(node.end_lineno or 0) - node.lineno + 1 for node in functions(house)]
-    long, said = sum(size > LONG_FUNCTION for size in sizes), list(annotations(house))
+    long, said = sum(size > LONG_FUNCTION for size in sizes), list(annotated(house))
     vague = sum(map(has_any, said))
     classes = repeated_classes(house)
     return {

@@ -204,7 +204,7 @@ def test_an_open_stream_is_ended_as_it_began_whatever_happens(folder: Path, join
             raise RuntimeError("a bug")
         step()
 
-    worker.handler._decoder.step = failing  # type: ignore[method-assign]
+    worker.handler._decoder.step = failing
     streamed, whole = worker.answers(
         ask("b", max_new_tokens=99, stream=True, accept=EVENTS), ask("c", max_new_tokens=99)
     )

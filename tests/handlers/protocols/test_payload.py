@@ -15,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, HandlerError, ModelError
-from handlers.protocols.payload import Answer, ParsedRequest, dump, from_base64, read, write
+from handlers.protocols.payload import ParsedRequest, dump, from_base64, read, write
+from handlers.task import Answer
 
 T = TypeVar("T")
 JSON = {"body": "application/json"}

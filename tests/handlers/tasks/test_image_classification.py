@@ -14,10 +14,13 @@ import torch
 from PIL import Image
 
 from handlers.errors import BadRequest, LoadError, ModelError
+from handlers.images.pixels import Placement
 from handlers.task import Sample
 from handlers.tasks.image_classification import ImageClassification
 from handlers.tasks.image_classification import ImageClassificationOptions as Options
 from tests.support.images import encode, noise, png_header
+
+UNPLACED = Placement((0, 0), (0, 0))  # no classifier asks for it
 
 
 def configured(folder: Path, **section: Any) -> ImageClassification:
@@ -74,13 +77,13 @@ def test_a_tensor_is_taken_as_it_is(grey: ImageClassification) -> None:
         image = image_of(grey, instance)
         assert image.dtype == torch.float32
         torch.testing.assert_close(image, values)
-    batch = grey.collate([Sample({"image": values}, None, None)])["image"]
+    batch = grey.collate([Sample({"image": values}, Options(), UNPLACED)])["image"]
     assert torch.equal(batch[0], values)
 
 
 def test_pixels_are_normalised_and_tensors_are_not(grey: ImageClassification) -> None:
     pixels = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2)
-    batch = grey.collate([Sample({"image": pixels}, None, None)])["image"]
+    batch = grey.collate([Sample({"image": pixels}, Options(), UNPLACED)])["image"]
     torch.testing.assert_close(batch.flatten(), torch.tensor([-2.0, 2.0]))
 
 
@@ -126,7 +129,7 @@ def test_what_cannot_be_served_is_told_why(
 
 
 def answers(handler: ImageClassification, logits: torch.Tensor, *top_k: int) -> list[Any]:
-    samples = [Sample({}, Options(top_k=k), None) for k in top_k]
+    samples = [Sample({}, Options(top_k=k), UNPLACED) for k in top_k]
     return [answer.to_json() for answer in handler.answer({"output": logits}, samples)]
 
 

@@ -23,6 +23,7 @@ from handlers.tasks.object_detection import ObjectDetectionOptions as Options
 from tests.support.images import encode, noise
 
 SQUARE = {"resize": [32, 32]}
+Seen = Sample[Options, Placement]
 
 
 def configured(folder: Path, **section: Any) -> ObjectDetection:
@@ -31,14 +32,14 @@ def configured(folder: Path, **section: Any) -> ObjectDetection:
     return handler
 
 
-def seen(size: tuple[int, int] = (32, 32), **options: Any) -> Sample:
+def seen(size: tuple[int, int] = (32, 32), **options: Any) -> Seen:
     """A sample of an image that was stretched to the model's input."""
     image = torch.zeros(3, 32, 32, dtype=torch.uint8)
     return Sample({"image": image}, Options(**options), Placement(size, (32, 32)))
 
 
 def finds(
-    handler: ObjectDetection, outputs: Sequence[torch.Tensor] | dict[str, Any], *samples: Sample
+    handler: ObjectDetection, outputs: Sequence[torch.Tensor] | dict[str, Any], *samples: Seen
 ) -> list[Any]:
     if not isinstance(outputs, dict):
         outputs = {f"output_{i}": tensor for i, tensor in enumerate(outputs)}

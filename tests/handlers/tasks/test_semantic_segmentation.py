@@ -21,6 +21,8 @@ from handlers.task import NoOptions, Sample
 from handlers.tasks.semantic_segmentation import SemanticSegmentation, likeliest, palette
 from tests.support.images import encode, noise, png_header
 
+Seen = Sample[NoOptions, Placement]
+
 
 def configured(folder: Path, **section: Any) -> SemanticSegmentation:
     handler = SemanticSegmentation()
@@ -28,7 +30,7 @@ def configured(folder: Path, **section: Any) -> SemanticSegmentation:
     return handler
 
 
-def seen(size: tuple[int, int], inner: tuple[int, int] | None = None) -> Sample:
+def seen(size: tuple[int, int], inner: tuple[int, int] | None = None) -> Seen:
     inner = inner or size
     image = torch.zeros(3, inner[1], inner[0], dtype=torch.uint8)
     return Sample({"image": image}, NoOptions(), Placement(size, inner))
@@ -44,7 +46,7 @@ def logits_of(classes: Any, count: int) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.as_tensor(classes), count).permute(2, 0, 1)[None] * 9.0
 
 
-def answer_of(handler: SemanticSegmentation, logits: torch.Tensor, *samples: Sample) -> list[Any]:
+def answer_of(handler: SemanticSegmentation, logits: torch.Tensor, *samples: Seen) -> list[Any]:
     return [answer.to_json() for answer in handler.answer({"output": logits}, samples)]
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from marsmith.errors import ArchiveError, ServerError
+from marsmith.harness.telemetry import Metric
 from marsmith.harness.wire import Request
-from marsmith.harness.worker import Harness, Metric, _diagnose
+from marsmith.harness.worker import Harness, _diagnose
 
 MANIFEST = {
     "runtime": "python",

@@ -15,8 +15,9 @@ from examples.digits import DigitsNet, held_out
 from marsmith.archive.reading import inspect
 from marsmith.errors import BuildError, GateError
 from marsmith.pipeline.build import build, publish
-from marsmith.pipeline.candidates import Candidate, only
+from marsmith.pipeline.candidates import only
 from marsmith.pipeline.trials import Trial
+from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Accept, Recipe
 from marsmith.report.measurements import Difference, Rung
 from marsmith.report.report import Report

@@ -82,21 +82,21 @@ class Number(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Nothing:
     pass
 
 
-class ByShape(base.Handler[Config, Options, None]):
+class ByShape(base.Handler[Config, Nothing, None]):
     """A task whose samples have two shapes, answered by their number."""
 
-    Options = Options
+    Options = Nothing
     Answer = Number
-    config, default_options = Config(), Options()
+    config, default_options = Config(), Nothing()
 
-    def decode(self, body: Any, options: Options) -> Sample[Options, None]:
+    def decode(self, body: Any, options: Nothing) -> Sample[Nothing, None]:
         return Sample({"x": torch.full((len(body),), float(body[0]))}, options, None)
 
-    def answer(self, outputs: Tensors, samples: Sequence[Sample[Options, None]]) -> list[Number]:
+    def answer(self, outputs: Tensors, samples: Sequence[Sample[Nothing, None]]) -> list[Number]:
         return [Number(int(value)) for value in outputs["x"][:, 0]]
 
     def example(self) -> tuple[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -21,7 +20,7 @@ from marsmith.errors import ServerError
 from marsmith.serving.torchserve import server
 from marsmith.serving.torchserve.ports import choose_ports
 from marsmith.serving.torchserve.processes import family
-from marsmith.serving.torchserve.run_folder import ServerInfo, read_infos, write_info
+from marsmith.serving.torchserve.run_folder import ServerInfo, read_infos
 
 MakeArchive = Callable[..., Path]
 
@@ -45,14 +44,14 @@ def test_what_it_keeps_is_private(tiny_server: ServerInfo) -> None:
 
 
 def test_it_asks_for_tokens_and_loads_nothing_from_the_network(tiny_server: ServerInfo) -> None:
-    refused = httpx.post(f"{tiny_server.inference_address}/predictions/tiny", json={}, timeout=5)
+    refused = httpx.post(f"{tiny_server.inference_address}/predictions/tiny", json={}, timeout=60)
     assert refused.status_code == 400
     keys = json.loads(tiny_server.key_file.read_text())
     bearer = {"Authorization": f"Bearer {keys['management']['key']}"}
     models = f"{tiny_server.management_address}/models"
-    assert httpx.post(f"{models}?url=x.mar", headers=bearer, timeout=5).status_code == 405
-    assert httpx.delete(f"{models}/tiny", headers=bearer, timeout=5).status_code == 405
-    metrics = httpx.get(f"{tiny_server.metrics_address}/metrics", timeout=5)
+    assert httpx.post(f"{models}?url=x.mar", headers=bearer, timeout=60).status_code == 405
+    assert httpx.delete(f"{models}/tiny", headers=bearer, timeout=60).status_code == 405
+    metrics = httpx.get(f"{tiny_server.metrics_address}/metrics", timeout=60)
     assert "ts_inference_requests_total" in metrics.text
     assert keys["inference"]["expiration time"] > time.strftime(
         "%Y-%m-%dT", time.gmtime(time.time() + 300 * 86400)
@@ -60,13 +59,13 @@ def test_it_asks_for_tokens_and_loads_nothing_from_the_network(tiny_server: Serv
 
 
 def test_scaling_waits_for_the_workers(tiny_server: ServerInfo) -> None:
-    server.scale(tiny_server, "tiny", 2, timeout_s=60)
+    server.scale(tiny_server, "tiny", 2)
     try:
         (model,) = server.status(tiny_server)["models"]
         assert [worker["status"] for worker in model["workers"]] == ["READY", "READY"]
         assert len({worker["pid"] for worker in model["workers"]}) == 2
     finally:
-        server.scale(tiny_server, "tiny", 1, timeout_s=60)
+        server.scale(tiny_server, "tiny", 1)
     assert len(server.status(tiny_server)["models"][0]["workers"]) == 1
 
 
@@ -100,15 +99,6 @@ def test_a_port_taken_by_another_program_is_named(make_tiny_archive: MakeArchive
             server.serve([archive], port=port)
 
 
-def test_ports_follow_the_first() -> None:
-    assert choose_ports(8080).numbers() == (8080, 8081, 8082, 7070, 7071)
-    assert choose_ports(9100).numbers() == (9100, 9101, 9102, 9103, 9104)
-    assert len(set(choose_ports(0).numbers())) == 5
-    for port in (-1, 80, 65534):
-        with pytest.raises(ServerError, match="out of range"):
-            choose_ports(port)
-
-
 def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
     tiny_server: ServerInfo,
     make_tiny_archive: MakeArchive,
@@ -121,7 +111,7 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     told: list[str] = []
-    info = server.serve(model_store=tmp_path, port=0, timeout_s=60, on_progress=told.append)
+    info = server.serve(model_store=tmp_path, port=0, on_progress=told.append)
     try:
         assert "second: 1 of 1 workers ready" in told
         assert any(line.startswith("second: warmed up") for line in told)
@@ -139,7 +129,7 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
     assert_nothing_is_left()
     assert (info.logs / "model.log").stat().st_size
     assert not info.key_file.exists()
-    assert server.running() == tiny_server
+    assert server.running(tiny_server.port) == tiny_server
 
 
 @pytest.mark.usefixtures("own_state")
@@ -176,14 +166,14 @@ def test_a_signal_while_it_starts_ends_everything(
         assert process.stdout.readline().startswith("TorchServe starts")
         java = wait_for_java_of(own_state)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        assert process.wait(timeout=300) == 128 + signal.SIGTERM
     assert not java.is_running()
     assert read_infos() == []
 
 
 def wait_for_java_of(state: Path) -> psutil.Process:
     """Wait for a Java process that works in a state folder."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for process in psutil.process_iter(["name", "cwd"]):
             cwd = str(process.info["cwd"] or "")
@@ -202,7 +192,7 @@ def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchiv
         try:
             assert server.running() == info
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=300) == 0
             assert family(info.temp_dir) == []
             assert not info.temp_dir.exists()
         finally:
@@ -212,47 +202,11 @@ def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchiv
         server.running()
 
 
-def test_what_a_dead_server_left_is_cleaned_up(own_state: Path, tmp_path: Path) -> None:
-    me = psutil.Process()
-    for port, pid, created in (
-        (21000, os.getpid(), me.create_time() - 60),
-        (21010, 2**22 + 5, 0.0),
-    ):
-        run_dir = own_state / "servers" / str(port)
-        run_dir.mkdir(parents=True)
-        temp_dir = tmp_path / f"marsmith-{port}"
-        temp_dir.mkdir()
-        ports = dict(
-            zip(
-                ("inference", "management", "metrics", "grpc_inference", "grpc_management"),
-                range(port, port + 5),
-                strict=True,
-            )
-        )
-        info = ServerInfo.model_validate(
-            {
-                "ports": ports,
-                "pid": pid,
-                "create_time": created,
-                "temp_dir": temp_dir,
-                "run_dir": run_dir,
-                "models": ("tiny",),
-            }
-        )
-        write_info(info)
-    assert len(read_infos()) == 2
-    with pytest.raises(ServerError) as caught:
-        server.running()
-    assert "marsmith serve" in caught.value.hint
-    assert read_infos() == []
-    assert list(tmp_path.glob("marsmith-*")) == []
-
-
 @pytest.mark.usefixtures("own_state")
 def test_a_server_whose_java_was_killed_is_found_out(
     make_tiny_archive: MakeArchive, assert_nothing_is_left: Callable[[], None]
 ) -> None:
-    info = server.serve([make_tiny_archive("tiny")], port=0, timeout_s=60)
+    info = server.serve([make_tiny_archive("tiny")], port=0)
     try:
         psutil.Process(info.pid).kill()
         with pytest.raises(ServerError, match="ended by itself"):
@@ -262,8 +216,3 @@ def test_a_server_whose_java_was_killed_is_found_out(
             server.running()
     finally:
         server.stop(info)
-
-
-def test_a_file_can_not_claim_just_any_folder(tiny_server: ServerInfo) -> None:
-    with pytest.raises(ValueError, match="not a temporary folder"):
-        ServerInfo.model_validate({**tiny_server.model_dump(), "temp_dir": "/"})

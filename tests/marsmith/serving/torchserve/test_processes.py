@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from marsmith.serving.torchserve import processes
+
+# It has a child, and neither of them hears SIGTERM.
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.fork()
+print(flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that looks like a worker of the server with this temporary folder."""
+    command = [sys.executable, "-c", STUBBORN, "--sock-name", f"{tmp_path}/.ts.sock.9000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_process_is_the_one_that_started_then(worker: subprocess.Popen[bytes]) -> None:
+    began = psutil.Process(worker.pid).create_time()
+    assert processes.find(worker.pid, began) is not None
+    assert processes.find(worker.pid, began - 60) is None
+    worker.kill()
+    psutil.wait_procs([psutil.Process(worker.pid)])
+    assert processes.find(worker.pid, began) is None
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_worker_is_ended_with_its_children(tmp_path: Path) -> None:
+    family = processes.family(tmp_path)
+    assert len(family) == 2
+    assert processes.family(tmp_path / "other") == []
+    processes.end(None, tmp_path, grace_s=0.0)
+    assert processes.family(tmp_path) == []
+    assert not any(each.is_running() for each in family)
