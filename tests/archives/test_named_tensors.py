@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
@@ -116,7 +117,7 @@ def from_(project: Path, **changes: Any) -> Recipe:
 
 def by_name(recipe: Recipe, inputs: dict[str, list[float]]) -> torch.Tensor:
     """What the recipe's own module says when it is called by name."""
-    module = recipe.source.load(Path(), lambda line: None)
+    module = recipe.source.load(Cache(Path()), lambda line: None)
     with torch.inference_mode():
         answer: torch.Tensor = module(**{name: torch.tensor([x]) for name, x in inputs.items()})
     return answer[0]
@@ -159,7 +160,7 @@ def test_a_file_is_given_its_tensors_by_their_names(
     project: Path, tmp_path: Path, form: str
 ) -> None:
     recipe, path = from_(project), project / f"model.{form}"
-    module = recipe.source.load(Path(), lambda line: None)
+    module = recipe.source.load(Cache(Path()), lambda line: None)
     rows = torch.rand(2, 3), torch.rand(2, 3)
     axes = ({0: torch.export.Dim("batch")},) * 2
     with warnings.catch_warnings():
@@ -169,8 +170,10 @@ def test_a_file_is_given_its_tensors_by_their_names(
         elif form == "pt2":
             torch.export.save(torch.export.export(module, rows, dynamic_shapes=axes), path)
         else:
-            names = {"input_names": ["minuend", "subtrahend"], "output_names": ["output"]}
-            torch.onnx.export(module, rows, str(path), verbose=False, dynamic_shapes=axes, **names)
+            torch.onnx.export(
+                module, rows, str(path), verbose=False, dynamic_shapes=axes,
+                input_names=["minuend", "subtrahend"], output_names=["output"],
+            )  # fmt: skip
     runtime = "torchscript" if form == "torchscript" else "onnx"
     build(from_(project, source={form: path.name}, runtime=runtime), tmp_path / "store")
     for answer in answers_of(tmp_path / "store" / "change.mar"):

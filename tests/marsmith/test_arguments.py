@@ -17,7 +17,7 @@ from marsmith.errors import BuildError
 from marsmith.sources.heads._on_tokens import OnTokens
 from marsmith.sources.heads.text_generation import CausalLM
 from marsmith.sources.onnx import OnnxModule
-from tests.onnx_files import write
+from tests.support.onnx_files import write
 
 NAMES = ["a", "b", "c", "d", "e"]
 subsets = st.lists(st.sampled_from(NAMES), unique=True, max_size=5)
@@ -34,7 +34,8 @@ def module(*required: str, optional: Sequence[str] = (), starred: bool = False) 
     code = f"def forward({', '.join(['self', *parameters])}): return {{{said}}}"
     made: dict[str, Any] = {}
     exec(code, made)  # noqa: S102
-    return type("Made", (nn.Module,), {"forward": made["forward"]})()
+    found: nn.Module = type("Made", (nn.Module,), {"forward": made["forward"]})()
+    return found
 
 
 @given(subsets, st.integers(0, 5), subsets, st.booleans(), st.randoms())

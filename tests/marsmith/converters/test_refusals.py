@@ -46,7 +46,7 @@ def test_an_onnx_file_becomes_neither_torchscript_nor_pt2(tmp_path: Path) -> Non
 @pytest.mark.filterwarnings("ignore")  # of torch's own parts, to each other
 def test_a_program_becomes_no_torchscript(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="an exported program can't become") as caught:
-        torchscript.convert(of_a_program(tmp_path), tmp_path)
+        torchscript.convert(of_a_program(tmp_path), "fp32", tmp_path)
     assert "pt2, onnx" in caught.value.hint
 
 
