@@ -75,7 +75,7 @@ FILES = {
             return [json.dumps({"data": given}).encode()]
 
         def calibration():
-            rows = [([i / 2, 1.0, 2.0], [8.0, 8 - i / 2, i / 2]) for i in range(16)]
+            rows = [([i / 2, 7.5 - i / 2, i / 2], [8 - i / 2, i / 2, 8 - i / 2]) for i in range(16)]
             return [json.dumps({"data": dict(zip(NAMES, row))}).encode() for row in rows]
         """,
     "change.yaml": """
