@@ -9,16 +9,13 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 
 import torch
 
 from handlers.errors import LoadError
 from handlers.runtimes import Tensors
 from handlers.schema import SchemaError, parse, setting, type_schema
-
-if TYPE_CHECKING:
-    from handlers.explanations import Explainer
 
 SHORT = 32  # tokens, or items; below this, padding costs less than another run of the model
 
@@ -176,10 +173,6 @@ class Task(ABC, Generic[C, O, M]):
     def typical(self, samples: Sequence[Sample[O, M]]) -> Tensors:
         """What the model is mostly run on when samples are answered, to time it on."""
         return self.collate(samples)
-
-    def explainer(self) -> Explainer[M] | None:
-        """What explains its answers; None where nothing does."""
-        return None
 
     @classmethod
     def settings(cls, section: object) -> tuple[C, O]:

@@ -171,6 +171,12 @@ def test_the_base_knows_no_task() -> None:
     assert not [task for task in tasks.known() if task in text]
 
 
+def test_nobody_writes_into_a_handler_from_outside() -> None:
+    wrong = re.compile(r"(?<!self)\.?\bhandler\.\w+(, handler\.\w+)* = ")
+    for path in (*HANDLERS, *MARSMITH, *TESTS):
+        assert wrong.search(path.read_text("utf-8")) is None, relative(path)
+
+
 def test_no_test_imports_a_test() -> None:
     wrong = re.compile(r"^\s*(from tests\.[\w.]*test_|from tests[\w.]* import .*\btest_)", re.M)
     assert [relative(path) for path in TESTS if wrong.search(path.read_text("utf-8"))] == []

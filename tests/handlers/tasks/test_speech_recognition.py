@@ -147,7 +147,7 @@ def test_many_windows_are_run_a_batch_at_a_time(folder: Path) -> None:
         sizes.append(len(batch["waveform"]))
         return runtime(batch)
 
-    handler.runtime = watched
+    handler.use(watched, batch_size=8)
     transcribe(handler, [(wave(19 * RATE), PLAIN)])
     assert sizes == [8, 5]
 

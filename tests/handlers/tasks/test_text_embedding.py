@@ -16,6 +16,7 @@ from torch import nn
 from handlers import batching, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.protocols import payload
+from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
@@ -99,7 +100,7 @@ ASKED = LONG | LONG.map(str.encode) | st.fixed_dictionaries({"text": LONG}, opti
 def test_compared_in_company_as_alone(
     handler: TextEmbedding, asked: list[Any], batch_size: int
 ) -> None:
-    handler.batch_size = batch_size
+    handler.use(handler.runtime, batch_size=batch_size)
     for instance, answer in zip(asked, embed(handler, asked), strict=True):
         (alone,) = embed(handler, [instance])
         assert answer.embedding == pytest.approx(alone.embedding, abs=1e-5)
@@ -168,11 +169,11 @@ def never(inputs: Tensors) -> Tensors:
 
 def test_comparisons_end_when_there_is_no_time_left(folder: Path) -> None:
     handler = configured(folder)
-    sample = handler.decode({"text": "a", "compare_with": ["b"] * 3}, TextOptions())
-    handler.runtime = never
-    handler.until = 0.0
-    with pytest.raises(ModelError, match="no time left"):
-        handler.inference(handler.collate([sample]))
+    handler.use(never, seconds=-1.0)
+    late = Exchange({"body": {"text": "a", "compare_with": ["b"] * 3}})
+    handler.answer_all([late])
+    assert late.status == 503
+    assert b"no time left" in (late.body or b"")
 
 
 def test_vectors_have_length_one_unless_told_otherwise(folder: Path) -> None:

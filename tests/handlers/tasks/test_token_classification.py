@@ -15,6 +15,7 @@ from torch import nn
 from handlers import tasks
 from handlers.errors import LoadError, ModelError
 from handlers.protocols.exchange import Exchange
+from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
 from handlers.tasks.token_classification import Entities, TokenClassification
@@ -230,10 +231,12 @@ def test_what_is_not_finite_is_the_models_fault(folder: Path) -> None:
     handler = configured(folder)
     usual, number = handler.runtime, handler.encoder.tokenizer.token_to_id("x")
     assert number is not None
-    handler.runtime = lambda batch: {
-        name: logits.masked_fill(batch["input_ids"].eq(number)[..., None], torch.nan)
-        for name, logits in usual(batch).items()
-    }
+
+    def spoiled(batch: Tensors) -> Tensors:
+        wrong = batch["input_ids"].eq(number)[..., None]
+        return {name: each.masked_fill(wrong, torch.nan) for name, each in usual(batch).items()}
+
+    handler.use(spoiled, batch_size=8)
     ((fine, _), (status, answer)) = ask(handler, ["zz", "xz"])
     assert (fine, status) == (200, 500)
     assert "not finite" in answer["error"]
