@@ -143,7 +143,7 @@ def test_time_that_is_up_ends_everything(
 
 START = """
 import sys
-from marsmith import server
+from marsmith.serving.torchserve import server
 info = server.serve([sys.argv[1]], port=0, on_progress=lambda line: print(line, flush=True))
 server.wait(info, lambda: print(info.model_dump_json(), flush=True))
 """
