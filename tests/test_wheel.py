@@ -126,13 +126,19 @@ def test_it_works_beside_a_handlers_of_ones_own(
     run(environment, tmp_path, *command.split(), "pets/pets.yaml")
 
 
-@pytest.mark.parametrize("program", [["marsmith"], ["python", "-m", "marsmith.cli"]])
+SCRIPT = "if __name__ == '__main__':\n    import marsmith\n    marsmith.build('shades.yaml')"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["marsmith build shades.yaml", "python -m marsmith.cli build shades.yaml", "python script.py"],
+)
 def test_processes_that_are_spawned_to_read_data_find_both(
-    environment: Path, tmp_path: Path, program: list[str]
+    environment: Path, tmp_path: Path, command: str
 ) -> None:
     text = PROJECT["shades.yaml"].replace('net:Lessons"', 'net:spawned", workers: 1')
-    write(tmp_path, PROJECT | {"shades.yaml": text})
-    run(environment, tmp_path, *program, "build", "shades.yaml")
+    write(tmp_path, PROJECT | {"shades.yaml": text, "script.py": SCRIPT})
+    run(environment, tmp_path, *command.split())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,11 +29,6 @@ Store = Annotated[Path, typer.Option("--model-store", help="Where archives are k
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 STORE = Path("model_store")
-
-# Done by an import, and not by `main` alone, for processes that multiprocessing spawns, to read
-# training data: they import the program's module, never run it, and then unpickle what needs ours.
-with suppress(MarsmithError):
-    our_handlers.claim()
 
 
 def formats() -> list[str]:
