@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from marsmith.errors import UnsupportedError
-from marsmith.sources.heads import _tokenizer, read_json
+from marsmith.sources.heads import _decoding, _tokenizer, read_json
 
 AUTO = "AutoModelForCausalLM"
 
@@ -33,6 +33,8 @@ class CausalLM(torch.nn.Module):
         super().__init__()
         self.model, self.positions = model, positions
         self.form = _form(model)
+        # Eager attention adds a mask to the scores, where sdpa takes a boolean one, too.
+        self.adds_masks = _config(model)._attn_implementation == "eager"
 
     def forward(
         self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
@@ -42,13 +44,14 @@ class CausalLM(torch.nn.Module):
         places = torch.arange(new, device=input_ids.device)
         known = torch.arange(room, device=input_ids.device) < past_tokens[:, None]
         before = places[None, :] <= places[:, None]
-        mask = torch.cat(
+        seen = torch.cat(
             [
                 known[:, None, None, :].expand(-1, 1, new, -1),
                 before[None, None].expand(input_ids.shape[0], 1, -1, -1),
             ],
             dim=3,
         )
+        mask = _added(seen, past[0].dtype) if self.adds_masks else seen
         # What pads may stand behind the last position; nobody looks at it.
         positions = (past_tokens[:, None] + places).clamp(max=self.positions - 1)
         cache = _past(past)
@@ -60,6 +63,11 @@ class CausalLM(torch.nn.Module):
             use_cache=True,
         )
         return {"logits": found.logits.float(), **cache.new}
+
+
+def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is to be added to scores: 0 where they count, else the least of numbers."""
+    return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
 def _past(past: tuple[torch.Tensor, ...]) -> Any:
@@ -119,10 +127,26 @@ def _values(layer: Any) -> torch.Tensor:
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """CausalLM, of at most LONGEST tokens, and no more than a layer looks back at."""
-    config: Any = model.config
-    names = (*_windows(config), "max_position_embeddings", "n_positions")
-    limits = [limit for name in names if isinstance(limit := getattr(config, name, None), int)]
-    return CausalLM(model, min([*limits, LONGEST]))
+    module = CausalLM(model, min([*_limits(_config(model)), LONGEST]))
+    _decoding.see_that_it_decodes(module, model, module.form, module.positions)
+    return module
+
+
+def _config(model: Any) -> Any:
+    """What a model's part for text is configured with; another part may see or hear."""
+    return model.config.get_text_config(decoder=True)
+
+
+def _limits(config: Any) -> list[int]:
+    """How many tokens a text may have, in each respect that the settings tell."""
+    names = (*_windows(config), "max_position_embeddings", "n_positions", "max_target_positions")
+    limits = [getattr(config, name, None) for name in (*names, "keep_window_size")]
+    rope = getattr(config, "rope_parameters", None) or {}
+    # Of the model, or of each kind of layer. Behind it all keys turn, also those in the cache.
+    ropes = [each for each in (rope, *rope.values()) if isinstance(each, dict)]
+    long = [each for each in ropes if each.get("rope_type") == "longrope"]
+    limits += [each.get("original_max_position_embeddings") for each in long]
+    return [limit for limit in limits if isinstance(limit, int)]
 
 
 def _windows(config: Any) -> list[str]:

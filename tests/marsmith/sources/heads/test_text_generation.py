@@ -56,6 +56,18 @@ def qwen2(folder: Path, **settings: Any) -> None:
     Qwen2ForCausalLM(Qwen2Config(**SIZES, **COMMON, **settings)).save_pretrained(folder)
 
 
+def of(kind: str) -> Callable[..., None]:
+    """What saves a model of a type of transformers'."""
+
+    def make(folder: Path, **settings: Any) -> None:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.for_model(kind, **COMMON, **settings)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+    return make
+
+
 def saved(folder: Path, make: Callable[..., None], **settings: Any) -> Path:
     from transformers import PreTrainedTokenizerFast
 
@@ -103,6 +115,47 @@ def test_it_writes_what_transformers_would(tmp_path: Path, make: Callable[..., N
     assert written(handler) == of_transformers(folder, do_sample=False)
     penalised = of_transformers(folder, do_sample=False, repetition_penalty=1.3)
     assert written(handler, repetition_penalty=1.3) == penalised
+
+
+GEMMA_2 = {**SIZES, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 112}
+GPT_J = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "rotary_dim": 4}
+GPT_OSS = {**SIZES, "head_dim": 8, "num_local_experts": 4, "sliding_window": 112}
+GPT_NEO: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_layers": 2,
+    "num_heads": 4,
+    "max_position_embeddings": 4096,
+}
+GPT_NEO |= {"attention_types": [[["global", "local"], 1]]}
+MPT = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 4096}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("gemma2", GEMMA_2), ("gptj", GPT_J), ("codegen", GPT_J), ("gpt_oss", GPT_OSS)],
+)
+def test_where_masks_are_added_to_scores_it_writes_what_transformers_would(
+    tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    folder = saved(tmp_path / "model", of(kind), **settings)
+    handler = configured(folder, tmp_path / "out")
+    assert written(handler) == of_transformers(folder, do_sample=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "why"),
+    [
+        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}, "can't write token by token"),
+        ("mpt", MPT, "row 0, token 3: logits differ by"),  # the first behind the prompt
+        ("gpt_neo", GPT_NEO, "row 0, token 3: logits differ by"),
+    ],
+)
+def test_what_would_be_written_otherwise_token_by_token_is_refused(
+    tmp_path: Path, kind: str, settings: dict[str, Any], why: str
+) -> None:
+    folder = saved(tmp_path / "model", of(kind), **settings)
+    with pytest.raises(UnsupportedError, match=why):
+        configured(folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -162,3 +215,23 @@ def test_a_text_is_no_longer_than_a_layer_looks_back(tmp_path: Path) -> None:
     ):
         model.config.layer_types = kinds
         assert wrap(model, tmp_path).positions == positions
+
+
+def test_a_text_is_no_longer_than_its_positions_turn_alike(tmp_path: Path) -> None:
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 24}
+    rope |= {"short_factor": [1.0] * 4, "long_factor": [4.0, 3.0, 2.0, 2.0]}
+    config = Phi3Config(**SIZES, **COMMON, pad_token_id=0, rope_parameters=rope)
+    config.original_max_position_embeddings = 24
+    assert wrap(Phi3ForCausalLM(config).eval(), tmp_path).positions == 24
+
+
+def test_what_a_model_that_sees_says_of_its_part_for_text_counts(tmp_path: Path) -> None:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = {**SIZES, **COMMON, "head_dim": 8, "sliding_window": 24}
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    vision = {**sizes, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
+    assert wrap(Gemma3ForConditionalGeneration(config).eval(), tmp_path).positions == 24
