@@ -18,26 +18,23 @@ from marsmith.serving.torchserve.run_folder import ServerInfo
 from marsmith.verify import metrics
 from tests.support.paths import ROOT
 
-RECIPES = [
-    "digits",
-    "digits_embedding",
-    "scenes_detection",
-    "scenes_segmentation",
-    "imports",
-    "breast_cancer",
-    "minilm",
-    "languages",
-    "commands",
-    "quantities",
-    "signatures",
-    "stdlib_gpt",
-]
-ASKED = 100
-SLACK = 0.1  # so few of the held-out data have another metric than all of them
+ASKED = 600
+SLACK = 0.1  # some of the held-out data have another metric than all of them
 
 
 def load(name: str) -> Recipe:
     return reading.load(ROOT / "archiver_configs" / f"{name}.yaml")
+
+
+def first_of_each_task() -> dict[str, str]:
+    """A recipe's name by its task: of several, the first in the order of the alphabet."""
+    found: dict[str, str] = {}
+    for file in sorted((ROOT / "archiver_configs").glob("*.yaml")):
+        found.setdefault(load(file.stem).task, file.stem)
+    return found
+
+
+RECIPES = list(first_of_each_task().values())
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,8 @@ def together(store: Path, server_state: Path) -> Iterator[ServerInfo]:
 
 
 def test_every_task_has_a_recipe() -> None:
-    assert sorted(load(name).task for name in RECIPES) == tasks.known()
+    without = set(tasks.known()) - set(first_of_each_task())
+    assert not without, "a task needs a recipe in archiver_configs/, and an example"
 
 
 @pytest.mark.slow
@@ -65,9 +63,7 @@ def test_each_answers_as_well_as_it_was_verified(together: ServerInfo, name: str
     recipe = load(name)
     assert recipe.evaluation
     assert recipe.evaluation.metric
-    held_out = list(resolve(recipe.evaluation.data)())
-    if name != "minilm":  # sentences of one topic follow each other
-        held_out = held_out[:ASKED]
+    held_out = list(resolve(recipe.evaluation.data)())[:ASKED]
     with server.client(together, timeout_s=60) as client:
         answers = [client.predict(name, body, content_type="") for body, _ in held_out]
     measured = metrics.find(recipe.evaluation.metric)(answers, [right for _, right in held_out])
