@@ -13,9 +13,11 @@ import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+Json: TypeAlias = 'bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None'
+JsonObject: TypeAlias = "Mapping[str, Json]"
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 MAX_COMPARED = 1000  # names, to find the nearest: some 3 ms

@@ -1,8 +1,8 @@
-"""The order in which a module takes a task's named tensors: it is called by position.
+"""Find the order in which a module takes a task's named tensors: it is called by position.
 
 A module's names are the parameters of its `forward`, or the inputs of its ONNX file. Every tensor
-must have one of them, with two exceptions. A single tensor may have any name, because there is one
-place for it. Those that `*args` takes have no names there, and go in as the handler orders them.
+must have one of these names, with two exceptions: a single tensor may have any name, because there
+is only one place for it; and tensors for `*args` have no names there, and keep the handler's order.
 
 Torch writes `*args` into a trace as `argument_2`, `argument_3` …, where the number is the place,
 and into an exported program as `args_0`, `args_1` …: these count as `*args`. Other numbered names,
@@ -29,9 +29,9 @@ class Parameters:
     """What a module takes by position.
 
     Attributes:
-        required: those that must be given; they come first.
-        optional: those that have a default.
-        starred: more may follow, without names.
+        required: the names of those that must be given; they come first.
+        optional: the names of those that have a default.
+        starred: whether more may follow, without names.
     """
 
     required: tuple[str, ...]
@@ -40,7 +40,7 @@ class Parameters:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """All that have names, in their order."""
+        """All names, in order."""
         return self.required + self.optional
 
     def __str__(self) -> str:
@@ -50,14 +50,14 @@ class Parameters:
 
 
 def order(module: torch.nn.Module, tensors: Sequence[str]) -> list[str]:
-    """The names of a task's tensors in the order in which a module takes them.
+    """Sort the names of a task's tensors as a module takes them.
 
     Args:
-        module: as a source gives it.
+        module: as a source returns it.
         tensors: the names, in the order in which the handler collates them.
 
     Raises:
-        BuildError: the names don't meet, or can't be met by position.
+        BuildError: the names don't match, or can't be passed by position.
     """
     readings = _readings(module)
     for takes in readings:
@@ -100,7 +100,7 @@ def _problem(takes: Parameters, tensors: Sequence[str]) -> str:
 
 
 def _readings(module: torch.nn.Module) -> list[Parameters]:
-    """What a module takes: as its names stand; and with those that torch has made as `*args`."""
+    """What a module takes, by its names; then with the names that torch made read as `*args`."""
     if isinstance(module, OnnxModule):
         return [Parameters(tuple(module.inputs))]
     scripted = isinstance(module, torch.jit.ScriptModule)
@@ -112,7 +112,7 @@ def _readings(module: torch.nn.Module) -> list[Parameters]:
 
 
 def _made(module: torch.nn.Module, names: Sequence[str], place: int) -> bool:
-    """Whether torch has made names, from a place on, of the `*args` that it traced or exported."""
+    """Whether torch made the names from a place on, for the `*args` that it traced or exported."""
     count = range(len(names))
     if isinstance(module, torch.jit.ScriptModule):
         return list(names) == [f"argument_{place + 1 + number}" for number in count]
@@ -124,7 +124,7 @@ def _made(module: torch.nn.Module, names: Sequence[str], place: int) -> bool:
 def _of_schema(module: torch.nn.Module) -> Parameters:
     forward: Any = getattr(module, "forward", None)
     if forward is None:
-        raise BuildError("this TorchScript has no forward", "script a module that has")
+        raise BuildError("this TorchScript has no forward", "script a module that has one")
     arguments = forward.schema.arguments[1:]  # the first is the module itself
     optional = tuple(each.name for each in arguments if each.has_default_value())
     return Parameters(tuple(each.name for each in arguments if each.name not in optional), optional)
@@ -137,7 +137,7 @@ def _of_signature(module: torch.nn.Module) -> Parameters:
     if keywords:
         raise BuildError(
             f"forward takes {' and '.join(keywords)} by keyword alone, and is called by position",
-            "leave out the '*' before it",
+            "remove the '*' before it",
         )
     return Parameters(
         tuple(each.name for each in named if each.default is each.empty),

@@ -1,4 +1,4 @@
-"""What is written appears whole, or not at all."""
+"""Write files and folders that appear whole, or not at all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file or a folder that takes a path's place when the block ends well.
+    """Write a file or a folder that replaces a path when the block ends without an error.
 
-    Whoever reads the path finds what was there before or all that is there now, and a block that
-    fails leaves nothing. One that is killed leaves a hidden folder beside the path.
+    A reader of the path finds all of the old content or all of the new. A block that fails leaves
+    nothing; a process that is killed leaves a hidden folder beside the path.
 
     Args:
-        path: its folder is made when it isn't there.
+        path: what to replace; its folder is made if it isn't there.
 
     Yields:
-        Where to write; nothing is there yet.
+        The path to write to; nothing is there yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:

@@ -1,4 +1,4 @@
-"""What is costly to make, kept by the content of all that it was made from."""
+"""Keep what is costly to make, by the content of all that it was made from."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from marsmith import imports
 from marsmith.atomic import replacing
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 UNUSED_DAYS = 30
 
 
 class Cache:
-    """Folders by key; what nobody used for 30 days is dropped.
+    """Folders by key; those that were not used for 30 days are dropped.
 
     Args:
-        folder: made when something is first kept; nothing else may lie in it.
+        folder: made when something is first kept; nothing else may be in it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, key: str) -> Path | None:
-        """The folder that was kept under a key; None when there is none."""
+        """Return the folder that was kept under a key; None if there is none."""
         kept = self.folder / key
         if not kept.is_dir():
             return None
@@ -41,21 +44,21 @@ class Cache:
 
     @contextmanager
     def keep(self, key: str) -> Iterator[Path]:
-        """A new folder to fill; kept under its key when the block ends well."""
+        """Yield a new folder to fill; it is kept under the key if the block ends without error."""
         with replacing(self.folder / key) as unfinished:
             unfinished.mkdir()
             yield unfinished
         shutil.rmtree(self.resumable(key), ignore_errors=True)
 
     def resumable(self, key: str) -> Path:
-        """Where work that may be killed leaves what it can be taken up from; not made yet.
+        """The path where work saves its state, to resume from if it is killed; not made here.
 
         It stays until something is kept under the key.
         """
         return self.folder / f".resumable-{key}"
 
     def drop_unused(self) -> None:
-        """Remove what was not used for 30 days, unfinished work with it."""
+        """Remove what was not used for 30 days, including unfinished work."""
         oldest = time.time() - UNUSED_DAYS * 86_400
         for kept in self.folder.glob("*"):
             with suppress(FileNotFoundError):  # another build may have finished it meanwhile
@@ -63,14 +66,14 @@ class Cache:
                     shutil.rmtree(kept, ignore_errors=True)
 
 
-def key_of(*parts: Any) -> str:
-    """A key for text, bytes, paths (the content of files and folders) and tensors.
+def key_of(*parts: object) -> str:
+    """Make a key of text, bytes, paths (the content of files and folders) and tensors.
 
-    Containers are gone through; whatever else there is counts by its `repr`. Hidden files of a
-    folder don't count.
+    The items of dicts, lists and tuples count each; any other object counts by its `repr`. Hidden
+    files of a folder don't count.
 
     Raises:
-        FileNotFoundError: a path isn't there.
+        FileNotFoundError: a path doesn't exist.
     """
     digest = hashlib.sha256()
     _feed(digest, parts)
@@ -80,12 +83,12 @@ def key_of(*parts: Any) -> str:
 def code_of(*modules: ModuleType | str, without: Sequence[ModuleType] = ()) -> list[Path]:
     """The files that modules are made of, for the key of what they make.
 
-    Each module's own file, what it imports of `handlers`, of `marsmith` and from beside it,
-    anywhere in it, and what these import in their turn. What is imported by its name at run time
-    (a runtime, a converter, a pass, a metric) can't be seen in the source: name it, too.
+    They are each module's own file, the files of `handlers`, of `marsmith` and beside it that it
+    imports anywhere, and the files that these import. An import by name at run time (of a runtime,
+    a converter, a pass, a metric) can't be seen in the source: name that module, too.
 
     Args:
-        modules: or their names.
+        modules: modules, or their names.
         without: modules and packages that make no difference to what is made.
 
     Raises:
@@ -96,13 +99,13 @@ def code_of(*modules: ModuleType | str, without: Sequence[ModuleType] = ()) -> l
 
 
 def module_key(module: torch.nn.Module) -> str:
-    """A key for a module: its weights, its structure, and the code of its classes."""
+    """Make a key of a module's weights, its structure, and the code of its classes."""
     defined_in = {type(each).__module__ for each in module.modules()}
     code = code_of(*(name for name in defined_in if name in sys.modules))
     return key_of(str(module), code, module.state_dict())
 
 
-def _feed(digest: Any, part: Any) -> None:
+def _feed(digest: _Hash, part: object) -> None:
     digest.update(type(part).__name__.encode())
     if isinstance(part, bytes):
         digest.update(hashlib.sha256(part).digest())
@@ -129,7 +132,7 @@ def _feed(digest: Any, part: Any) -> None:
 
 
 def _shown(folder: Path) -> Iterator[Path]:
-    """The files of a folder that aren't hidden: a repository's `.git` says nothing of a model."""
+    """The files of a folder that aren't hidden: `.git` says nothing about a model."""
     for file in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.is_file() and not hidden:

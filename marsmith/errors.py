@@ -1,7 +1,8 @@
-"""What can go wrong at build time and in operation.
+"""The errors of build time and operation.
 
-Every error says what was wrong and what is allowed; `hint` says what to do about it.
-The command line prints both and exits with status 1, without a traceback.
+Every error says what was wrong and what is allowed; `hint` says what to do about it. Both begin in
+lower case and end without a full stop. The command line prints them and exits with status 1,
+without a traceback.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class MarsmithError(Exception):
 
 
 class RecipeError(MarsmithError):
-    """A recipe that can't be read, or that says something which isn't allowed."""
+    """A recipe can't be read, or says something that isn't allowed."""
 
 
 class BuildError(MarsmithError):
@@ -38,7 +39,7 @@ class GateError(BuildError):
 
 
 class ArchiveError(MarsmithError):
-    """A file that is not a model archive, or an archive that does not load."""
+    """A file is not a model archive, or an archive does not load."""
 
 
 class ServerError(MarsmithError):
@@ -60,7 +61,7 @@ class RequestError(MarsmithError):
 
 
 def reason(error: BaseException | None) -> str:
-    """What somebody else's error says, in one line; its type when it says nothing."""
+    """Return the message of somebody else's error in one line; its type if it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    # TorchScript's interpreter begins with where it happened, and ends with what.
+    # TorchScript's interpreter begins with the place, and ends with the cause.
     return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]

@@ -8,11 +8,11 @@ from marsmith.errors import UnsupportedError
 
 
 def need(extra: str, *modules: str) -> None:
-    """See that packages are installed.
+    """Check that packages are installed.
 
     Args:
-        extra: of marsmith, which brings them.
-        modules: what must be importable.
+        extra: the extra of marsmith that brings them.
+        modules: the modules that must be importable.
 
     Raises:
         UnsupportedError: one of them isn't; the hint is the `pip install`.

@@ -1,4 +1,4 @@
-"""Which files a module is made of: read off the source, without running any of it."""
+"""Find the files that a module is made of, from the source, without running any of it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NEVER_TRUE = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) -> list[Path]:
-    """The files of modules, of all that they import, and of what that imports in its turn.
+    """The files of modules and of all that they import, directly or not.
 
-    An import counts wherever it stands in a file, but for those that type checkers alone read.
-    It is followed into what lies in the same folder of packages as one of the modules, and into
-    `handlers` and `marsmith`, installed or not. Of what else is installed it is the one file:
-    that doesn't change from build to build.
+    An import counts wherever it stands in a file, except where only type checkers read it. Imports
+    are followed into the folders of packages that the modules lie in, and into `handlers` and
+    `marsmith`, installed or not. Of another installed module only its own file counts: it doesn't
+    change from build to build.
 
     Args:
-        names: the modules; they count in any case. Those without a file have none here.
-        ours: whether `handlers` and `marsmith` are followed into.
-        without: modules, and packages with all that is in them, that are not.
+        names: the modules; their files always count. Modules without a file are left out.
+        ours: whether to follow imports into `handlers` and `marsmith`.
+        without: modules, and packages with all that is in them, not to follow.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -42,7 +42,7 @@ def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) 
 
 
 def imported_by(name: str) -> Iterator[str]:
-    """What is imported in the files of a module's `closure` that are neither installed nor ours."""
+    """What the files of a module's `closure` import, except files that are installed or ours."""
     for file, module in _found([name], ours=False).items():
         if not _installed(file) and not _is_ours(file):
             yield from _named(file, module)
@@ -70,7 +70,7 @@ def _found(names: Iterable[str], ours: bool, without: Collection[str] = ()) -> d
 
 
 def file_of(name: str) -> Path | None:
-    """The file of a module, without importing it; None where it has none, or there is none."""
+    """Find the file of a module without importing it; None if there is no module or no file."""
     if loaded := getattr(sys.modules.get(name), "__file__", None):
         return Path(loaded)
     spec = _spec_of(name)
@@ -78,7 +78,7 @@ def file_of(name: str) -> Path | None:
 
 
 def _spec_of(name: str) -> ModuleSpec | None:
-    """Where a module is, without importing the packages that lead to it: they may do anything."""
+    """Find a module without importing its parent packages: they may do anything."""
     parent, _, _ = name.rpartition(".")
     if parent:
         above = _spec_of(parent)
@@ -86,7 +86,7 @@ def _spec_of(name: str) -> ModuleSpec | None:
         return PathFinder.find_spec(name, places) if places else None
     try:
         return importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # of what has no file
+    except (ImportError, ValueError):  # a module without a file
         return None
 
 
@@ -104,14 +104,14 @@ def _installed(file: Path) -> bool:
 
 
 def _imports(file: Path, name: str) -> Iterator[str]:
-    """What a module may import, anywhere in it, and the packages that lead there and to it."""
+    """What a module may import, anywhere in it, and the parent packages of these and of itself."""
     for each in (name, *_named(file, name)):
         parts = each.split(".")
         yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _named(file: Path, name: str) -> Iterator[str]:
-    """What a module may import, anywhere in it: modules, or what they have."""
+    """What a module may import, anywhere in it: modules, or names in them."""
     if file.suffix != ".py":
         return
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
@@ -126,7 +126,7 @@ def _named(file: Path, name: str) -> Iterator[str]:
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, but for what stands under `if TYPE_CHECKING:`."""
+    """All nodes except those under `if TYPE_CHECKING:`."""
     todo = [tree]
     while todo:
         node = todo.pop()

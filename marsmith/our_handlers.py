@@ -1,8 +1,8 @@
-"""The import name `handlers`: it is ours, and users have folders of that name.
+"""Keep the import name `handlers` for our package, beside users' folders of that name.
 
-In every process of marsmith's the name means ours, whatever Python would find first. A folder of
-the user's is searched after it, so that a recipe can name `handlers.my_net:make`. What that
-can't give (a module with the name of one of ours, an `__init__.py` that must run) is refused.
+In every process of marsmith the name means our package, whatever Python would find first. A user's
+folder is searched after it, so that a recipe can name `handlers.my_net:make`. What can't work that
+way (a module with the name of one of ours, an `__init__.py` that must run) is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RENAME = f"give yours another name, such as my_{NAME}, and use that in the recip
 def claim() -> None:
     """Import our `handlers`, and let folders of that name on `sys.path` be searched after it.
 
-    Call it before anything that imports `handlers`, and when `sys.path` has changed.
+    Call it before anything that imports `handlers`, and again when `sys.path` has changed.
 
     Raises:
         MarsmithError: another `handlers` has been imported already.
@@ -52,11 +52,11 @@ def claim() -> None:
 
 
 def used(imported: Iterable[str]) -> list[Path]:
-    """The folders and files `handlers` of users that code means.
+    """The users' folders and files named `handlers` that code imports from.
 
     Args:
-        imported: the names that it imports, such as "handlers.my_net"; gone through only where
-            there is another `handlers` than ours.
+        imported: the names that the code imports, such as "handlers.my_net"; read only if there
+            is another `handlers` than ours.
     """
     files = [file for place in sys.path if (file := Path(place, f"{NAME}.py")).is_file()]
     folders = [Path(place) for place in sys.modules[NAME].__path__[1:]]
@@ -69,14 +69,14 @@ def used(imported: Iterable[str]) -> list[Path]:
 
 
 def refuse_hidden(reference: str, imported: Iterable[str]) -> None:
-    """Refuse code that means a `handlers` of the user's and would get ours.
+    """Refuse code that means a user's `handlers` and would get ours.
 
     Args:
         reference: what a recipe names.
-        imported: the names that its code imports, its own among them.
+        imported: the names that its code imports, including its own.
 
     Raises:
-        RecipeError: a file `handlers.py`, a module with the name of one of ours, or an
+        RecipeError: there is a file `handlers.py`, a module with the name of one of ours, or an
             `__init__.py` that would not be run.
     """
     for place in used(imported):
@@ -88,7 +88,7 @@ def refuse_hidden(reference: str, imported: Iterable[str]) -> None:
 
 
 def _wrong(place: Path) -> str:
-    """Why a file or a folder of that name can't be used beside ours; empty if it can."""
+    """Say why a file or a folder of that name can't be used beside ours; empty if it can."""
     if place.is_file():
         return "it is found, and not this file"
     if hidden := _modules(place) & _modules(OURS):
@@ -101,6 +101,6 @@ def _wrong(place: Path) -> str:
 
 
 def _modules(folder: Path) -> set[str]:
-    """The names of what can be imported from a folder, even without an `__init__.py`."""
+    """The names that can be imported from a folder, even without an `__init__.py`."""
     found = {each.stem for each in folder.iterdir() if each.suffix == ".py" or each.is_dir()}
     return found - {"__init__", "__pycache__"}

@@ -1,4 +1,4 @@
-"""Files that come with marsmith and are not code: in a checkout, or where pip has put them."""
+"""Find the files of marsmith that are not code, in a checkout or where pip has put them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shipped(name: str) -> Path:
     home = Path(marsmith.__file__).parents[1]
     folders = [
         home,
-        home / "share" / "marsmith",  # of `pip install --target`
+        home / "share" / "marsmith",  # after `pip install --target`
         Path(sysconfig.get_path("data"), "share", "marsmith"),
         Path(site.getuserbase(), "share", "marsmith"),
     ]

@@ -167,7 +167,8 @@ def test_a_continuous_model_has_one_worker_and_describes_itself(
     info: ServerInfo, client: Client
 ) -> None:
     for _ in range(3):
-        assert client.describe("joined")["customizedMetadata"]["task"] == "text_generation"
+        described: Any = client.describe("joined")["customizedMetadata"]
+        assert described["task"] == "text_generation"
     with pytest.raises(ServerError, match="must have one worker"):
         server.scale(info, "joined", 2)
     assert client.predict("joined", PROMPT, options=options(3))["tokens"] == 3

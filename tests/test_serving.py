@@ -148,7 +148,7 @@ def test_describe_has_an_example_that_is_answered(
     http: httpx.Client, digits_server: ServerInfo
 ) -> None:
     with server.client(digits_server) as client:
-        described = client.describe("digits")["customizedMetadata"]
+        described: Any = client.describe("digits")["customizedMetadata"]
     assert described["options"]["properties"]["top_k"]["minimum"] == 1
     example = described["example"]
     body = base64.b64decode(example["body_base64"])
@@ -208,8 +208,8 @@ def test_scaling_gives_ready_workers(digits_archive: Path, server_state: Path) -
     try:
         for number in (1, 2):
             server.scale(info, "digits", number)
-            (model,) = server.status(info)["models"]
-            assert [worker["status"] for worker in model["workers"]] == ["READY"] * number
+            (model,) = server.status(info).models
+            assert [worker.status for worker in model.workers] == ["READY"] * number
         with connect(info) as http:
             assert ask(http, held_out()[0][0])[0] == 200
     finally:

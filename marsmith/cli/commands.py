@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -32,7 +32,7 @@ STORE = Path("model_store")
 
 
 def formats() -> list[str]:
-    """What a model can be converted to; by the files' names, as importing them takes seconds."""
+    """The formats that a model can be converted to, by file names: importing them takes seconds."""
     files = Path(__file__).parents[1].joinpath("converters").glob("[!_]*.py")
     return sorted(file.stem for file in files)
 
@@ -43,10 +43,10 @@ def build(
     model_store: Store = STORE,
     candidate: Annotated[
         list[str] | None,
-        typer.Option(help="Try this one, such as onnx:int8, instead of the recipe's; or all."),
+        typer.Option(help="Try this one, such as onnx:int8, or all, instead of the recipe's."),
     ] = None,
     retrain: Annotated[bool, typer.Option(help="Train anew, whatever was trained before.")] = False,
-    keep_all: Annotated[bool, typer.Option(help="Leave archives of all candidates, too.")] = False,
+    keep_all: Annotated[bool, typer.Option(help="Keep archives of all candidates, too.")] = False,
     served: Annotated[bool, typer.Option(help="Verify it in a running TorchServe, too.")] = False,
     nproc: Annotated[int, typer.Option(min=1, help="Processes that passes train on.")] = 1,
     as_json: AsJson = False,
@@ -65,7 +65,7 @@ def build(
         raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
     with progress() as say:
         report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
-    if report is None:  # another process says it
+    if report is None:  # another process prints it
         return
     if as_json:
         out.print_json(data=report.model_dump())
@@ -76,8 +76,8 @@ def build(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The model's name; the folder's, too.")],
-    task: Annotated[str, typer.Option(help="What it is for, such as image_classification.")],
-    custom: Annotated[bool, typer.Option(help="With a handler of one's own.")] = False,
+    task: Annotated[str, typer.Option(help="The task, such as image_classification.")],
+    custom: Annotated[bool, typer.Option(help="Write a handler of your own, too.")] = False,
 ) -> None:
     """Write a folder to start from: a recipe and a model that build and serve as they stand."""
     from marsmith.cli.new import write
@@ -186,7 +186,7 @@ def serve(
     def announce() -> None:
         found = server.status(info)
         if as_json:
-            out.print_json(data=found)
+            out.print_json(found.model_dump_json())
             return
         terminal.show_status(found)
         terminal.show_curl(found)
@@ -205,7 +205,7 @@ def status(port: Port = None, as_json: AsJson = False) -> None:
 
     found = server.status(server.running(port))
     if as_json:
-        out.print_json(data=found)
+        out.print_json(found.model_dump_json())
     else:
         terminal.show_status(found)
 
@@ -266,7 +266,7 @@ def stop(port: Port = None) -> None:
 
 
 def read_input(path: Path) -> bytes:
-    """A request body from a file.
+    """Read a request body from a file.
 
     Raises:
         MarsmithError: the file can't be read.
@@ -278,12 +278,12 @@ def read_input(path: Path) -> bytes:
 
 
 def media_type(path: Path) -> str:
-    """The media type that an input's file name stands for; none means raw bytes."""
+    """The media type of an input by its file name; empty for raw bytes."""
     return MEDIA_TYPES.get(path.suffix.lower(), "")
 
 
 def without(arguments: Sequence[str], option: str) -> list[str]:
-    """The arguments but for an option and its value."""
+    """Return the arguments without an option and its value."""
     left = list(arguments)
     for place, argument in enumerate(left):
         if argument.partition("=")[0] == option:
@@ -292,8 +292,8 @@ def without(arguments: Sequence[str], option: str) -> list[str]:
     return left
 
 
-def read_option(text: str) -> tuple[str, Any]:
-    """An option from "name=value".
+def read_option(text: str) -> tuple[str, str]:
+    """Read an option from "name=value".
 
     Raises:
         MarsmithError: there is no "=" in it.
@@ -305,7 +305,7 @@ def read_option(text: str) -> tuple[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command; an error of ours is a message and status 1, never a traceback."""
+    """Run the command; an error of ours becomes a message and status 1, never a traceback."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         our_handlers.claim()

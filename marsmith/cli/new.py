@@ -22,20 +22,20 @@ def tasks() -> list[str]:
 
 
 def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Path]:
-    """Write a folder with a recipe, a model, and a handler of one's own if asked for.
+    """Write a folder with a recipe, a model, and a handler if asked for.
 
     Args:
-        name: the model's, the folder's and the recipe's.
+        name: the name of the model, the folder and the recipe.
         task: one of `tasks`.
         into: the folder in which the new one is made.
-        custom: write a handler, too, which subclasses the task's.
+        custom: write a handler, too; it subclasses the task's.
 
     Returns:
         The files; the recipe first.
 
     Raises:
-        MarsmithError: the name can't be an archive's and a module's, there is no such task, or
-            the folder has something in it.
+        MarsmithError: the name can't name an archive and a module, there is no such task, or the
+            folder has something in it.
     """
     if not NAME.fullmatch(name):
         raise MarsmithError(
@@ -46,7 +46,7 @@ def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Pat
         raise MarsmithError(unknown(task, tasks(), "--task"))
     folder = into / name
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MarsmithError(f"{folder} is there already, and not empty", "choose another name")
+        raise MarsmithError(f"{folder} exists, and is not empty", "choose another name")
     module = name.replace("-", "_")
     made = {f"{name}.yaml": f"{task}.yaml.j2", f"{module}_model.py": f"{task}.model.py.j2"}
     if custom:

@@ -1,4 +1,4 @@
-"""What people see of the `marsmith` command: progress and tables."""
+"""What the `marsmith` command prints for people: progress and tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.table import Column, Table
 from marsmith.report.measurements import Timing
 from marsmith.report.report import ConversionReport, Report, Status
 from marsmith.report.words import metric_name
+from marsmith.serving.torchserve.status import ServerStatus
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -32,7 +32,7 @@ COLOURS: dict[Status, str] = {
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Say what is being done: a live line on a terminal, plain lines in a pipe."""
+    """Print what is being done: a live line on a terminal, plain lines in a pipe."""
     if not err.is_terminal:
         yield lambda line: err.print(line, markup=False)
         return
@@ -71,7 +71,7 @@ def show_report(report: Report, store: Path) -> None:
 
 
 def candidates_table(report: Report) -> Table:
-    """Every candidate, what was measured of it, and its verdict."""
+    """Make the table of all candidates, what was measured of them, and their verdicts."""
     original, metric = report.original, report.metric
     columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
     figures = ["MB", *([metric_name(metric)] if metric else []), "cosine", "ms at 1"]
@@ -96,7 +96,7 @@ def candidates_table(report: Report) -> Table:
 
 
 def speeds(timing: Timing | None) -> tuple[str, str]:
-    """Milliseconds of a batch of one, and samples a second."""
+    """Format the milliseconds of a batch of one, and the samples a second."""
     if timing is None:
         return "-", "-"
     return f"{timing.p50_ms:.3g}", f"{timing.samples_per_s:.0f}"
@@ -114,26 +114,27 @@ def show_conversion(report: ConversionReport) -> None:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number for a table; a dash where there is none."""
+    """Format a number for a table; a dash if there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def show_status(found: dict[str, Any]) -> None:
+def show_status(found: ServerStatus) -> None:
     """Print a server's status for people."""
-    for key in ("inference_address", "management_address", "metrics_address", "key_file"):
-        out.print(f"{key.replace('_', ' ')}: {found[key]}", markup=False)
+    for name, value in found:
+        if name != "models":
+            out.print(f"{name.replace('_', ' ')}: {value}", markup=False)
     table = Table("model", "version", "batch", "workers")
-    for model in found["models"]:
-        workers = ", ".join(f"{w['status']} (pid {w['pid']})" for w in model["workers"])
-        table.add_row(model["name"], model["version"], str(model["batch_size"]), workers)
+    for model in found.models:
+        workers = ", ".join(f"{worker.status} (pid {worker.pid})" for worker in model.workers)
+        table.add_row(model.name, model.version, str(model.batch_size), workers)
     out.print(table)
 
 
-def show_curl(found: dict[str, Any]) -> None:
+def show_curl(found: ServerStatus) -> None:
     """Print a request that can be pasted into a shell."""
-    key = json.loads(Path(found["key_file"]).read_text("utf-8"))["inference"]["key"]
-    for model in found["models"][:1]:
-        url = f"{found['inference_address']}/predictions/{model['name']}"
+    key = json.loads(found.key_file.read_text("utf-8"))["inference"]["key"]
+    for model in found.models[:1]:
+        url = f"{found.inference_address}/predictions/{model.name}"
         out.print(
             f"try: curl --max-time 60 -H 'Authorization: Bearer {key}' {url} -T INPUT", markup=False
         )

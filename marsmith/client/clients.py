@@ -1,15 +1,18 @@
-"""Clients of TorchServe's inference and management APIs, with the tokens looked after."""
+"""Clients of TorchServe's inference and management APIs; they send the tokens."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece
+
+if TYPE_CHECKING:
+    from handlers.schema import Json
 
 T = TypeVar("T")
 
@@ -58,10 +61,10 @@ class Client:
     def predict(
         self,
         model: str,
-        body: Any,
+        body: object,
         *,
         content_type: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         accept: str | None = None,
         fresh_connection: bool = False,
     ) -> Any:
@@ -69,16 +72,17 @@ class Client:
 
         Args:
             model: its name.
-            body: bytes travel as they are; anything else travels as JSON.
+            body: bytes travel as they are; any other value travels as JSON.
             content_type: of `body`; "application/json" unless body is bytes.
             options: of the model's task, e.g. {"top_k": 3}. They travel as `parameters` within a
                 JSON body, and as form fields beside other bytes; TorchServe drops query parameters.
-            accept: the media type to be answered in, e.g. "image/png"; JSON where the task has
-                no such answer.
-            fresh_connection: use a connection of its own, and close it.
+            accept: the media type of the answer, e.g. "image/png"; the answer is JSON where the
+                task has no such answer.
+            fresh_connection: open a connection for this request, and close it after.
 
         Returns:
-            The answer: decoded when it is JSON, text when it says so, bytes otherwise.
+            The answer, of a type that the model's task decides: decoded when it is JSON, text when
+            it says so, bytes otherwise.
         """
         headers = {"Accept": accept, "Connection": "close" if fresh_connection else None}
         return self._run(self._api.ask("predictions", model, body, content_type, options, headers))
@@ -86,17 +90,17 @@ class Client:
     def stream(
         self,
         model: str,
-        body: Any,
+        body: object,
         *,
         content_type: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Ask a model that writes text, and give each piece as it comes.
+        """Ask a model that writes text, and yield each piece as it comes.
 
-        The arguments are those of `predict`. Who stops early hangs up.
+        The arguments are those of `predict`. A caller that stops early hangs up.
 
         Yields:
-            The `text` of each piece; with the last, all else of the answer.
+            The `text` of each piece; the last one has the rest of the answer, too.
         """
         request = self._api.streaming(model, body, content_type, options)
         with explained(request, self._timeout_s):
@@ -105,7 +109,7 @@ class Client:
                 if response.is_error:
                     response.read()
                     decoded(response)
-                last: dict[str, Any] = {}
+                last: dict[str, Json] = {}
                 for line in filter(None, response.iter_lines()):
                     last = piece(line)
                     yield last
@@ -114,20 +118,20 @@ class Client:
     def explain(
         self,
         model: str,
-        body: Any,
+        body: object,
         *,
         content_type: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         accept: str | None = None,
     ) -> Any:
-        """Ask a model what a prediction was made of; the arguments are those of `predict`."""
+        """Ask a model to explain a prediction; the arguments are those of `predict`."""
         headers = {"Accept": accept}
         return self._run(self._api.ask("explanations", model, body, content_type, options, headers))
 
-    def describe(self, model: str) -> dict[str, Any]:
+    def describe(self, model: str) -> dict[str, Json]:
         """Return what a model's own handler says about it, beside what `model` returns.
 
-        It is the handler that answers, so it waits for a worker, as a prediction does.
+        The handler answers, so the request waits for a worker, as a prediction does.
         """
         return self._run(self._api.describe(model))
 
@@ -135,7 +139,7 @@ class Client:
         """Return the names of all registered models, sorted."""
         return self._run(self._api.models())
 
-    def model(self, name: str) -> dict[str, Any]:
+    def model(self, name: str) -> dict[str, Json]:
         """Return TorchServe's view of one model: its workers, batch size and timeouts."""
         return self._run(self._api.model(name))
 
@@ -156,7 +160,7 @@ class Client:
 
 
 class AsyncClient:
-    """What `Client` is, for asyncio: the same calls, to be awaited, with the same arguments."""
+    """`Client` for asyncio: the same calls with the same arguments, to be awaited."""
 
     def __init__(
         self,
@@ -182,10 +186,10 @@ class AsyncClient:
     async def predict(
         self,
         model: str,
-        body: Any,
+        body: object,
         *,
         content_type: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         accept: str | None = None,
     ) -> Any:
         """See `Client.predict`."""
@@ -197,10 +201,10 @@ class AsyncClient:
     async def stream(
         self,
         model: str,
-        body: Any,
+        body: object,
         *,
         content_type: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """See `Client.stream`."""
         request = self._api.streaming(model, body, content_type, options)
@@ -210,7 +214,7 @@ class AsyncClient:
                 if response.is_error:
                     await response.aread()
                     decoded(response)
-                last: dict[str, Any] = {}
+                last: dict[str, Json] = {}
                 async for line in response.aiter_lines():
                     if line:
                         last = piece(line)
@@ -220,10 +224,10 @@ class AsyncClient:
     async def explain(
         self,
         model: str,
-        body: Any,
+        body: object,
         *,
         content_type: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         accept: str | None = None,
     ) -> Any:
         """See `Client.explain`."""
@@ -232,7 +236,7 @@ class AsyncClient:
             self._api.ask("explanations", model, body, content_type, options, headers)
         )
 
-    async def describe(self, model: str) -> dict[str, Any]:
+    async def describe(self, model: str) -> dict[str, Json]:
         """See `Client.describe`."""
         return await self._run(self._api.describe(model))
 
@@ -240,7 +244,7 @@ class AsyncClient:
         """See `Client.models`."""
         return await self._run(self._api.models())
 
-    async def model(self, name: str) -> dict[str, Any]:
+    async def model(self, name: str) -> dict[str, Json]:
         """See `Client.model`."""
         return await self._run(self._api.model(name))
 

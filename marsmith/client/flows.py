@@ -1,7 +1,7 @@
 """TorchServe's inference and management APIs, without the sending: requests made, answers read.
 
 Each function is a flow: it yields a request, is sent the response, and returns what it means. So
-a client that waits and one that doesn't differ in nothing but how they send.
+the blocking client and the asynchronous one differ only in how they send.
 """
 
 from __future__ import annotations
@@ -10,19 +10,32 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from marsmith.errors import RequestError, ServerError
 
+if TYPE_CHECKING:
+    from handlers.schema import Json
+
 T = TypeVar("T")
 Flow = Generator[httpx.Request, httpx.Response, T]
 Verb = Literal["predictions", "explanations"]
 
-LOST_SERVER = "Is it still running? `marsmith status` tells; `marsmith serve` starts one."
-BROKEN_OFF = "Does the model write text? If so, its worker may have died: the server's log tells."
+LOST_SERVER = "see whether it runs with `marsmith status`; `marsmith serve` starts one"
+BROKEN_OFF = "see the server's log: the worker may have died, or the model writes no text"
+
+
+class Content(TypedDict, total=False):
+    """What a request carries, as the arguments of httpx."""
+
+    headers: Mapping[str, str]
+    params: Mapping[str, str | int]
+    content: bytes
+    data: Mapping[str, str]
+    files: Mapping[str, tuple[str, bytes, str]]
 
 
 class Api:
@@ -50,91 +63,88 @@ class Api:
         self,
         verb: Verb,
         model: str,
-        body: Any,
+        body: object,
         content_type: str | None,
-        options: Mapping[str, Any] | None,
+        options: Mapping[str, object] | None,
         headers: Mapping[str, str | None],
-    ) -> Flow[Any]:
+    ) -> Flow[Json | bytes]:
         """Ask a model; see `Client.predict`. Headers that are None are left out."""
         content = _content(body, content_type, options)
         sent = {name: value for name, value in headers.items() if value is not None}
         content["headers"] = {**content.get("headers", {}), **sent}
         path = f"/{verb}/{quote(model, safe='')}"
-        answer = decoded((yield self._request("inference", "POST", path, **content)))
+        answer = decoded((yield self._request("inference", "POST", path, content)))
         if isinstance(answer, dict) and answer.keys() == {"error", "hint"}:
             # It took so long that its headers, a 200, had been sent before it failed.
             raise RequestError(500, str(answer["error"]), str(answer["hint"]))
         return answer
 
-    def describe(self, model: str) -> Flow[dict[str, Any]]:
+    def describe(self, model: str) -> Flow[dict[str, Json]]:
         """See `Client.describe`.
 
-        Of a model that serves continuously the management API must not be asked: TorchServe puts
-        the job back into its queue again and again, and its worker answers nothing else any more.
-        Others are: what they answer there comes alone, never in a batch.
+        The management API must not be asked about a model that serves continuously: TorchServe puts
+        the job back into its queue again and again, and the worker answers nothing else any more.
+        It is asked about the others, because its requests are never put into a batch.
         """
         known = yield from self.model(model)
         if known.get("continuousBatching"):
-            path, headers = f"/predictions/{quote(model, safe='')}", {"describe": "True"}
-            said = decoded((yield self._request("inference", "POST", path, headers=headers)))
+            path = f"/predictions/{quote(model, safe='')}"
+            asked = Content(headers={"describe": "True"})
+            said = decoded((yield self._request("inference", "POST", path, asked)))
             return {**known, "customizedMetadata": said}
-        params = {"customized": "true"}
-        response = yield self._request("management", "GET", _models(model), params=params)
+        asked = Content(params={"customized": "true"})
+        response = yield self._request("management", "GET", _models(model), asked)
         return _only_object(decoded(response), f"the description of {model!r}")
 
     def streaming(
         self,
         model: str,
-        body: Any,
+        body: object,
         content_type: str | None,
-        options: Mapping[str, Any] | None,
+        options: Mapping[str, object] | None,
     ) -> httpx.Request:
         """The request of `Client.stream`."""
         content = _content(body, content_type, {**(options or {}), "stream": True})
-        return self._request(
-            "inference", "POST", f"/predictions/{quote(model, safe='')}", **content
-        )
+        return self._request("inference", "POST", f"/predictions/{quote(model, safe='')}", content)
 
     def models(self) -> Flow[list[str]]:
         """See `Client.models`."""
         names: list[str] = []
         page: str | None = "0"
         while page is not None:
-            params = {"limit": "100", "next_page_token": page}
-            listing = decoded((yield self._request("management", "GET", _models(), params=params)))
+            asked = Content(params={"limit": "100", "next_page_token": page})
+            listing: Any = decoded((yield self._request("management", "GET", _models(), asked)))
             names += [entry["modelName"] for entry in listing["models"]]
             page = listing.get("nextPageToken")
         return sorted(names)
 
-    def model(self, name: str) -> Flow[dict[str, Any]]:
+    def model(self, name: str) -> Flow[dict[str, Json]]:
         """See `Client.model`."""
         response = yield self._request("management", "GET", _models(name))
         return _only_object(decoded(response), f"model {name!r}")
 
     def scale(self, model: str, min_workers: int, max_workers: int) -> Flow[None]:
         """See `Client.scale`."""
-        params = {"min_worker": min_workers, "max_worker": max_workers, "synchronous": "false"}
-        decoded((yield self._request("management", "PUT", _models(model), params=params)))
+        asked = Content(
+            params={"min_worker": min_workers, "max_worker": max_workers, "synchronous": "false"}
+        )
+        decoded((yield self._request("management", "PUT", _models(model), asked)))
 
     def _request(
-        self,
-        api: str,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **content: Any,
+        self, api: str, method: str, path: str, content: Content | None = None
     ) -> httpx.Request:
-        sent = {**self._headers.get(api, {}), **(headers or {})}
-        return httpx.Request(method, self._addresses[api] + path, headers=sent, **content)
+        content = content or {}
+        headers = {**self._headers.get(api, {}), **content.get("headers", {})}
+        whole: Content = {**content, "headers": headers}
+        return httpx.Request(method, self._addresses[api] + path, **whole)
 
 
 @contextmanager
 def explained(request: httpx.Request, timeout_s: float) -> Iterator[None]:
-    """Say what it means that a request had no answer.
+    """Explain why a request had no answer.
 
     Raises:
-        ServerError: in the place of httpx's own.
+        ServerError: instead of httpx's own error.
     """
     url = request.url
     address = f"{url.scheme}://{url.netloc.decode()}"
@@ -142,54 +152,54 @@ def explained(request: httpx.Request, timeout_s: float) -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise ServerError(
-            f"{address} did not answer {request.method} {url.path} within {timeout_s:g} s.",
-            hint="A request waits for as long as its model has no live worker."
-            " `marsmith status` tells whether it has.",
+            f"{address} did not answer {request.method} {url.path} within {timeout_s:g} s",
+            hint="see with `marsmith status` whether the model has a live worker: until it has one,"
+            " a request waits",
         ) from error
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise ServerError(f"{address} can't be reached: {reason}.", hint=LOST_SERVER) from error
+        raise ServerError(f"{address} can't be reached: {reason}", hint=LOST_SERVER) from error
 
 
-def decoded(response: httpx.Response) -> Any:
-    """What a response says.
+def decoded(response: httpx.Response) -> Json | bytes:
+    """Decode a response.
 
     Returns:
         JSON data when it is JSON, text when it says so, bytes otherwise.
 
     Raises:
-        RequestError: its status is an error's.
+        RequestError: its status is 400 or more.
     """
     if response.status_code >= 400:
         raise _refusal(response)
     return _decode(response)
 
 
-def piece(line: str) -> dict[str, Any]:
-    """What a line of a stream says.
+def piece(line: str) -> dict[str, Json]:
+    """Decode a line of a stream.
 
     Raises:
-        RequestError: that no more comes, because something went wrong.
-        ServerError: nothing that can be read.
+        RequestError: the line says that something went wrong, and that no more comes.
+        ServerError: the line can't be read.
     """
-    said: Any = None
+    said: object = None
     with suppress(ValueError):
         said = json.loads(line)
     if not isinstance(said, dict):
-        raise ServerError(f"A line of the stream is no piece: {line[:200]!r}.", hint=BROKEN_OFF)
+        raise ServerError(f"a line of the stream is not a piece: {line[:200]!r}", hint=BROKEN_OFF)
     if "error" in said:
         raise RequestError(500, str(said["error"]), str(said.get("hint", "")))
     return said
 
 
-def check_end(last: Mapping[str, Any]) -> None:
-    """See that a stream is all there, by its last piece.
+def check_end(last: Mapping[str, object]) -> None:
+    """Check by its last piece that a stream is complete.
 
     Raises:
-        ServerError: it is not a stream's last.
+        ServerError: the piece is not the last of a stream.
     """
     if "finish_reason" not in last:
-        raise ServerError("The stream ended before its last piece.", hint=BROKEN_OFF)
+        raise ServerError("the stream ended before its last piece", hint=BROKEN_OFF)
 
 
 def _models(name: str | None = None) -> str:
@@ -208,15 +218,15 @@ def _authorization(key_file: Path | None) -> dict[str, dict[str, str]]:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServerError(
-            f"{key_file} is not a key file of TorchServe ({type(error).__name__}: {error}).",
-            hint="TorchServe writes key_file.json into the folder that it is started in.",
+            f"{key_file} is not a key file of TorchServe ({type(error).__name__}: {error})",
+            hint="take the key_file.json in the folder that TorchServe was started in",
         ) from error
 
 
 def _content(
-    body: Any, content_type: str | None, options: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Put a body and its options the way that they travel, as arguments of httpx."""
+    body: object, content_type: str | None, options: Mapping[str, object] | None
+) -> Content:
+    """Encode a body and its options as they travel."""
     if isinstance(body, bytes) and options and _is_json(content_type):
         with suppress(ValueError):
             body = json.loads(body)
@@ -230,8 +240,8 @@ def _content(
         return {"files": {"data": part}, "data": fields}
     if not isinstance(body, bytes):
         if options:
-            body = body if isinstance(body, dict) else {"data": body}
-            body = {**body, "parameters": {**(body.get("parameters") or {}), **options}}
+            whole: dict[str, Any] = body if isinstance(body, dict) else {"data": body}
+            body = {**whole, "parameters": {**(whole.get("parameters") or {}), **options}}
         body = json.dumps(body).encode()
         content_type = content_type or "application/json"
     headers = {"Content-Type": content_type} if content_type else {}
@@ -242,17 +252,17 @@ def _is_json(content_type: str | None) -> bool:
     return (content_type or "").partition(";")[0].strip().lower() == "application/json"
 
 
-def _decode(response: httpx.Response) -> Any:
+def _decode(response: httpx.Response) -> Json | bytes:
     """Decode an answer by its content type; TorchServe labels bytes as JSON when unsure."""
     kind = response.headers.get("Content-Type", "application/json").partition(";")[0].strip()
     if kind.startswith("text/"):
         return response.text
     if kind != "application/json" and not kind.endswith("+json"):
         return response.content
-    try:
-        return response.json()
-    except ValueError:
-        return response.content
+    with suppress(ValueError):
+        said: Json = response.json()
+        return said
+    return response.content
 
 
 def _refusal(response: httpx.Response) -> RequestError:
@@ -266,12 +276,14 @@ def _refusal(response: httpx.Response) -> RequestError:
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
         message = text.strip()[:500]
     if "token" in message.lower() and not hint:
-        hint = "Each start of a server makes new keys: read its key_file.json again."
+        hint = "read key_file.json again: each start of a server makes new keys"
     return RequestError(response.status_code, message or response.reason_phrase, hint)
 
 
-def _only_object(answer: Any, what: str) -> dict[str, Any]:
+def _only_object(answer: object, what: str) -> dict[str, Json]:
     """Unwrap TorchServe's list of one version."""
     if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict):
         return answer[0]
-    raise ServerError(f"The server answered {what} with {str(answer)[:200]!r}, not a list of one.")
+    raise ServerError(
+        f"the server answered {what} with {str(answer)[:200]!r}, not with a list of one"
+    )

@@ -1,4 +1,4 @@
-"""What the frontend starts a worker with: TorchServe's own files, and the variables it sets."""
+"""What the frontend starts a worker with: TorchServe's files and environment variables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BACKEND = {
 
 
 def torchserve_home(python: str, env: Mapping[str, str], cwd: Path) -> Path:
-    """The folder that the interpreter's own `ts` lies in.
+    """The folder that holds the interpreter's own `ts`.
 
     Raises:
-        ServerError: it has none.
+        ServerError: the interpreter has none.
     """
     try:
         found = subprocess.run(
@@ -29,7 +29,7 @@ def torchserve_home(python: str, env: Mapping[str, str], cwd: Path) -> Path:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ServerError(
-            f"No TorchServe was found for {python}: {error}.",
+            f"no TorchServe was found for {python}: {error}",
             hint=f"{python} -m pip install torchserve pyyaml",
         ) from error
     return Path(os.fsdecode(found.stdout.splitlines()[-1])).parent

@@ -1,4 +1,4 @@
-"""What a worker reports of itself, as the frontend reads it off its standard output."""
+"""What a worker reports about itself, as the frontend reads it from its standard output."""
 
 from __future__ import annotations
 

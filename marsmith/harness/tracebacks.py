@@ -1,4 +1,4 @@
-"""What a worker's traceback comes down to, in a few lines."""
+"""Shorten a worker's traceback to a few lines."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def tells_of_failure(line: str) -> bool:
 
 
 def shorten_traceback(lines: Sequence[str]) -> tuple[str, list[str]]:
-    """Find what a worker's traceback comes down to.
+    """Shorten a worker's traceback to its cause.
 
     Args:
-        lines: what the worker printed, from the line that tells of the failure on.
+        lines: what the worker printed, from the line that reports the failure on.
 
     Returns:
         The line of the most specific exception, and the last lines of the traceback.
     """
     body = list(lines[1:])
-    # A failed load is told twice, the second time as the worker's own death: keep the first.
+    # A failed load is reported twice, the second time as the worker's death: keep the first.
     if WORKER_DIED in body:
         body = body[: body.index(WORKER_DIED)]
     exceptions = list(_exceptions(body))
-    # TorchServe looks for the handler among its own when an import fails, and fails at that too:
-    # the import that failed first is what matters.
+    # When an import fails, TorchServe looks for the handler among its own, and fails again: the
+    # import that failed first is what matters.
     while len(exceptions) > 1 and LOADER_FALLBACK in body[exceptions[-1]]:
         body = body[: exceptions[-2] + 1]
         exceptions.pop()

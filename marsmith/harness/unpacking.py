@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,7 +18,7 @@ def unpack(archive: Path, into: Path) -> None:
     """Lay out an archive, or a folder with the contents of one, in a new folder.
 
     Raises:
-        ArchiveError: it can't be, or has an entry that would lie elsewhere.
+        ArchiveError: it can't be unpacked, or has an entry that would lie outside the folder.
     """
     try:
         if archive.is_dir():
@@ -46,14 +45,14 @@ def read_manifest(archive: Path, model_dir: Path) -> dict[str, str]:
                 raise TypeError(f"{key} is not a string")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(
-            f"{archive.name} has no usable MAR-INF/MANIFEST.json: {error!r}.",
-            hint="Its model must have a modelName, a modelVersion and a handler.",
+            f"{archive.name} has no usable MAR-INF/MANIFEST.json: {error!r}",
+            hint="give its model a modelName, a modelVersion and a handler",
         ) from error
     return dict(model)
 
 
-def read_config(model_dir: Path, model: Mapping[str, str]) -> dict[str, Any]:
-    """What the frontend reads in the model's configuration; a broken one it ignores."""
+def read_config(model_dir: Path, model: Mapping[str, str]) -> dict[str, object]:
+    """The model's configuration as the frontend reads it; empty when it is broken."""
     try:
         config = yaml.safe_load((model_dir / model["configFile"]).read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -61,7 +60,7 @@ def read_config(model_dir: Path, model: Mapping[str, str]) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def batch_size(config: Mapping[str, Any]) -> int:
-    """The largest batch that a configuration says; 1 where it says none that the frontend takes."""
+def batch_size(config: Mapping[str, object]) -> int:
+    """The largest batch that a configuration allows; 1 without a number that the frontend takes."""
     size = config.get("batchSize")
     return max(1, size) if isinstance(size, int) else 1

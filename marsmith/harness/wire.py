@@ -48,8 +48,8 @@ class Parameter:
 class Request:
     """One request, as the frontend passes it on.
 
-    `raw`, `json` and `form` give what becomes of a POST to `/predictions/<model>` or, with
-    `explain`, to `/explanations/<model>`: the frontend sets the headers `url_path` and `explain`,
+    `raw`, `json` and `form` make what the frontend passes on of a POST to `/predictions/<model>`
+    or, with `explain`, to `/explanations/<model>`: it sets the headers `url_path` and `explain`,
     whatever the client wrote there, and cuts a content type at its first ";". A query string
     never gets this far. A gRPC request is `Request(parameters)`: no types and no headers.
     """
@@ -77,7 +77,7 @@ class Request:
         return cls((part,), {**sent, "url_path": "", "explain": str(explain)})
 
     @classmethod
-    def json(cls, value: Any, headers: Headers = None, *, explain: bool = False) -> Request:
+    def json(cls, value: object, headers: Headers = None, *, explain: bool = False) -> Request:
         """A JSON body; the worker decodes it before the handler sees it."""
         return cls.raw(json.dumps(value).encode(), "application/json", headers, explain=explain)
 
@@ -143,7 +143,7 @@ class Frame:
             return [_frontend_error(self.code, self.message)] * len(requests)
         asked = [request.request_id for request in requests]
         if sorted(asked) != sorted(self.responses):
-            raise ArchiveError(f"The worker answered {list(self.responses)} and was asked {asked}.")
+            raise ArchiveError(f"the worker answered {list(self.responses)} and was asked {asked}")
         return [self.responses[request_id] for request_id in asked]
 
 
@@ -184,7 +184,7 @@ def read_response(
     timeout_s: float | None = None,
     stall_s: float = 10.0,
 ) -> Frame:
-    """Reads one frame that a worker sent.
+    """Read one frame that a worker sent.
 
     Args:
         sock: the connected socket.
@@ -215,7 +215,7 @@ def read_response(
 
 
 class _FrameReader:
-    """Takes a frame off a socket, field by field, and refuses what can't be one."""
+    """Reads a frame from a socket, field by field, and refuses what can't be one."""
 
     def __init__(self, sock: socket.socket, max_size: int, stall_s: float) -> None:
         self.sock, self.max_size, self.stall_s, self.begun = sock, max_size, stall_s, False
@@ -232,7 +232,7 @@ class _FrameReader:
             except ConnectionError:
                 packet = b""
             if not packet:
-                raise EOFError("The worker closed the connection.")
+                raise EOFError("the worker closed the connection")
             self.begun = True
             self.sock.settimeout(self.stall_s)
             data += packet
@@ -243,7 +243,7 @@ class _FrameReader:
 
     def status(self) -> int:
         if not 100 <= (value := self.integer()) <= 999:
-            raise _shifted(f"{value} is no HTTP status")
+            raise _shifted(f"{value} is not an HTTP status")
         return value
 
     def blob(self, what: str, size: int) -> bytes:
@@ -260,7 +260,7 @@ class _FrameReader:
     def header(self, what: str, allowed: re.Pattern[str] | None = None) -> str:
         text = self.text(what, self.integer())
         if _CONTROL.search(text) or not (allowed is None or allowed.fullmatch(text)):
-            raise ArchiveError(f"HTTP forbids this {what}: {text!r}.")
+            raise ArchiveError(f"HTTP forbids this {what}: {text!r}")
         return text
 
     def response(self) -> Response:
@@ -283,8 +283,8 @@ class _FrameReader:
 
 def _shifted(found: str) -> ArchiveError:
     return ArchiveError(
-        f"TorchServe's frontend could not read the worker's answer: {found}.",
-        hint="Keep reason phrases and content types ASCII, and bodies within max_response_size.",
+        f"TorchServe's frontend could not read the worker's answer: {found}",
+        hint="keep reason phrases and content types ASCII, and bodies within max_response_size",
     )
 
 

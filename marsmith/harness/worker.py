@@ -1,7 +1,7 @@
-"""An archive run through TorchServe's own worker, in a fresh interpreter and without Java.
+"""Run an archive in TorchServe's own worker, in a fresh interpreter and without Java.
 
-The worker, its model loader, its service and its codec are TorchServe's; the frontend's part,
-to unpack, start, load, ask and stop, is played here. What loads and answers here does so in a
+The worker, its model loader, its service and its codec are TorchServe's. The harness plays the
+frontend: it unpacks, starts, loads, asks and stops. What loads and answers here does so in a
 server.
 
 See: `ZipUtils.java`, `EnvironmentUtils.java`, `WorkerLifeCycle.java` and `WorkerThread.java` in
@@ -43,16 +43,16 @@ class Harness:
     """A context in which an archive is loaded and answers.
 
     Args:
-        archive: a `.mar`, or a folder with the contents of one; neither is written to.
-        batch_size: requests per batch at most; None for what `model-config.yaml` says, else 1.
+        archive: a `.mar`, or a folder with the contents of one; neither is changed.
+        batch_size: the most requests of a batch; None for what `model-config.yaml` says, else 1.
         gpu_id: the device that the worker is told to use; None for the CPU.
         python: the interpreter to run the worker with; its own TorchServe is used.
-        env: variables added to this process's; a PYTHONPATH here is the host's.
+        env: variables to add to this process's; a PYTHONPATH here is the host's.
         timeout_s: how long each start, load and answer may take.
 
     Raises:
         ArchiveError: on entering: it is not an archive, or it does not load. The message begins
-            with the exception that the worker died of; all its words stay in `log`.
+            with the exception that the worker died of; the whole output stays in `log`.
         ServerError: on entering: `python` has no TorchServe.
     """
 
@@ -87,7 +87,7 @@ class Harness:
             self._continuous = served.get("continuousBatching") is True
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._sock = stack.enter_context(connection)
-            # Into a file a worker writes whether anybody reads or not.
+            # A file, because a worker that writes to a pipe waits for a reader.
             self._output = stack.enter_context((root / "worker.log").open("w+b"))
             stack.callback(self._stop)
             self._start(root, model["handler"])
@@ -106,7 +106,7 @@ class Harness:
 
     @property
     def log(self) -> list[str]:
-        """The lines of the worker's output so far, those of its last answer among them."""
+        """The lines of the worker's output so far, including those of its last answer."""
         return self._log_from(0) if self._process else self._last_log
 
     def metrics(self) -> list[Metric]:
@@ -114,7 +114,7 @@ class Harness:
         return [metric for line in self.log if (metric := Metric.parse(line))]
 
     def predict(self, requests: Sequence[Request]) -> list[Response]:
-        """Sends one batch and gives one response per request; a stream's parts are joined.
+        """Send one batch and return one response per request, with a stream's parts joined.
 
         Raises:
             ValueError: there are no requests, more than `batch_size`, or two with one id.
@@ -122,9 +122,9 @@ class Harness:
                 can't read. The harness has ended then.
         """
         if not 1 <= len(requests) <= self.batch_size:
-            raise ValueError(f"{len(requests)} requests; a batch has 1 to {self.batch_size}.")
+            raise ValueError(f"{len(requests)} requests; a batch has 1 to {self.batch_size}")
         if len({request.request_id for request in requests}) < len(requests):
-            raise ValueError("Two requests of a batch have the same request_id.")
+            raise ValueError("two requests of a batch have the same request_id")
         parts: dict[str, list[Response]] = {request.request_id: [] for request in requests}
         for said in self.stream(requests):
             for request_id, response in said.items():
@@ -133,7 +133,7 @@ class Harness:
         return [replace(part[0], body=b"".join(each.body for each in part)) for part in whole]
 
     def stream(self, requests: Sequence[Request]) -> Iterator[dict[str, Response]]:
-        """Sends one batch and gives what the worker says, message by message: by request id.
+        """Send one batch and yield what the worker answers, message by message, by request id.
 
         Where the archive serves continuously, requests are sent again until they are answered, as
         the frontend does.
@@ -151,15 +151,15 @@ class Harness:
                 yield said
 
     def ask(self, requests: Sequence[Request]) -> Iterator[dict[str, Response]]:
-        """Sends one command and gives what the worker says to it; see `stream`.
+        """Send one command and yield what the worker answers; see `stream`.
 
-        A worker that serves continuously says one thing, perhaps not to all.
+        A worker that serves continuously sends one message, perhaps not to all requests.
 
         Raises:
             ArchiveError: as in `predict`.
         """
         waiting = {request.request_id: request for request in requests}
-        for frame in self._frames(encode_predict(requests), "The worker did not answer"):
+        for frame in self._frames(encode_predict(requests), "the worker did not answer"):
             some = frame.code == HTTPStatus.OK and (self._continuous or frame.more_follows)
             answered = [name for name in waiting if name in frame.responses or not some]
             try:
@@ -174,10 +174,10 @@ class Harness:
             yield said
 
     def describe(self) -> dict[str, Any]:
-        """What the handler says about its model when asked to describe it.
+        """What the handler says about its model when it is asked to describe it.
 
         Raises:
-            ArchiveError: it said something else than a JSON object, or see `predict`.
+            ArchiveError: it answered with something other than a JSON object, or as in `predict`.
         """
         (response,) = self.predict([Request.describe()])
         with suppress(ValueError):
@@ -185,8 +185,8 @@ class Harness:
             if response.status == 200 and isinstance(answer, dict):
                 return answer
         raise ArchiveError(
-            f"The handler answered describe with status {response.status} and "
-            f"{response.body[:200]!r}; TorchServe wants a JSON object."
+            f"the handler answered describe with status {response.status} and "
+            f"{response.body[:200]!r}; TorchServe wants a JSON object"
         )
 
     def _start(self, root: Path, handler: str) -> None:
@@ -209,7 +209,7 @@ class Harness:
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 return self._sock.connect(path)
             time.sleep(0.02)
-        raise self._failure("The worker did not start")
+        raise self._failure("the worker did not start")
 
     def _load(self, model_dir: Path, model: Mapping[str, str]) -> None:
         names = model["modelName"], str(model_dir), model["handler"]
@@ -236,7 +236,7 @@ class Harness:
                 yield frame
         except TimeoutError:
             self._stop(grace_s=0.0)
-            late = f"{trouble} within {self.timeout_s:g} s."
+            late = f"{trouble} within {self.timeout_s:g} s"
             raise ArchiveError("\n".join((late, *self.log[-TRACEBACK_LINES:]))) from None
         except (EOFError, ConnectionError):
             raise self._failure(trouble) from None
@@ -257,7 +257,7 @@ class Harness:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise ArchiveError("The worker is not running; it has ended, or was not started.")
+            raise ArchiveError("the worker is not running; it has ended, or was not started")
         return self._process
 
     def _failure(self, trouble: str) -> ArchiveError:

@@ -42,22 +42,22 @@ def build(
     """Make a verified archive of a recipe, of the best candidate that may be shipped.
 
     Args:
-        recipe: what to build: a YAML file, what one would say, or a `Recipe`.
-        store: where `NAME.mar` and `NAME.report.json` and `.html` go; made when it isn't there.
+        recipe: what to build: a YAML file, the settings of one as a mapping, or a `Recipe`.
+        store: the folder for `NAME.mar`, `NAME.report.json` and `.html`; made if it isn't there.
         say: takes one line as each step begins.
         retrain: train anew, whatever was trained before.
-        keep_all: leave an archive of every admissible candidate in `NAME.candidates/`, verified.
+        keep_all: write a verified archive of every admissible candidate into `NAME.candidates/`.
         served: serve the archive with TorchServe, too, and compare its answers.
 
     Returns:
-        The report, as written; None in all processes but the first, which only help to train.
+        The report, as written; None in all processes but the first: they only help to train.
 
     Raises:
         RecipeError: it can't be read, or says something that isn't allowed.
-        BuildError: a step failed; archives and reports in the store are as they were before.
+        BuildError: a step failed; the store's archives and reports are unchanged.
     """
     recipe, store = load(recipe), Path(store)
-    candidates, _ = wanted(recipe), travelling(recipe)  # what can be seen now isn't left for later
+    candidates, _ = wanted(recipe), travelling(recipe)  # errors come before the long steps
     seconds: dict[str, float] = {}
     if retrain:
         shutil.rmtree(store / CACHE, ignore_errors=True)
@@ -104,7 +104,7 @@ def build(
 
 
 def time_all(tried: Sequence[Trial], prepared: Prepared) -> tuple[list[Trial], Timing]:
-    """Time the admissible and the original in turns; gives all of the tried, and the original's."""
+    """Time the admissible trials and the original in turns; return all, and the original's."""
     found = timing.compare(
         {"original": prepared.reference}
         | {str(t.candidate): t.runtime for t in tried if t.runtime},
@@ -118,14 +118,14 @@ def time_all(tried: Sequence[Trial], prepared: Prepared) -> tuple[list[Trial], T
 
 
 def package_one(trial: Trial, prepared: Prepared, work: Path) -> Path:
-    """The archive of one candidate, in a folder named for it."""
+    """Write the archive of one candidate into a folder with its name."""
     facts = reporting.facts(prepared, trial).model_dump()
     folder = work / trial.candidate.file_name
     return package(prepared.recipe, trial.candidate, trial.converted, facts, folder)
 
 
 def keep_one(trial: Trial, prepared: Prepared, work: Path) -> Trial:
-    """Package and verify a candidate that isn't shipped; what is wrong with it is its own."""
+    """Package and verify a candidate that isn't shipped; an error refuses this candidate alone."""
     try:
         archive = package_one(trial, prepared, work)
         archived = prepared.ladder.archived(archive, trial.measured, trial.answers)
@@ -137,7 +137,7 @@ def keep_one(trial: Trial, prepared: Prepared, work: Path) -> Trial:
 
 
 def publish(recipe: Recipe, best: Trial, kept: Sequence[Trial], work: Path, store: Path) -> None:
-    """Move what is finished into place; from here on nothing can fail but the disk."""
+    """Move what is finished into place; from here on only the disk can fail."""
     if kept:
         others = store / f"{recipe.name}.candidates"
         shutil.rmtree(others, ignore_errors=True)
@@ -153,7 +153,7 @@ def publish(recipe: Recipe, best: Trial, kept: Sequence[Trial], work: Path, stor
 
 @contextmanager
 def workspace(store: Path) -> Iterator[Path]:
-    """A hidden folder of the store for all that is unfinished."""
+    """Make a hidden folder in the store for all that is unfinished."""
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=store) as folder:
         yield Path(folder)

@@ -15,11 +15,11 @@ from marsmith.recipe.sections import Recipe
 def wanted(recipe: Recipe) -> list[Candidate]:
     """The candidates that a recipe asks for, in a fixed order.
 
-    Unless it names them, those that the converters call their DEFAULTS; of these, bf16 only
-    where the CPU has instructions for it.
+    If it names none, they are the DEFAULTS of the converters, without bf16 where the CPU has no
+    instructions for it.
 
     Raises:
-        RecipeError: it names a runtime or a precision that there is not.
+        RecipeError: it names an unknown runtime or precision.
     """
     if recipe.runtime != "auto":
         return [Candidate(recipe.runtime, recipe.precision)]
@@ -36,12 +36,12 @@ def wanted(recipe: Recipe) -> list[Candidate]:
 
 
 def has_bf16() -> bool:
-    """Whether this CPU has instructions for bf16; without, it is slower than fp32, many times."""
+    """Whether this CPU has instructions for bf16; without, it is many times slower than fp32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def parse(name: str) -> list[Candidate]:
-    """The candidates of "runtime:precision"; of "runtime", or "all", in every precision.
+    """The candidates of "runtime:precision", or of "runtime" or "all" in every precision.
 
     Raises:
         RecipeError: there is no such runtime or precision.
@@ -55,7 +55,7 @@ def parse(name: str) -> list[Candidate]:
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
-    """The recipe with these candidates, whatever it says.
+    """Return the recipe with these candidates in place of its own.
 
     Args:
         recipe: what is built.

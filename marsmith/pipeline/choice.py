@@ -1,4 +1,4 @@
-"""Which of the admissible candidates is shipped, and why."""
+"""Choose which of the admissible candidates is shipped, and say why."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from marsmith.report.measurements import Timing
 
 Figures = Callable[[int, Timing], tuple[float, float]]
 
-# By objective, the figure that decides and the one between equals; the smallest is the best.
+# By objective, the figure that decides and the one that breaks ties; the smallest is the best.
 FIGURES: dict[Objective, Figures] = {
     "latency": lambda _, timing: (timing.p50_ms, 1 / timing.samples_per_s),
     "throughput": lambda _, timing: (1 / timing.samples_per_s, timing.p50_ms),
     "size": lambda size, timing: (size, 1 / timing.samples_per_s),
 }
-EQUAL = 1.03  # times the best: less than two runs of the same model differ by
+EQUAL = 1.03  # times the best: two runs of the same model differ by more
 
 
 def choose(tried: Sequence[Trial], recipe: Recipe, original: Timing) -> list[Trial]:
-    """Choose the best of the admissible to be shipped, and say of each how it compares.
+    """Choose the best of the admissible trials to be shipped, and say how each compares.
 
     Args:
-        tried: at least one of them admissible; those are timed.
+        tried: at least one of them is admissible; the admissible ones are timed.
         recipe: its objective decides.
         original: what the speeds are compared with.
 
     Returns:
-        The same, with their verdicts; one of them is shipped.
+        The same trials with their verdicts; one of them is shipped.
     """
     timed = {place: trial.timing for place, trial in enumerate(tried) if trial.timing}
     figures = {
@@ -50,7 +50,7 @@ def choose(tried: Sequence[Trial], recipe: Recipe, original: Timing) -> list[Tri
 
 
 def shipped(tried: Sequence[Trial]) -> Trial:
-    """The one that was chosen."""
+    """The trial that was chosen."""
     return next(trial for trial in tried if trial.status == "shipped")
 
 
@@ -61,10 +61,10 @@ def _compared(timing: Timing, original: Timing) -> str:
 
 
 def expect_some(tried: Sequence[Trial]) -> None:
-    """See that a candidate is left.
+    """Check that an admissible candidate is left.
 
     Raises:
-        BuildError: none is: what stopped the only one, or all of them.
+        BuildError: none is; the error says what stopped the only one, or all of them.
     """
     if all(trial.status != "admissible" for trial in tried):
         raise _why_none(tried)
@@ -75,10 +75,10 @@ def _why_none(tried: Sequence[Trial]) -> MarsmithError:
         error = tried[0].error
         if tried[0].status == "failed":
             error.hint = f"{error.hint}; " if error.hint else ""
-            error.hint += f"what the engine said is in {tried[0].log}"
+            error.hint += f"see what the engine said in {tried[0].log}"
         return error
     lines = "\n".join(f"  {t.candidate}: {t.status}: {t.verdict}" for t in tried)
     return GateError(
         f"no candidate may be shipped:\n{lines}",
-        "nothing was written; mend the model, or the bounds in 'accept'",
+        "mend the model, or the bounds in 'accept'; nothing was written",
     )

@@ -26,19 +26,19 @@ def convert(
     """Write a recipe's model in one form, without an archive.
 
     Args:
-        recipe: what to convert: a YAML file, what one would say, or a `Recipe`. Its passes are
-            applied.
-        to: a converter, or "converter:precision"; fp32 unless it says.
+        recipe: what to convert: a YAML file, the settings of one as a mapping, or a `Recipe`. Its
+            passes are applied.
+        to: a converter, or "converter:precision"; without a precision, fp32.
         out: an empty folder, or a new one.
         say: takes one line as each step begins.
 
     Returns:
-        What was measured, and the files by size; `conversion.json` has it, too.
+        What was measured, and the sizes of the files; `conversion.json` has it, too.
 
     Raises:
         RecipeError: the recipe can't be read, or there is no such converter.
         BuildError: `out` has something in it, or the conversion failed; nothing is left then.
-        GateError: it misses a bound of the recipe.
+        GateError: the converted model misses a bound of the recipe.
     """
     recipe, out = load(recipe), Path(out)
     name, _, precision = to.partition(":")

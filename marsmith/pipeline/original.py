@@ -1,10 +1,10 @@
-"""The model before conversion, measured: what all candidates of a build start from."""
+"""Make and measure the model before conversion, which all candidates of a build start from."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +42,11 @@ class Prepared:
 
     Attributes:
         recipe: what is built.
-        handler: configured as it will be served; without a model.
-        ladder: refers to the module that is converted.
-        job: for every converter.
+        handler: configured as it will be served, without a model.
+        ladder: compares with the module that is converted.
+        job: what every converter gets.
         reference: the original model, before any passes.
-        rungs: of the original, and of the passes when there are any.
+        rungs: what was measured of the original, and after the passes if there are any.
         passed: what each pass reports.
         made_from: a key of the module and of all else that a conversion depends on.
         measured_on: a key of the data, the task and its settings.
@@ -60,7 +60,7 @@ class Prepared:
     job: Job
     reference: Runtime
     rungs: list[Rung]
-    passed: list[dict[str, Any]]
+    passed: Sequence[Mapping[str, object]]
     made_from: str
     measured_on: str
     cache: Cache
@@ -68,7 +68,7 @@ class Prepared:
 
     @property
     def original(self) -> Rung:
-        """The rung that the metric may not fall far below."""
+        """The rung whose metric bounds how far the others may fall."""
         return self.rungs[0]
 
 
@@ -117,7 +117,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
 
 
 def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
-    """The recipe, with the files and settings that come with its model; its own win."""
+    """Return the recipe with the files and settings of its model; the recipe's own win."""
     folder.mkdir()
     settings = recipe.source.bring(module, folder, recipe.handler)
     own = {file.name for file in recipe.files}
@@ -127,10 +127,10 @@ def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recip
 
 
 def with_assets(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:
-    """The recipe, with the files that its `assets` function has written among its own.
+    """Return the recipe with the files that its `assets` function writes.
 
     Raises:
-        BuildError: it wrote none.
+        BuildError: it wrote no file.
     """
     if recipe.assets is None:
         return recipe
@@ -139,7 +139,7 @@ def with_assets(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe
 
 
 def write_assets(assets: str, module: torch.nn.Module, folder: Path) -> tuple[Path, ...]:
-    """What an `assets` function writes of a module, into a new folder.
+    """Let an `assets` function write its files for a module into a new folder.
 
     Raises:
         BuildError: it wrote no file.
@@ -153,10 +153,10 @@ def write_assets(assets: str, module: torch.nn.Module, folder: Path) -> tuple[Pa
 
 
 def check_assets(recipe: Recipe, changed: torch.nn.Module, work: Path) -> None:
-    """Refuse assets that are taken from what the passes have changed.
+    """Refuse assets that depend on what the passes have changed.
 
     Raises:
-        BuildError: the `assets` function writes other files of the changed module.
+        BuildError: the `assets` function writes other files for the changed module.
     """
     if recipe.assets is None:
         return
@@ -168,15 +168,15 @@ def check_assets(recipe: Recipe, changed: torch.nn.Module, work: Path) -> None:
     for name in sorted(again.keys() | before.keys()):
         if again.get(name) != before.get(name):
             raise BuildError(
-                f"the passes change what {recipe.assets} writes into {name}, which the handler "
-                "would then have of the model before them",
+                f"the passes change what {recipe.assets} writes into {name}, and the handler would "
+                "have it from the model before them",
                 "leave out the passes, or let the model hold what depends on its weights",
             )
 
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Deterministic algorithms for the block, so that equal inputs train equal weights.
+    """Use deterministic algorithms in the block, so that equal inputs train equal weights.
 
     They are slower: nothing is measured with them.
     """
@@ -189,23 +189,23 @@ def settled() -> Iterator[None]:
 
 
 def chosen_device(recipe: Recipe) -> torch.device:
-    """Where the model is verified and timed: on a GPU only when the recipe says so.
+    """The device to verify and time the model on: a GPU only when the recipe says so.
 
     Raises:
-        BuildError: the recipe says so, and there is none.
+        BuildError: the recipe says so, and there is no GPU.
     """
     if recipe.serving.device != "gpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise BuildError(
-            "the recipe says 'serving.device: gpu', and this torch sees none",
+            "the recipe says 'serving.device: gpu', and torch sees no GPU",
             "build where there is a GPU; without the setting, the archive runs on either",
         )
     return torch.device("cuda", 0)
 
 
 def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
-    """The task's handler as it will be served, but without a model.
+    """Make the task's handler as it will be served, without a model.
 
     Raises:
         BuildError: the handler's settings or files are wrong, or can't travel.
@@ -225,12 +225,12 @@ def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
 def calibration(
     recipe: Recipe, handler: Handler[Any, Any, Any], inputs: list[str]
 ) -> list[Tensors]:
-    """Batches to take the ranges of activations from; none when the recipe names no data.
+    """Make the batches to take ranges of activations from; none if the recipe names no data.
 
     Args:
         recipe: what is built.
         handler: decodes and collates.
-        inputs: names of the model's, in its order.
+        inputs: the names of the model's inputs, in its order.
 
     Raises:
         BuildError: the data is wrong, or gives the model other tensors.
@@ -247,7 +247,7 @@ def calibration(
 
 
 def made_from(job: Job) -> str:
-    """A key of all that a conversion depends on, but for the candidate and its engine."""
+    """A key of all that a conversion depends on, except the candidate and its engine."""
     return key_of(
         module_key(job.module), repr(job.source), job.source.files(), job.batch, dict(job.varying),
         job.outputs, list(job.calibration), repr(job.settings), str(job.device),
@@ -262,7 +262,7 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     if metric:
         own, colon, _ = metric.partition(":")
         named.append(own if colon else f"{metrics.__name__}.{metric}")
-    # Without what the ladder's last rungs need: they are taken in every build.
+    # Without what the ladder's last rungs need: they are measured in every build.
     code = code_of(Ladder.__module__, *named, without=(worker, server, wire))
     return key_of(
         list(ladder.data.bodies), ladder.data.expected, metric, code, recipe.handler_section,

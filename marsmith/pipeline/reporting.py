@@ -1,4 +1,4 @@
-"""The report of a build, made of what its steps have found out, and written."""
+"""Make the report of a build from what its steps have found, and write it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ COSINE_DIGITS = 3  # more of them differ between CPUs
 
 
 def facts(prepared: Prepared, trial: Trial) -> Facts:
-    """What travels in the archive: nothing of the moment or of this machine.
+    """The facts that travel in the archive: nothing about this moment or this machine.
 
-    Errors are the rounding of this CPU's kernels; of them, cosines travel, to three digits.
+    Largest errors depend on the rounding of this CPU's kernels and stay; cosines travel, to three
+    digits.
     """
     recipe, handler = prepared.recipe, prepared.handler
     rungs = [*prepared.rungs, trial.measured]
@@ -59,7 +60,7 @@ def report(
     archive: Path,
     seconds: dict[str, float],
 ) -> Report:
-    """All that is known of a build: the facts, and what is of this machine and moment."""
+    """The report of a build: the facts, and what belongs to this machine and moment."""
     runtimes = sorted({trial.candidate.runtime for trial in tried})
     found = inspect(archive)
     return Report(

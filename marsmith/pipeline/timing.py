@@ -1,4 +1,4 @@
-"""How fast runtimes are, side by side: warmed up, the same inputs, in turns, medians."""
+"""Time runtimes side by side: warmed up, on the same inputs, in turns; medians count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Timing
 
 ROUNDS = 5
-TURN_SECONDS = 0.2  # of one runtime at one batch size, in one round
+TURN_SECONDS = 0.2  # for one runtime at one batch size, in one round
 CALLS = (2, 200)  # in a turn, at least and at most
 
 
@@ -25,11 +25,11 @@ def compare(
     """Time runtimes in turns, so that a busy moment of the machine hits all of them.
 
     Args:
-        contenders: by name.
-        inputs: for batch size 1 and one more, some batches, gone through in order.
+        contenders: runtimes by name.
+        inputs: some batches of size 1 and of one other size, which are used in order.
 
     Returns:
-        By the same names.
+        Timings by the same names.
     """
     seconds: dict[tuple[str, int], list[float]] = {}
     for turn in range(ROUNDS):
@@ -66,10 +66,11 @@ def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: Sequence[Tensor
 
 @contextmanager
 def threads(recipe: Recipe) -> Iterator[int]:
-    """As many threads for the block as each worker will have."""
+    """Give torch, for the block, as many threads as each worker will have."""
     before = torch.get_num_threads()
     share = device.cores() // recipe.serving.min_workers
-    count = int(recipe.handler.get("threads", 0)) or max(1, share)
+    said = recipe.handler.get("threads")
+    count = said if isinstance(said, int) and said else max(1, share)
     torch.set_num_threads(count)
     try:
         yield count

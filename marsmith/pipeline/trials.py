@@ -33,20 +33,20 @@ from marsmith.verify.ladder import Answers
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of a candidate so far; each step of a build makes another one of it.
+    """The state of a candidate; each step of a build makes a new one.
 
     Attributes:
         candidate: runtime and precision.
-        log: what the engine wrote meanwhile.
+        log: the file of what the engine wrote.
         status: "shipped" once it is chosen.
-        verdict: why, in one line.
-        error: what stopped it; None for the admissible.
-        artifact: the converted model, when there is one.
-        rung: what was measured of it, when it ran.
+        verdict: the reason for the status, in one line.
+        error: what stopped it; None while it is admissible.
+        artifact: the converted model, if there is one.
+        rung: what was measured of it, if it ran.
         answers: its answers to the evaluation data.
-        runtime: the loaded model, of the admissible.
-        timing: how fast it is, of the admissible.
-        archived: what was measured of its own archive, where one was made to be kept.
+        runtime: the loaded model, while it is admissible.
+        timing: how fast it is, while it is admissible.
+        archived: what was measured of its own archive, if one was made to be kept.
     """
 
     candidate: Candidate
@@ -87,7 +87,7 @@ class Trial:
 def attempt(candidate: Candidate, prepared: Prepared) -> Trial:
     """Convert a candidate, unless that was done before, load it and compare it.
 
-    Never raises for what the candidate does: the trial says it.
+    An error of the candidate is never raised: the trial has it.
     """
     trial = Trial(candidate, prepared.logs / f"{candidate.file_name}.log")
     try:
@@ -120,7 +120,7 @@ def _stopped(trial: Trial, status: Status, error: MarsmithError) -> Trial:
 
 
 def _convert(candidate: Candidate, prepared: Prepared) -> Path:
-    """The folder of the cache with the converted model, which is made unless it is there."""
+    """Return the cache's folder with the converted model; convert it if there is none."""
     cache = prepared.cache
     converter = converters.find(candidate.runtime)
     key = f"{candidate.file_name}-{converted_by(candidate, prepared)}"
@@ -128,7 +128,9 @@ def _convert(candidate: Candidate, prepared: Prepared) -> Path:
     if folder is None:
         if candidate.precision not in converter.PRECISIONS:
             allowed = ", ".join(converter.PRECISIONS)
-            raise UnsupportedError(f"{candidate.runtime} has no {candidate.precision}: {allowed}")
+            raise UnsupportedError(
+                f"{candidate.runtime} has no precision {candidate.precision!r}; it has {allowed}"
+            )
         with cache.keep(key) as unfinished:
             out = unfinished / "artifact"
             out.mkdir()
@@ -153,7 +155,7 @@ def load(name: str, artifact: Artifact, job: Job) -> Runtime:
 def _measured(
     runtime: Runtime, candidate: Candidate, prepared: Prepared, folder: Path
 ) -> tuple[Rung, Answers]:
-    """What was measured of this artifact on this data before, or is now."""
+    """Measure this artifact on this data, or return what was measured before."""
     written_by = Path(__file__)
     kept = folder / f"rung-{key_of(prepared.measured_on, written_by)}.json"
     if kept.is_file():
@@ -174,7 +176,7 @@ def converted_by(candidate: Candidate, prepared: Prepared) -> str:
 
 
 def versions(runtime: str) -> dict[str, str]:
-    """The versions of the packages that a runtime's converter names; those installed."""
+    """The versions of the installed packages that a runtime's converter names."""
     found = {}
     for name in ("torch", "numpy", *getattr(converters.find(runtime), "PACKAGES", ())):
         with contextlib.suppress(PackageNotFoundError):
@@ -196,7 +198,7 @@ def _read(folder: Path) -> Artifact:
 
 @contextlib.contextmanager
 def captured(log: Path) -> Iterator[None]:
-    """Send what Python and the engines' own code write meanwhile to a file."""
+    """Send what Python and the engines' own code print in the block to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

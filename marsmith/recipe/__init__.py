@@ -1,1 +1,1 @@
-"""What a recipe may say, how one is read, and what it names."""
+"""What a recipe may say, how it is read, and what it names."""

@@ -25,7 +25,7 @@ class Candidate:
 
     @property
     def file_name(self) -> str:
-        """Fit for a file's name."""
+        """The candidate as part of a file's name, such as "onnx-int8"."""
         return f"{self.runtime}-{self.precision}"
 
 

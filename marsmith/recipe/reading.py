@@ -1,11 +1,11 @@
-"""Read a recipe from a YAML file; what is wrong in it is said by its key."""
+"""Read a recipe from a YAML file; errors name the key that is wrong."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -23,8 +23,9 @@ from marsmith.shipped import shipped
 # By name: the modules of these import what a recipe is made of.
 SOURCES, PASSES = "marsmith.sources", "marsmith.passes"
 
+S = TypeVar("S", bound=Section)
 
-Given = Recipe | str | Path | Mapping[str, Any]
+Given = Recipe | str | Path | Mapping[str, object]
 """A recipe, or what it can be read from."""
 
 
@@ -33,11 +34,11 @@ def load(recipe: Given) -> Recipe:
 
     Args:
         recipe: a YAML file; or what one would say, whose paths are relative to the current folder;
-            or a recipe, which stays as it is.
+            or a recipe, which is returned as it is.
 
     Raises:
-        RecipeError: no such file, not YAML, or something in it that isn't allowed; the message
-            names the key, and the nearest that is.
+        RecipeError: there is no such file, it isn't YAML, or something in it isn't allowed; the
+            message names the key, and the nearest allowed one.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -46,8 +47,8 @@ def load(recipe: Given) -> Recipe:
     on_path(path.parent)
     on_path(Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
-    if isinstance(data.get("candidates"), list):
-        data["candidates"] = tuple(data["candidates"])
+    if isinstance(candidates := data.get("candidates"), list):
+        data["candidates"] = tuple(candidates)
     try:
         if "passes" in data:
             data["passes"] = _passes(data["passes"], path)
@@ -56,7 +57,7 @@ def load(recipe: Given) -> Recipe:
             refuse_hidden(made.task, imported_by(made.task))
         tasks.find(made.task).settings(made.handler_section)
     except ValidationError as error:
-        raise RecipeError("\n".join(_explain(each, path) for each in error.errors())) from None
+        raise _explained(error, path) from None
     except (LoadError, SchemaError) as error:
         raise RecipeError(f"{path.name}: {error}") from None
     if made.runtime not in (known := ["auto", *runtimes.known()]):
@@ -68,7 +69,7 @@ def load(recipe: Given) -> Recipe:
     return made
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -83,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _source(data: Any, path: Path) -> Source:
+def _source(data: object, path: Path) -> Source:
     known = by_name.known(SOURCES)
     if not isinstance(data, dict):
         raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
@@ -95,29 +96,30 @@ def _source(data: Any, path: Path) -> Source:
             f"{path.name}: 'source' must name one of {', '.join(known)}; it has {list(data)}", hint
         )
     kind = by_name.only(by_name.find(SOURCES, named[0], "'source'"), Source)
-    source: Source = _section(kind, data, path, "source")
-    return source
+    return _section(kind, data, path, "source")
 
 
-def _passes(data: Any, path: Path) -> tuple[Pass, ...]:
-    listed: list[Any] = data if isinstance(data, list) else [data]
-    named: list[Any] = [{each: {}} if isinstance(each, str) else each for each in listed]
-    if listed is not data or not all(isinstance(e, dict) and len(e) == 1 for e in named):
+def _passes(data: object, path: Path) -> tuple[Pass, ...]:
+    named = [
+        (each, None) if isinstance(each, str) else next(iter(each.items()))
+        for each in (data if isinstance(data, list) else ())
+        if isinstance(each, str) or (isinstance(each, dict) and len(each) == 1)
+    ]
+    if not isinstance(data, list) or len(named) < len(data):
         known = ", ".join(by_name.known(PASSES))
         raise RecipeError(
             f"{path.name}: 'passes' must be a list of names, each alone or with a mapping of its"
             f" settings; there are: {known}"
         )
     made = []
-    for index, each in enumerate(named):
-        ((name, settings),) = each.items()
+    for index, (name, settings) in enumerate(named):
         kind = by_name.only(by_name.find(PASSES, str(name), "'passes'"), Pass)
         made.append(_section(kind, settings or {}, path, f"passes.{index}.{name}"))
     return tuple(made)
 
 
-def _section(kind: type[Any], data: Any, path: Path, where: str) -> Any:
-    """A section whose class the recipe chose; its paths are found."""
+def _section(kind: type[S], data: object, path: Path, where: str) -> S:
+    """Make a section of the class that the recipe chose, and find its paths."""
     if not isinstance(data, dict):
         raise RecipeError(f"{path.name}: {where} must be a mapping of settings")
     paths = {name for name, field in kind.model_fields.items() if _is_path(field.annotation)}
@@ -128,33 +130,44 @@ def _section(kind: type[Any], data: Any, path: Path, where: str) -> Any:
     try:
         return kind.model_validate(found)
     except ValidationError as error:
-        lines = (_explain(each, path, where, kind) for each in error.errors())
-        raise RecipeError("\n".join(lines)) from None
+        raise _explained(error, path, where, kind) from None
 
 
-def _is_path(annotation: Any) -> bool:
+def _is_path(annotation: object) -> bool:
     return Path in (annotation, *get_args(annotation))
 
 
-def _files(data: dict[str, Any], path: Path) -> tuple[Path, ...]:
+def _files(data: Mapping[str, object], path: Path) -> tuple[Path, ...]:
     names = data.get("files", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RecipeError(f"{path.name}: 'files' must be a list of paths")
     files = tuple(locate(name, path.parent) for name in names)
     for file in files:
         if not file.exists():
-            raise RecipeError(f"{path.name}: 'files' names {file}, which is no file and no folder")
+            raise RecipeError(f"{path.name}: 'files' names {file}, which does not exist")
     return files
 
 
-def _explain(error: Any, path: Path, prefix: str = "", model: type[Section] = Recipe) -> str:
-    where = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
-    if error["type"] == "extra_forbidden":
-        *parents, key = error["loc"]
-        for parent in parents:
-            annotation = model.model_fields[str(parent)].annotation
-            kinds = [annotation, *get_args(annotation)]
-            model = next(each for each in kinds if isinstance(each, type))
-        section = ".".join(filter(None, [prefix, *map(str, parents)])) or path.name
-        return f"{path.name}: {unknown(str(key), list(model.model_fields), section)}"
-    return f"{path.name}: {where}: {error['msg'][0].lower()}{error['msg'][1:]}"
+def _explained(
+    invalid: ValidationError, path: Path, prefix: str = "", model: type[Section] = Recipe
+) -> RecipeError:
+    """An error with a line for each thing that is wrong."""
+    lines = []
+    for error in invalid.errors():
+        *parents, key = place = [str(part) for part in error["loc"]] or [""]
+        said = f"{error['msg'][0].lower()}{error['msg'][1:]}"
+        section = ".".join(filter(None, [prefix, *parents]))
+        line = f"{'.'.join(filter(None, [prefix, *place]))}: {said}"
+        if error["type"] == "extra_forbidden":
+            line = unknown(key, list(_inner(model, parents).model_fields), section or path.name)
+        lines.append(f"{path.name}: {line}")
+    return RecipeError("\n".join(lines))
+
+
+def _inner(model: type[Section], parents: Sequence[str]) -> type[Section]:
+    """The section within a section that a path of keys leads to."""
+    for parent in parents:
+        annotation = model.model_fields[parent].annotation
+        kinds = [annotation, *get_args(annotation)]
+        model = next(each for each in kinds if isinstance(each, type))
+    return model

@@ -1,4 +1,4 @@
-"""What a recipe names: "module:function", and files, relative to it or "package:path"."""
+"""Find what a recipe names: "module:function", and files, relative to it or "package:path"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from marsmith.errors import RecipeError
 
 
 def on_path(folder: Path) -> None:
-    """Make the modules of a folder importable, before any others but ours."""
+    """Make the modules of a folder importable, before all others except ours."""
     if (place := str(folder.absolute())) not in sys.path:
         sys.path.insert(0, place)
     our_handlers.claim()
@@ -23,11 +23,11 @@ def on_path(folder: Path) -> None:
 def resolve(reference: str) -> Callable[..., Any]:
     """Import what a "module:function" names.
 
-    The module is looked up where Python looks, and in the current folder.
+    The module is looked for where Python looks, and in the current folder.
 
     Raises:
         RecipeError: it isn't of that form, there is no such module or function, or its code
-            means another `handlers` than it would get.
+            would import another `handlers` than it means.
     """
     name, _, attribute = reference.partition(":")
     if not name or not attribute:
@@ -51,17 +51,18 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 
 def source_files(reference: str) -> list[Path]:
-    """The files that what a "module:function" names is made of; for keys of what depends on it.
+    """The files that a "module:function" is made of, for keys of what depends on it.
 
-    Its own file, and what it imports from the same folder of packages, and they, too. Of what
-    is installed it is the one file: that doesn't change from build to build.
+    They are its own file, and the files that this imports, directly or not, from the same folder
+    of packages. Only the own file counts if it is installed: then it doesn't change from build to
+    build.
     """
     resolve(reference)
     return imports.closure([reference.partition(":")[0]], ours=False)
 
 
 def imported_by(reference: str) -> Iterator[str]:
-    """The names that a "module:function" and the files that it is made of import; its own first."""
+    """The names that a "module:function" and its `source_files` import, after its own name."""
     yield reference.replace(":", ".")
     yield from imports.imported_by(reference.partition(":")[0])
 

@@ -1,13 +1,13 @@
-"""Recipe: what a YAML file in `archiver_configs/` may say. Typed, frozen, unknown keys refused.
+"""What a recipe, a YAML file in `archiver_configs/`, may say: typed, frozen, no unknown keys.
 
-`recipe_file.load` reads one.
+`reading.load` reads one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,16 +20,19 @@ from pydantic import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from marsmith.cache import Cache
+    from marsmith.passes import Work
 
 Reference = str
 """A "module:function"."""
 
 Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_dynamic"]
-"""int8 is static, calibrated; int8_dynamic takes the ranges of activations as they come."""
+"""int8 is static and calibrated; int8_dynamic takes the ranges of activations at run time."""
 
 Objective = Literal["latency", "throughput", "size"]
-"""What the best candidate has the best of: the time of one request, requests per second at
+"""What decides which candidate is the best: the time of one request, requests per second at
 `serving.batch_size`, or bytes."""
 
 
@@ -43,10 +46,10 @@ class Source(Section):
     """Where the model comes from; a subclass in each file of `marsmith/sources/`."""
 
     TRACED: ClassVar[bool] = False
-    """Its models can be traced, and not scripted: TorchScript is made by tracing."""
+    """Whether its models can be traced but not scripted: TorchScript is then made by tracing."""
 
-    def load(self, cache: Cache, say: Callable[[str], None]) -> Any:
-        """Make the model, an `nn.Module` in evaluation mode on the CPU.
+    def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
+        """Make the model, in evaluation mode on the CPU.
 
         Args:
             cache: keeps what is costly to make, such as trained weights.
@@ -59,14 +62,16 @@ class Source(Section):
         return [value for value in dict(self).values() if isinstance(value, Path)]
 
     def for_task(self, task: str) -> Source:
-        """The source with what it takes from the recipe's task; ValueError where it can't."""
+        """Return the source as the recipe's task needs it; ValueError where it can't be."""
         return self
 
-    def bring(self, module: Any, out: Path, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Write what comes with the model and travels: a tokenizer, labels.
+    def bring(
+        self, module: torch.nn.Module, out: Path, own: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """Write the files that come with the model and travel with it: a tokenizer, labels.
 
         Args:
-            module: what `load` gave.
+            module: what `load` returned.
             out: an existing folder.
             own: the recipe's `handler:` section.
 
@@ -81,18 +86,19 @@ class Training(Section):
 
     data: Reference
     """Returns a map-style Dataset; an item is (inputs, target), inputs one tensor or a tuple.
-    What an item takes from torch's random numbers differs by epoch, and is always the same."""
+    Items may use torch's random numbers, which differ from epoch to epoch and are the same in
+    every run."""
     loss: Reference = "torch.nn.functional:cross_entropy"
     """Takes the model's outputs and the targets of a batch, gives a scalar."""
     epochs: int = Field(5, ge=1)
     batch_size: int = Field(64, ge=1)
-    """Of all processes together; what is left of an epoch after its full batches is left out."""
+    """Of all processes together; an epoch leaves out what doesn't fill a batch."""
     learning_rate: float = Field(1e-3, gt=0)
-    """The highest, of AdamW on a cosine schedule."""
+    """The highest of a cosine schedule, with AdamW."""
     weight_decay: float = Field(1e-2, ge=0)
     seed: int = 0
     workers: int = Field(0, ge=0)
-    """Processes that read data ahead, for each one that trains."""
+    """Processes that read data ahead, for each process that trains."""
 
 
 class Pass(Section):
@@ -103,15 +109,17 @@ class Pass(Section):
     learning_rate: float | None = Field(None, gt=0)
     """By default the `training:` section's."""
 
-    def apply(self, module: Any, work: Any) -> Any:
+    def apply(
+        self, module: torch.nn.Module, work: Work
+    ) -> tuple[torch.nn.Module, Mapping[str, object]]:
         """Change a module.
 
         Args:
-            module: an `nn.Module` in evaluation mode on the CPU; may be changed in place.
-            work: a `marsmith.passes.Work`.
+            module: in evaluation mode on the CPU; may be changed in place.
+            work: what the pass trains and compares with.
 
         Returns:
-            The changed module, in evaluation mode, and what there is to report of it.
+            The changed module, in evaluation mode, and what to report about it.
         """
         raise TypeError(f"{type(self).__name__} does nothing")
 
@@ -127,16 +135,16 @@ class Evaluation(Section):
     """Returns (request body: bytes, expected answer) pairs, or bodies alone."""
     metric: str | None = None
     """A function of `marsmith.verify.metrics`, or a "module:function" (answers, expected) -> float.
-    Without one, nothing but the outputs is compared."""
+    Without one, only the outputs are compared."""
 
 
 class Calibration(Section):
-    """Data that static quantisation takes its ranges from; best not the evaluation's."""
+    """Data that static quantisation takes its ranges from; it should not be the evaluation's."""
 
     data: Reference
     """Returns request bodies: bytes, or (bytes, anything) pairs."""
     samples: int = Field(256, ge=1)
-    """How many of them, from the first."""
+    """How many of them to use, from the first on."""
 
 
 class Conversion(Section):
@@ -176,10 +184,10 @@ class Serving(Section):
     job_queue_size: int = Field(256, ge=1)
     """Requests beyond this many are refused at once with a 503."""
     device: Literal["cpu", "gpu"] | None = None
-    """Where workers run; by default on GPUs when there are any."""
+    """Where workers run; by default on GPUs if there are any."""
     continuous_batching: bool = False
-    """New requests join those that are being answered, and what a client no longer waits for
-    ends; of tasks that write token by token, and on one worker."""
+    """New requests join those that are being answered, and a request ends when its client hangs up;
+    for tasks that write token by token, on one worker."""
 
     @model_validator(mode="after")
     def _alone(self) -> Serving:
@@ -216,12 +224,12 @@ class Recipe(Section):
     passes: tuple[Pass, ...] = ()
     """Changes made to the module before conversion, in this order."""
     training: Training | None = None
-    handler: dict[str, Any] = {}
+    handler: dict[str, object] = {}
     """The task's settings; see its `Config`."""
     files: tuple[Path, ...] = ()
     """Files and folders that travel in the archive, beside the model; relative to the recipe."""
     assets: Reference | None = None
-    """Takes the trained module and an empty folder, and writes into it more that travels:
+    """Takes the trained module and an empty folder, and writes more files that travel into it:
     a vocabulary, a scaling, a catalogue."""
     conversion: Conversion = Conversion()
     calibration: Calibration | None = None
@@ -236,7 +244,7 @@ class Recipe(Section):
 
     @field_validator("handler")
     @classmethod
-    def _said_once(cls, handler: dict[str, Any]) -> dict[str, Any]:
+    def _said_once(cls, handler: dict[str, object]) -> dict[str, object]:
         for key in ("task", "runtime", "precision", "runtime_options"):
             if key in handler:
                 raise ValueError(f"{key!r} is decided by the rest of the recipe")
@@ -265,10 +273,10 @@ class Recipe(Section):
 
     @property
     def path(self) -> Path:
-        """The file that it was read from; where there is none, the one it could be in."""
+        """The file that it was read from; if there is none, the one that it could be in."""
         return self._path or Path("archiver_configs", f"{self.name}.yaml")
 
     @property
-    def handler_section(self) -> dict[str, Any]:
-        """The `handler:` section of the archive's `model-config.yaml`, but for the runtime."""
+    def handler_section(self) -> dict[str, object]:
+        """The `handler:` section of the archive's `model-config.yaml`, without the runtime."""
         return {"task": self.task, **self.handler}

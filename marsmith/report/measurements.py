@@ -11,8 +11,8 @@ class Difference:
     """How one output differs from the original's.
 
     Attributes:
-        max_abs_error: the largest difference of any number.
-        max_rel_error: that, as a share of the largest magnitude of the original's output.
+        max_abs_error: the largest absolute difference of any number.
+        max_rel_error: `max_abs_error` over the largest magnitude of the original's output.
         min_cosine: the smallest cosine similarity of a sample's output, in [-1, 1].
     """
 
@@ -21,7 +21,7 @@ class Difference:
     min_cosine: float = 1.0
 
     def worst(self, other: Difference) -> Difference:
-        """Each figure of the one that is worse."""
+        """Return the worse of each figure."""
         return Difference(
             max(self.max_abs_error, other.max_abs_error),
             max(self.max_rel_error, other.max_rel_error),
@@ -36,14 +36,14 @@ class Rung:
     Attributes:
         name: "original", "passes", a candidate such as "onnx:int8", "archived" or "served".
         metric: the recipe's metric; None without one.
-        difference: the worst of all outputs; of the answers, where nobody sees outputs: then
-            only `max_abs_error` was measured, against the candidate's.
-        outputs: the difference of each output; empty where nobody sees them.
+        difference: the worst of all outputs; where outputs can't be seen, that of the answers from
+            the candidate's, with `max_abs_error` alone.
+        outputs: the difference of each output; empty where outputs can't be seen.
         batch_sizes: the batch sizes that were compared.
-        samples: how many samples were.
-        spread: the largest difference between a sample's answers alone and in a batch: above
-            rounding where a model's dynamic quantisation looks at the whole batch. Infinite
-            where an answer has other labels.
+        samples: how many samples were compared.
+        spread: the largest difference between a sample's answers alone and in a batch. It exceeds
+            rounding where dynamic quantisation takes its ranges from the whole batch, and is
+            infinite where an answer has other labels.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Timing:
     """How fast a model alone is, on this machine, in this build.
 
     Attributes:
-        p50_ms: the median time of a batch of one.
-        samples_per_s: how many samples a second batches of `batch_size` give, at their median.
-        batch_size: of `samples_per_s`.
-        threads: what each call may use.
+        p50_ms: the median time of a batch of one, in milliseconds.
+        samples_per_s: samples a second at the median time of a batch of `batch_size`.
+        batch_size: the batch size of `samples_per_s`.
+        threads: how many threads each call may use.
     """
 
     p50_ms: float

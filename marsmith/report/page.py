@@ -1,4 +1,4 @@
-"""The report as a page: one file that needs no other, for people."""
+"""Render the report as a page for people: one file that needs no other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def render(report: Report) -> str:
     """Make the page of a report.
 
     Returns:
-        HTML, always the same for the same report, with the plot in it, and without scripts.
+        HTML with the plot in it and without scripts; the same for equal reports.
     """
     from jinja2 import Environment
 
@@ -62,7 +62,7 @@ def _axis(report: Report) -> str:
 
 
 def _points(report: Report, rows: Sequence[CandidateResult]) -> list[Point]:
-    """What the plot shows: the original, and the candidates whose accuracy is known."""
+    """The points of the plot: the original, and the candidates whose accuracy is known."""
 
     def accuracy(metric: float | None, difference: Difference | None) -> float | None:
         cosine = difference.min_cosine if difference else None
@@ -93,7 +93,7 @@ def _bound(report: Report) -> float | None:
 
 
 def _plots(report: Report, points: Sequence[Point], bound: float | None) -> dict[str, str]:
-    """The plot by the width of the page; none when nothing was timed."""
+    """The plots by the width of the page; none if nothing was timed."""
     from markupsafe import Markup
 
     if all(point.speed is None for point in points):
@@ -106,7 +106,7 @@ def _plots(report: Report, points: Sequence[Point], bound: float | None) -> dict
 
 
 def _accepted(report: Report) -> list[tuple[str, float | None, float | None]]:
-    """Each bound, what it allows, and what was shipped has."""
+    """Each bound: its name, what it allows, and the figure of what was shipped."""
     shipped, first = report.shipped, report.ladder[0].metric
     drop = None if first is None or shipped.metric is None else first - shipped.metric
     has = {"metric_at_least": shipped.metric, "metric_max_drop": drop}
@@ -116,5 +116,5 @@ def _accepted(report: Report) -> list[tuple[str, float | None, float | None]]:
 
 
 def _over(one: float | None, other: float | None) -> float | None:
-    """How many times the other it is; None where that can't be said."""
+    """The ratio of one to the other; None where there is none."""
     return one / other if one is not None and other else None

@@ -17,8 +17,8 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top, in points o
 ORIGINAL = "original"
 TEXT_PT, SMALL_TEXT_PT = 10.0, 9.0  # the wide plot is shown enlarged
 WIDE_PT = 500.0
-STRIP_PT = 60.0  # left of the speeds, for what has none
-ROW_PT = 14.0  # of a label
+STRIP_PT = 60.0  # left of the speeds, for points without one
+ROW_PT = 14.0  # the height of a label
 LARGEST_PT2 = 900.0  # the area of the largest marker
 EDGES_PT = (42.0, 8.0, 40.0, 30.0)  # left, right, below and above the axes
 
@@ -34,10 +34,10 @@ class Point:
     Attributes:
         name: its label.
         accuracy: higher is better; finite.
-        speed: samples a second; None when nobody timed it.
-        size: in bytes; None when unknown.
-        shipped: it was chosen.
-        front: none of the others beats it.
+        speed: samples a second; None if it wasn't timed.
+        size: in bytes; None if unknown.
+        shipped: whether it was chosen.
+        front: whether it is on the Pareto front.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Point:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The Pareto front: those that none beats in one figure while being as good in the other.
+    """Find the Pareto front: no point beats one of it in one figure and equals it in the other.
 
     Args:
-        points: two figures each, finite, of both of which more is better.
+        points: two finite figures each; more is better.
 
     Returns:
-        Their places, in order. Of equals all are in it, or none.
+        The indices of the points on the front, in order. Equal points are all on it, or none is.
     """
     chosen: list[int] = []
     for place in sorted(range(len(points)), key=lambda place: points[place], reverse=True):
@@ -75,14 +75,14 @@ def draw(
     """Draw a plot.
 
     Args:
-        points: at least one of them timed; the one named "original" is the reference.
+        points: at least one is timed; the one named "original" is the reference.
         bound: the least accuracy that is accepted.
-        names: what the speed and the accuracy are.
+        names: the names of the speed and of the accuracy.
         width: in points.
         height: in points.
 
     Returns:
-        An `<svg>` element, always the same for the same points, that refers to nothing outside.
+        An `<svg>` element that refers to nothing outside; the same for equal points.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -114,7 +114,7 @@ def draw(
 
 
 def _embedded(svg: str, prefix: str) -> str:
-    """An SVG file as an element of a page with others: its own ids, and the page's colours."""
+    """Turn an SVG file into an element of a page: with ids of its own and the page's colours."""
     svg = re.sub(r'( id="|href="#)', rf"\g<1>{prefix}", svg[svg.index("<svg") :])
     for colour, role in ROLES.items():
         svg = svg.replace(colour, f"var(--{role})")
@@ -124,7 +124,7 @@ def _embedded(svg: str, prefix: str) -> str:
 def _scales(
     axes: Axes, points: Sequence[Point], bound: float | None, names: tuple[str, str]
 ) -> None:
-    """Limits, ticks and names, with room at the bottom for what was refused far below."""
+    """Set limits, ticks and names, with room at the bottom for what was refused far below."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     shown = [p.accuracy for p in points if p.speed is not None]
@@ -160,7 +160,7 @@ def _scales(
 
 
 def _lines(axes: Axes, points: Sequence[Point], bound: float | None) -> None:
-    """The front as stairs, the bound, the original's speed, the edge of what has no speed."""
+    """Draw the front as steps, the bound, the original's speed, and the untimed strip's edge."""
     bottom, top = axes.get_ylim()
     if bound is not None:
         axes.axhline(bound, color=REFUSED, linewidth=0.8, dashes=(4, 3))
@@ -179,9 +179,9 @@ def _lines(axes: Axes, points: Sequence[Point], bound: float | None) -> None:
 
 
 def _marks(axes: Axes, points: Sequence[Point]) -> list[tuple[float, float, float]]:
-    """A marker for each point; gives where, and its radius, in points of the figure.
+    """Draw a marker for each point; return its place and radius, in points of the figure.
 
-    What lies below the axes has a row of its own at their bottom, the least accurate the lowest.
+    Each point below the axes has a row of its own at the bottom, the least accurate the lowest.
     """
     largest = max((p.size or 0 for p in points), default=0) or 1
     bottom = axes.get_ylim()[0]
@@ -215,7 +215,7 @@ def _dot(axes: Axes, x: float, y: float, **style: Any) -> None:
 
 
 def _labels(axes: Axes, points: Sequence[Point], circles: list[tuple[float, float, float]]) -> None:
-    """A label beside each marker, or with a line to it from where there is room."""
+    """Put a label beside each marker, or where there is room, with a line to the marker."""
     from matplotlib.transforms import IdentityTransform
 
     screen, bottom = IdentityTransform(), axes.get_ylim()[0]
@@ -241,13 +241,13 @@ def _labels(axes: Axes, points: Sequence[Point], circles: list[tuple[float, floa
 def _room(
     circle: tuple[float, float, float], width: float, height: float, taken: list[Box], frame: Box
 ) -> Box:
-    """Where a label covers least, and is nearest to its marker."""
+    """Find the box where a label covers the least, as near to its marker as possible."""
     x, y, radius = circle
     best, least = frame, math.inf
     for away in (3, 10, 20, 32, 46, 62, 80, 100):
         for turn in range(16):
             across, up = math.cos(turn * math.tau / 16), math.sin(turn * math.tau / 16)
-            # The label's own side or corner that faces the marker is what is `away` from it.
+            # The side or corner of the label that faces the marker is `away` from it.
             left = x + across * (radius + away) - width * (1 - across) / 2
             low = y + up * (radius + away) - height * (1 - up) / 2
             box = (left, low, left + width, low + height)

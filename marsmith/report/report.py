@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -21,16 +21,16 @@ from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
 
 Status = Literal["skipped", "failed", "refused", "admissible", "shipped"]
-"""What became of a candidate: it isn't possible here; its conversion broke; it missed a bound;
-it may be shipped; it was."""
+"""The outcome of a candidate: it isn't possible here; its conversion broke; it missed a bound; it
+may be shipped; it was shipped."""
 
 
 class Frozen(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """Data that nobody changes; its fields are the keys of its JSON."""
+    """Frozen data; its fields are the keys of its JSON."""
 
 
 class Facts(Frozen):
-    """What travels in an archive: nothing of the moment or of a machine."""
+    """What travels in an archive: nothing about a moment or a machine."""
 
     name: str
     version: str
@@ -43,33 +43,33 @@ class Facts(Frozen):
     measured: Mapping[str, float | None]
     """The metric, by the name of what was measured: "original", "passes", the candidate."""
     min_cosine: Mapping[str, float]
-    """The least cosine, by the same names, to as many digits as are the same on all machines."""
+    """The least cosine by the same names, with as many digits as are equal on all machines."""
     samples: int
     """How many held-out samples it was measured on."""
-    passes: tuple[dict[str, Any], ...]
-    """What each pass tells of its work."""
+    passes: tuple[Mapping[str, object], ...]
+    """What each pass reports."""
     content_type: str
     """The media type of the task's example."""
     protocols: tuple[str, ...]
     max_instances: int
-    input: dict[str, Any]
+    input: Mapping[str, object]
     """What the task takes, for people."""
-    options: dict[str, Any]
+    options: Mapping[str, object]
     """A JSON Schema of a request's options."""
-    output: dict[str, Any]
+    output: Mapping[str, object]
     """A JSON Schema of an answer."""
     columns: tuple[str, ...]
     """The names of the outputs of an answer in v2."""
     media_types: tuple[str, ...]
     """Of answers."""
-    explanations: dict[str, Any]
-    """The same four of explanations; empty where the task has none."""
+    explanations: Mapping[str, object]
+    """Options, output, columns and media types of explanations; empty where the task has none."""
     versions: Mapping[str, str]
     """Of the packages that the archive was made with."""
 
 
 class CandidateResult(Frozen):
-    """What became of a candidate, and all that was measured of it."""
+    """The outcome of a candidate, and all that was measured of it."""
 
     candidate: str
     """Runtime and precision, such as "onnx:int8"."""
@@ -77,27 +77,27 @@ class CandidateResult(Frozen):
     precision: str
     status: Status
     verdict: str
-    """Why, in one line."""
+    """The reason for the status, in one line."""
     hint: str
     """What to do about it; often empty."""
     log: str
-    """The file of what the engine wrote meanwhile."""
+    """The file of what the engine wrote."""
     bytes: int | None
     """The size of the converted model; None where there is none."""
     metric: float | None
-    """The recipe's metric; None without one, and where it didn't run."""
+    """The recipe's metric; None without one, and if the candidate didn't run."""
     difference: Difference | None
-    """The worst of all outputs, from the model that was converted; None where it didn't run."""
+    """The worst of all outputs against the converted module's; None if it didn't run."""
     timing: Timing | None
-    """None where it was stopped before that."""
+    """None if the candidate was stopped before it was timed."""
     archived: Rung | None
-    """What was measured of its own archive; None unless that was made, and isn't shipped."""
+    """What was measured of its own archive; None if there is none, or if it is shipped."""
     command: str
-    """Builds this candidate alone."""
+    """The command that builds this candidate alone."""
 
     @property
     def usable(self) -> bool:
-        """It keeps the recipe's bounds."""
+        """Whether it keeps the recipe's bounds."""
         return self.status in ("admissible", "shipped")
 
 
@@ -115,21 +115,21 @@ class Environment(Frozen):
     system: str
     cpu: str
     instructions: str
-    """The best of its vector instructions that torch uses."""
+    """The best vector instructions that torch uses on it."""
     cores: int
-    """Those that this process may use."""
+    """How many this process may use."""
     threads: int
-    """Those that a model was measured with."""
+    """How many each model was measured with."""
 
 
 class Report(Facts):
-    """All that is known of a build: the facts, and what is of one machine and moment."""
+    """All that is known of a build: the facts, and what belongs to one machine and moment."""
 
     objective: Objective
     archive: ArchiveFile
     ladder: tuple[Rung, ...] = Field(min_length=1)
-    """The original, the passes where there are any, the shipped candidate, its archive, and
-    that served where this was asked for."""
+    """The original, the passes if there are any, the shipped candidate, its archive, and the served
+    archive if that was asked for."""
     original: Timing
     candidates: tuple[CandidateResult, ...]
     """In the order in which they were tried."""
@@ -150,7 +150,7 @@ class Report(Facts):
         """Read a `NAME.report.json`.
 
         Raises:
-            MarsmithError: there is no such file, or it is no report.
+            MarsmithError: there is no such file, or it is not a report.
         """
         try:
             return cls.model_validate(json.loads(path.read_text("utf-8")))
@@ -169,7 +169,7 @@ class Report(Facts):
         return next(each for each in self.candidates if each.status == "shipped")
 
     def ranked(self) -> list[CandidateResult]:
-        """The candidates: shipped, admissible from the best on, refused, failed, skipped."""
+        """Sort the candidates: shipped, admissible from the best on, refused, failed, skipped."""
         statuses: tuple[Status, ...] = get_args(Status)
 
         def place(each: CandidateResult) -> tuple[int, float]:
@@ -192,7 +192,7 @@ class Report(Facts):
         return "\n".join([first + (metric if before is not None else ""), *lines])
 
     def _repr_html_(self) -> str:
-        """The page, in a frame: its styles and a notebook's leave each other alone."""
+        """The page in a frame, so that its styles and a notebook's don't mix."""
         page = html.escape(render(self))
         return f'<iframe srcdoc="{page}" width="100%" height="800" style="border: 0"></iframe>'
 
@@ -204,7 +204,7 @@ class ConversionReport(Frozen):
     precision: str
     files: Mapping[str, int]
     """The sizes in bytes, by path within the folder."""
-    options: dict[str, Any]
+    options: Mapping[str, object]
     """What the format's runtime is loaded with."""
     metric: float | None
     difference: Difference

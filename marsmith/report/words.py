@@ -1,18 +1,17 @@
-"""Figures as a reader of the report wants them."""
+"""Format figures for the readers of a report."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 DIGITS = 4  # of metrics and cosines; equal in these is equal
 NOTHING = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A measured figure, to some significant digits; whole numbers whole."""
+    """Format a measured figure with some significant digits; whole numbers stay whole."""
     if value is None or math.isnan(value):
         return NOTHING if value is None else "not a number"
     if math.isinf(value):
@@ -23,29 +22,29 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def fixed(value: float | None) -> str:
-    """A metric or a cosine."""
+    """Format a metric or a cosine."""
     return number(value) if value is None or not math.isfinite(value) else f"{value:.{DIGITS}f}"
 
 
 def metric_name(metric: str | None) -> str:
-    """A recipe's metric, for people: no module, no underscores."""
+    """A recipe's metric for people, without module and underscores."""
     return (metric or "metric").rpartition(":")[2].replace("_", " ")
 
 
 def times(value: float | None) -> str:
-    """A ratio."""
+    """Format a ratio."""
     return number(value) if value is None or value >= 10 else f"{value:.2f}"
 
 
 def megabytes(value: float | None) -> str:
-    """A size in bytes, as its megabytes."""
+    """Format a size in bytes as megabytes."""
     if value is None:
         return NOTHING
     return number(value / 1e6) if value >= 1e6 else f"{value / 1e6:.3f}"
 
 
-def told(value: Any) -> str:
-    """Any value, as it is."""
+def told(value: object) -> str:
+    """Format any value, without rounding it much."""
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):
@@ -57,8 +56,8 @@ def told(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def facts(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of nested data; what stands under `before` and `after`, side by side."""
+def facts(given: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the names and values of nested data; those under `before` and `after` side by side."""
     before, after = given.get("before"), given.get("after")
     pairs = isinstance(before, Mapping) and isinstance(after, Mapping)
     for name, value in given.items():
@@ -74,5 +73,5 @@ def facts(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _plain(text: str) -> str:
-    """1.5e-07 as 1.5e-7."""
+    """Write 1.5e-07 as 1.5e-7."""
     return re.sub(r"e([+-])0*", r"e\1", text).replace("e+", "e")

@@ -10,7 +10,7 @@ from marsmith.serving.torchserve.run_folder import ServerInfo
 
 def pids(info: ServerInfo) -> list[int]:
     """The processes of all its workers."""
-    return [w["pid"] for model in server.status(info)["models"] for w in model["workers"]]
+    return [worker.pid for model in server.status(info).models for worker in model.workers]
 
 
 def authorization(info: ServerInfo) -> str:

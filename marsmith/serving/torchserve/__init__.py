@@ -1,1 +1,1 @@
-"""TorchServe, started so that it serves or says why not, and stopped so that nothing is left."""
+"""Start TorchServe so that it serves or says why not; stop it so that nothing is left."""

@@ -1,4 +1,4 @@
-"""Which archives to serve, and the names of the models in them."""
+"""Find the archives to serve, and the names of the models in them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str
     """Find the archives to serve.
 
     Args:
-        archives: paths to `.mar` files, or names of archives in the model store; none for all of
-            the model store.
+        archives: paths to `.mar` files, or names of archives in the model store; when empty, all
+            archives in the model store.
         model_store: the folder that names are looked up in.
 
     Returns:
@@ -31,8 +31,8 @@ def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str
     stored = sorted(model_store.glob("*.mar"))
     if not archives and not stored:
         raise ArchiveError(
-            f"There is no archive (*.mar) in {model_store}.",
-            hint="`marsmith build` writes one; or name the path of an archive.",
+            f"there is no archive (*.mar) in {model_store}",
+            hint="write one with `marsmith build`, or name the path of an archive",
         )
     found: dict[str, Path] = {}
     for archive in archives or stored:
@@ -40,8 +40,8 @@ def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str
         name = read_model_name(path)
         if name in found:
             raise ArchiveError(
-                f"{found[name]} and {path} both hold a model named {name!r}; a server takes one.",
-                hint="Serve them on different ports, or build one under another name.",
+                f"{found[name]} and {path} both hold a model named {name!r}; a server takes one",
+                hint="serve them on different ports, or build one under another name",
             )
         found[name] = path
     return found
@@ -56,8 +56,8 @@ def _path_of(archive: Path | str, model_store: Path, stored: Sequence[Path]) -> 
             return path
     names = ", ".join(path.stem for path in stored) or "none"
     raise ArchiveError(
-        f"There is no archive {str(archive)!r}. Those in {model_store}: {names}.",
-        hint="Name the path of a .mar file, or the name of one in the model store.",
+        f"there is no archive {str(archive)!r}; those in {model_store}: {names}",
+        hint="name the path of a .mar file, or the name of one in the model store",
     )
 
 
@@ -74,17 +74,17 @@ def read_model_name(archive: Path) -> str:
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise ArchiveError(
             f"{archive} is not a model archive: a ZIP file whose MAR-INF/MANIFEST.json names a"
-            f" model ({type(error).__name__}: {error})."
+            f" model ({type(error).__name__}: {error})"
         ) from error
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or ".." in name:
         raise ArchiveError(
             f"{archive} names its model {name!r}; TorchServe takes letters, digits, '_', '-' and"
-            " single '.', beginning with a letter or digit."
+            " single '.', beginning with a letter or digit"
         )
     if name.startswith("token"):
         raise ArchiveError(
             f"{archive} names its model {name!r}; TorchServe takes a management request for a"
-            " model whose name begins with 'token' for one of its token API, and refuses it.",
-            hint="Build it under another name.",
+            " model whose name begins with 'token' for one of its token API, and refuses it",
+            hint="build it under another name",
         )
     return name

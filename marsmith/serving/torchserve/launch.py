@@ -1,4 +1,4 @@
-"""Starting TorchServe's Java process in a run folder."""
+"""Start TorchServe's Java process in a run folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def launch(
         created = java.create_time()
     except (OSError, ValueError, psutil.Error) as error:
         raise ServerError(
-            f"TorchServe did not start (exit status {launcher.returncode}). It said:\n"
+            f"TorchServe did not start (exit status {launcher.returncode}); it said:\n"
             + last_lines(console)
         ) from error
     return ServerInfo(

@@ -29,7 +29,7 @@ class Ports(BaseModel):
     grpc_management: int
 
     def taken(self) -> list[int]:
-        """Return those that some process listens on already."""
+        """Return the ports that some process listens on already."""
         return [port for port in self.numbers() if not _is_free(port)]
 
     def numbers(self) -> tuple[int, ...]:
@@ -60,14 +60,14 @@ def choose_ports(port: int) -> Ports:
         numbers = [port, port + 1, port + 2, *grpc]
     else:
         raise ServerError(
-            f"Port {port} is out of range: {LOWEST_PORT} to {HIGHEST_PORT - 4} (it takes the four"
-            " after it as well), or 0 for any that are free."
+            f"port {port} is out of range: {LOWEST_PORT} to {HIGHEST_PORT - 4} (a server takes the"
+            " four after it, too), or 0 for any that are free"
         )
     return Ports(**dict(zip(Ports.model_fields, numbers, strict=True)))
 
 
 def _free_ports(count: int) -> list[int]:
-    """Let the system choose; all are held until the last is chosen, so that they differ."""
+    """Let the system choose ports, and hold all until the last is chosen, so that they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

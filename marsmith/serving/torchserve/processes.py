@@ -1,4 +1,4 @@
-"""Finding and ending what belongs to one server: its Java process and its workers."""
+"""Find and end the processes of one server: its Java process and its workers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def family(temp_dir: Path) -> list[psutil.Process]:
 
 
 def _belongs(words: list[str], temp_dir: str) -> bool:
-    """Whether a command line is that of the server's Java, or of a worker of its."""
+    """Whether a command line is that of the server's Java process, or of one of its workers."""
     if f"-Djava.io.tmpdir={temp_dir}" in words:
         return True
     return any(a == "--sock-name" and b.startswith(f"{temp_dir}/") for a, b in pairwise(words))
@@ -57,7 +57,7 @@ def end(pid: int | None, temp_dir: Path, grace_s: float) -> None:
     """End a server: ask its Java process to stop, then kill what remains.
 
     Args:
-        pid: of the Java process; None when it isn't known, or known to be gone.
+        pid: that of the Java process; None when it is unknown or gone.
         temp_dir: the server's temporary folder.
         grace_s: how long it may take over stopping.
 
@@ -76,7 +76,7 @@ def end(pid: int | None, temp_dir: Path, grace_s: float) -> None:
             _signal(process, psutil.Process.kill)
         psutil.wait_procs(members, timeout=2.0)
     pids = ", ".join(str(process.pid) for process in members)
-    raise ServerError(f"These processes can't be ended: {pids}.")
+    raise ServerError(f"these processes can't be ended: {pids}")
 
 
 def _signal(process: psutil.Process, send: Callable[[psutil.Process], None]) -> None:

@@ -1,4 +1,4 @@
-"""Waiting until a server can serve, and until it serves as fast as it will."""
+"""Wait until a server can serve, and until it serves at full speed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import base64
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, RequestError, ServerError
+from marsmith.serving.torchserve.status import ModelStatus
 from marsmith.serving.torchserve.worker_log import LoadWatch
 
 Progress = Callable[[str], None]
@@ -34,11 +35,11 @@ def connect(
 
     Args:
         make_client: makes a client; fails while there is no key file.
-        check: raises when the server can't come up any more.
+        check: raises when the server can't start any more.
         deadline: on the monotonic clock.
 
     Raises:
-        ServerError: of `check`, or the time is up.
+        ServerError: `check` raised it, or the time is up.
     """
     while True:
         check()
@@ -55,7 +56,7 @@ def connect(
             else:
                 return client
         if time.monotonic() > deadline:
-            raise ServerError(f"TorchServe did not come up in time: {problem}") from problem
+            raise ServerError(f"TorchServe did not start in time: {problem}") from problem
         time.sleep(POLL_S)
 
 
@@ -69,14 +70,14 @@ def wait_for_workers(
     """Wait until every model has its workers, and no more than it may have.
 
     Args:
-        client: of the server.
+        client: the server's.
         wanted: models and numbers of READY workers; None for the `minWorkers` of the model.
         check: raises when a load has failed.
         deadline: on the monotonic clock.
-        on_progress: told of each model that is ready.
+        on_progress: takes a line for each model that is ready.
 
     Raises:
-        ServerError: of `check`, or the time is up.
+        ServerError: `check` raised it, or the time is up.
     """
     waiting = dict(wanted)
     while True:
@@ -91,39 +92,38 @@ def wait_for_workers(
         if time.monotonic() > deadline:
             told = "; ".join(f"{name}: {states[name][1]}" for name in waiting)
             raise ServerError(
-                f"The time is up, and not every worker has loaded: {told}.",
-                hint="Allow more time, or look at what the worker prints: model.log.",
+                f"the time is up, and not every worker has loaded: {told}",
+                hint="allow more time, or look at what the worker prints: model.log",
             )
         time.sleep(POLL_S)
 
 
 def _workers(client: Client, name: str, number: int | None) -> tuple[bool, str]:
-    """Tell whether a model has its workers, and in words how many."""
+    """Return whether a model has its workers, and in words how many it has."""
     try:
-        model = client.model(name)
+        model = ModelStatus.model_validate(client.model(name))
     except RequestError as error:
         if error.status != 404:
             raise
         return False, "not registered yet"
-    needed = model["minWorkers"] if number is None else number
-    workers = model.get("workers", [])
-    ready = sum(worker["status"] == "READY" for worker in workers)
-    enough = ready >= needed and len(workers) <= model["maxWorkers"]
+    needed = model.min_workers if number is None else number
+    ready = sum(worker.status == "READY" for worker in model.workers)
+    enough = ready >= needed and len(model.workers) <= model.max_workers
     return enough, f"{ready} of {needed} workers ready"
 
 
 def start_check(
     watch: LoadWatch, is_alive: Callable[[], bool], console: Path
 ) -> Callable[[], None]:
-    """Make the check of a start: that Java lives and no load has failed."""
+    """Make the check of a start: Java lives, and no load has failed."""
 
     def check() -> None:
         watch.check()
         if not is_alive():
             watch.check()
             raise ServerError(
-                "TorchServe ended while it started. It said:\n" + last_lines(console),
-                hint=f"Its logs are in {console.parent}.",
+                "TorchServe ended while it started; it said:\n" + last_lines(console),
+                hint=f"see its logs in {console.parent}",
             )
 
     return check
@@ -141,8 +141,8 @@ def warm_up(client: Client, model: str, on_progress: Progress) -> None:
     """Send a model's own example until it is answered at a steady pace.
 
     A JVM that has just started interprets its own code, and answers its first requests many times
-    slower than later ones; the client that comes first should not pay for that. A model whose
-    description has no `example` is left as it is.
+    slower than later ones; the first client should not pay for that. A model whose description
+    has no `example` gets no requests.
     """
     example = _example(client, model)
     if example is None:
@@ -164,7 +164,7 @@ def warm_up(client: Client, model: str, on_progress: Progress) -> None:
 
 
 def is_steady(latencies: list[float]) -> bool:
-    """Tell whether the latest latencies are like those before, after enough of them."""
+    """Whether there are enough latencies, and the latest are like those before."""
     if len(latencies) < WARM_UP_REQUESTS:
         return False
     now = statistics.median(latencies[-WINDOW:])
@@ -173,13 +173,10 @@ def is_steady(latencies: list[float]) -> bool:
 
 
 def _example(client: Client, model: str) -> tuple[bytes, str] | None:
-    """Return a model's example request, if its handler tells of one."""
-    try:
-        described: dict[str, Any] = client.describe(model)
-        example = (described.get("customizedMetadata") or {}).get("example")
-        if example is None:
-            return None
-        return base64.b64decode(example["body_base64"]), str(example["content_type"])
-    except (MarsmithError, KeyError, TypeError, ValueError):
-        # A handler that knows nothing of being described may answer anything at all.
-        return None
+    """Return a model's example request, if its handler describes one."""
+    # A handler that knows nothing of being described may answer anything at all.
+    with suppress(MarsmithError, ValueError):
+        match client.describe(model).get("customizedMetadata"):
+            case {"example": {"body_base64": str(body), "content_type": str(content_type)}}:
+                return base64.b64decode(body), content_type
+    return None

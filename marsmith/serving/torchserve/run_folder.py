@@ -1,13 +1,13 @@
-"""What one running server keeps on disk: its archives, configuration, keys, logs and identity.
+"""What a running server keeps on disk: its archives, configuration, keys, logs and identity.
 
     <state>/servers/<inference port>/
       config.properties  key_file.json  server.json
       store/NAME.mar -> the archive
       logs/ts.log  logs/model.log  logs/console.log
 
-`<state>` is `$MARSMITH_STATE`, or the user's state folder. The folder is its owner's alone, for
-the keys. TorchServe's sockets and extracted models lie elsewhere, in a short temporary folder,
-because the path of a Unix socket has 104 bytes at most.
+`<state>` is `$MARSMITH_STATE`, or the user's state folder. Only the owner can read the folder,
+because of the keys. TorchServe's sockets and extracted models lie elsewhere, in a temporary folder
+with a short path, because the path of a Unix socket has 104 bytes at most.
 """
 
 from __future__ import annotations
@@ -69,22 +69,22 @@ class ServerInfo(BaseModel):
 
     @property
     def inference_address(self) -> str:
-        """Where predictions are asked for."""
+        """The address of the inference API."""
         return f"http://127.0.0.1:{self.ports.inference}"
 
     @property
     def management_address(self) -> str:
-        """Where workers are looked at and scaled."""
+        """The address of the management API, which shows and scales workers."""
         return f"http://127.0.0.1:{self.ports.management}"
 
     @property
     def metrics_address(self) -> str:
-        """Where Prometheus scrapes."""
+        """The address that Prometheus scrapes."""
         return f"http://127.0.0.1:{self.ports.metrics}"
 
     @property
     def key_file(self) -> Path:
-        """The tokens, written by TorchServe."""
+        """The file with the tokens, which TorchServe writes."""
         return self.run_dir / "key_file.json"
 
     @property
@@ -120,13 +120,13 @@ def locked(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            message = f"Another `marsmith serve` is starting a server on port {run_dir.name}."
+            message = f"another `marsmith serve` is starting a server on port {run_dir.name}"
             raise ServerError(message) from error
         yield
 
 
 def fill(run_dir: Path, archives: Mapping[str, Path], ports: Ports) -> None:
-    """Put in what a server starts from; what an earlier one left goes, except its logs."""
+    """Write what a server starts from, and remove what an earlier one left, except its logs."""
     forget(run_dir)
     (run_dir / "logs").mkdir(exist_ok=True)
     store = run_dir / "store"
@@ -148,20 +148,20 @@ def fill(run_dir: Path, archives: Mapping[str, Path], ports: Ports) -> None:
 
 
 def forget(run_dir: Path) -> None:
-    """Remove everything that belongs to one run and not to whoever looks into it later."""
+    """Remove everything of one run except its logs."""
     for name in ("server.json", "key_file.json"):
         (run_dir / name).unlink(missing_ok=True)
     shutil.rmtree(run_dir / "store", ignore_errors=True)
 
 
 def write_info(info: ServerInfo) -> None:
-    """Write `server.json`, so that a reader finds all of it or none."""
+    """Write `server.json` in one step: a reader finds all of it or none."""
     with replacing(info.run_dir / "server.json") as unfinished:
         unfinished.write_text(info.model_dump_json(indent=2), encoding="utf-8")
 
 
 def read_infos() -> list[ServerInfo]:
-    """Read every `server.json`, by port; whether the servers still live is another question."""
+    """Read every `server.json`, sorted by port; the servers may have died."""
     infos = []
     for file in servers_folder().glob("*/server.json"):
         with suppress(OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""TorchServe, started so that it serves or says why not, and stopped so that nothing is left."""
+"""Start TorchServe so that it serves or says why not; stop it so that nothing is left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, ServerError
@@ -21,6 +20,7 @@ from marsmith.serving.torchserve.launch import launch
 from marsmith.serving.torchserve.ports import DEFAULT_PORT, Ports, choose_ports
 from marsmith.serving.torchserve.readiness import Progress
 from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
 from marsmith.serving.torchserve.worker_log import LoadWatch
 
 GRACE_S = 15.0
@@ -40,24 +40,24 @@ def serve(
     timeout_s: float = 300.0,
     on_progress: Progress = _silent,
 ) -> ServerInfo:
-    """Start TorchServe in the background; return when every model answers, at its full speed.
+    """Start TorchServe in the background; return when every model answers at full speed.
 
     Args:
-        archives: paths of `.mar` files, or names of archives in the model store; none for all
-            of the model store.
+        archives: paths of `.mar` files, or names of archives in the model store; when empty, all
+            archives in the model store.
         model_store: the folder that names are looked up in.
-        port: of the inference API; management and metrics take the two after it, gRPC the two
-            after those (7070 and 7071 for the default port). 0 takes five that are free.
+        port: the inference API's; management and metrics take the two after it, gRPC the two
+            after those (7070 and 7071 for the default port). 0 takes five free ones.
         timeout_s: how long TorchServe and the models may take to load.
-        on_progress: told, in a few words, of each step.
+        on_progress: takes a few words about each step.
 
     Returns:
         The server, for `wait`, `status`, `scale` and `stop`.
 
     Raises:
-        ArchiveError: an archive is missing or is none.
+        ArchiveError: an archive is missing, or a file is not an archive.
         ServerError: no Java, a taken port, or a model that doesn't load. Nothing is left running
-            then; the logs are kept. The same holds for Ctrl-C and SIGTERM.
+            then, and the logs are kept; the same holds for Ctrl-C and SIGTERM.
     """
     found = find_archives(archives, model_store)
     java_home = find_java()
@@ -87,8 +87,8 @@ def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
 
     Args:
         info: the server.
-        announce: called first; what it does is covered already: a Ctrl-C in the midst of telling
-            the user about the server stops the server as well.
+        announce: called first, to tell the user about the server; a Ctrl-C during the call stops
+            the server, too.
 
     Raises:
         ServerError: it ended by itself.
@@ -103,20 +103,20 @@ def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
     finally:
         stop(info)
     raise ServerError(
-        f"The server on port {info.port} ended by itself.", hint=f"Its logs are in {info.logs}."
+        f"the server on port {info.port} ended by itself", hint=f"see its logs in {info.logs}"
     )
 
 
 def running(port: int | None = None) -> ServerInfo:
-    """Find the server that runs.
+    """Find the running server.
 
-    What servers that have died left behind is cleaned up on the way.
+    Whatever dead servers have left is removed.
 
     Args:
         port: its inference port; None if there is only one.
 
     Raises:
-        ServerError: there is none, or several and no port to choose by.
+        ServerError: there is none, or there are several and `port` is None.
     """
     alive = _all_running()
     chosen = [info for info in alive if port in (None, info.port)]
@@ -124,25 +124,25 @@ def running(port: int | None = None) -> ServerInfo:
         return chosen[0]
     listing = "; ".join(f"port {info.port} ({', '.join(info.models)})" for info in alive)
     if chosen:
-        raise ServerError(f"Several servers run: {listing}.", hint="Choose one with --port.")
+        raise ServerError(f"several servers run: {listing}", hint="choose one with --port")
     where = "" if port is None else f" on port {port}"
     raise ServerError(
-        f"No server of marsmith runs{where}." + (f" There is: {listing}." if alive else ""),
-        hint="`marsmith serve` starts one.",
+        f"no server of marsmith runs{where}" + (f"; there is: {listing}" if alive else ""),
+        hint="start one with `marsmith serve`",
     )
 
 
-def status(info: ServerInfo) -> dict[str, Any]:
-    """Return what a server does now: its addresses, models and workers, ready for JSON."""
+def status(info: ServerInfo) -> ServerStatus:
+    """Return what a server does now: its addresses, models and workers."""
     with client(info) as api:
-        models = [_summary(api.model(name)) for name in api.models()]
-    return {
-        "inference_address": info.inference_address,
-        "management_address": info.management_address,
-        "metrics_address": info.metrics_address,
-        "key_file": str(info.key_file),
-        "models": models,
-    }
+        models = tuple(ModelStatus.model_validate(api.model(name)) for name in api.models())
+    return ServerStatus(
+        inference_address=info.inference_address,
+        management_address=info.management_address,
+        metrics_address=info.metrics_address,
+        key_file=info.key_file,
+        models=models,
+    )
 
 
 def scale(
@@ -159,29 +159,31 @@ def scale(
         info: the server.
         model: the name of the model.
         min_workers: how many workers it gets, at least 1.
-        max_workers: how many it may keep; as many as `min_workers` if None.
+        max_workers: how many it may keep; None for `min_workers`.
         timeout_s: how long the new workers may take to load.
-        on_progress: told when they are ready.
+        on_progress: takes a line when they are ready.
 
     Raises:
-        ServerError: no such model or number, or a worker did not load; it is scaled back then.
+        ServerError: there is no such model, the number is not allowed, or a worker did not load;
+            the model is scaled back then.
     """
     most = min_workers if max_workers is None else max_workers
     if not 1 <= min_workers <= most:
         # TorchServe loses track of the workers of a model that it scales to 0.
-        message = f"{min_workers} to {most} workers: at least 1, and no more than the maximum."
+        message = f"{min_workers} to {most} workers: at least 1, and no more than the maximum"
         raise ServerError(message)
     deadline = time.monotonic() + timeout_s
     with client(info) as api:
         names = api.models()
         if model not in names:
-            raise ServerError(f"There is no model {model!r}. There are: {', '.join(names)}.")
-        before = api.model(model)
-        if most > 1 and before.get("continuousBatching"):
+            raise ServerError(f"there is no model {model!r}; there are: {', '.join(names)}")
+        said = api.model(model)
+        before = ModelStatus.model_validate(said)
+        if most > 1 and said.get("continuousBatching"):
             raise ServerError(
                 f"{model!r} serves continuously, and must have one worker: an idle one keeps the"
-                " others waiting.",
-                hint="Build it without serving.continuous_batching.",
+                " others waiting",
+                hint="build it without serving.continuous_batching",
             )
         watch = LoadWatch(info.logs)
         check = readiness.start_check(watch, lambda: _is_alive(info), info.logs / "console.log")
@@ -190,7 +192,7 @@ def scale(
             readiness.wait_for_workers(api, {model: min_workers}, check, deadline, on_progress)
         except ServerError:
             with suppress(MarsmithError):
-                api.scale(model, before["minWorkers"], before["maxWorkers"])
+                api.scale(model, before.min_workers, before.max_workers)
             raise
 
 
@@ -233,19 +235,19 @@ def _refuse_taken(ports: Ports) -> None:
     for info in alive:
         if ours := sorted(set(taken) & set(info.ports.numbers())):
             raise ServerError(
-                f"Port {ours[0]} is taken by marsmith's own server on port {info.port}, which"
-                f" serves {', '.join(info.models)}.",
-                hint=f"`marsmith stop --port {info.port}` ends it; --port chooses another.",
+                f"port {ours[0]} is taken by marsmith's own server on port {info.port}, which"
+                f" serves {', '.join(info.models)}",
+                hint=f"end it with `marsmith stop --port {info.port}`; or choose another --port",
             )
     raise ServerError(
-        f"Port {', '.join(map(str, taken))} is taken by another program; this server needs"
-        f" {', '.join(map(str, ports.numbers()))}.",
-        hint="--port chooses another; --port 0 takes any that are free.",
+        f"port {', '.join(map(str, taken))} is taken by another program; this server needs"
+        f" {', '.join(map(str, ports.numbers()))}",
+        hint="choose another with --port; --port 0 takes any that are free",
     )
 
 
 def _all_running() -> list[ServerInfo]:
-    """Return the servers that live; end and remove what is left of those that don't."""
+    """Return the live servers; end and remove what is left of dead ones."""
     alive = []
     for info in run_folder.read_infos():
         if _is_alive(info):
@@ -257,18 +259,6 @@ def _all_running() -> list[ServerInfo]:
 
 def _is_alive(info: ServerInfo) -> bool:
     return processes.find(info.pid, info.create_time) is not None
-
-
-def _summary(model: dict[str, Any]) -> dict[str, Any]:
-    workers = model.get("workers", [])
-    return {
-        "name": model["modelName"],
-        "version": model["modelVersion"],
-        "min_workers": model["minWorkers"],
-        "max_workers": model["maxWorkers"],
-        "batch_size": model["batchSize"],
-        "workers": [{key: worker[key] for key in ("id", "pid", "status")} for worker in workers],
-    }
 
 
 @contextmanager

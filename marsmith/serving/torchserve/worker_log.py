@@ -1,6 +1,6 @@
-"""Reading TorchServe's logs for a model that does not load, and telling why in a few lines.
+"""Read in TorchServe's logs why a model does not load, and say it in a few lines.
 
-TorchServe itself tells nobody: it restarts a worker that failed, again and again for five
+TorchServe itself reports nothing: it restarts a worker that failed, again and again for five
 minutes, and lets requests wait meanwhile.
 """
 
@@ -24,7 +24,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<mes
 WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
 
 CRASHED = "the worker crashed or was killed; there was no Python error"
-# What it prints at every start, and what helps nobody who looks for a cause.
+# What a worker prints at every start; none of it is a cause.
 ROUTINE = re.compile(
     r"s_name_part0=|Listening on|Successfully loaded .*metrics\.yaml|\[PID\]|Torch worker started"
     r"|Python runtime|Connection accepted|model_name: "
@@ -41,7 +41,7 @@ JAVA_FAILURES = (
 
 
 class Tail:
-    """The lines that a log file gains."""
+    """Reads the lines that are added to a log file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -79,18 +79,18 @@ class LoadWatch:
         """Read on.
 
         Raises:
-            ServerError: a model did not load; the message has the worker's own traceback.
+            ServerError: a model did not load; the message includes the worker's traceback.
         """
         self._read()
         if not self._worker_failure()[1] and not self._java_failure()[1]:
             return
-        # The traceback follows the line that tells of it, as log lines of their own.
+        # The traceback follows the line that reports the failure, in log lines of its own.
         deadline = time.monotonic() + SETTLE_AT_MOST_S
         time.sleep(SETTLE_S)
         while self._read() and time.monotonic() < deadline:
             time.sleep(SETTLE_S)
         message, source = self._explanation()
-        raise ServerError(message, hint=f"All of it is in {self._logs / source}.")
+        raise ServerError(message, hint=f"see the rest in {self._logs / source}")
 
     def _read(self) -> bool:
         """Take in the new lines, by worker; return whether there were any."""
@@ -106,7 +106,7 @@ class LoadWatch:
         return bool(model_lines or java_lines)
 
     def _worker_failure(self) -> tuple[str, list[str]]:
-        """Return the first worker that told of a failure, and what it printed from there on."""
+        """Return the first worker that reported a failure, and what it printed from there on."""
         for worker, lines in self._printed.items():
             for index, line in enumerate(lines):
                 if tells_of_failure(line):
@@ -114,7 +114,7 @@ class LoadWatch:
         return "", []
 
     def _java_failure(self) -> tuple[str, list[str]]:
-        """Return the worker that Java tells of, if any, and what it said, from a failure on."""
+        """Return the worker that Java names, if any, and what Java said from a failure on."""
         for index, line in enumerate(self._java):
             match = LINE.match(line)
             if match and match["message"].startswith(JAVA_FAILURES):
@@ -140,5 +140,5 @@ class LoadWatch:
 def _message(worker: str, lines: Sequence[str]) -> str:
     named = WORKER.fullmatch(worker)
     headline, trace = shorten_traceback(lines)
-    first = f"Model {(named['model'] if named else worker)!r} did not load: {headline}"
+    first = f"model {(named['model'] if named else worker)!r} did not load: {headline}"
     return "\n".join([first, *(f"  {line}" for line in trace)])

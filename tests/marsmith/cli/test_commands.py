@@ -88,7 +88,7 @@ def test_status_and_predict(digits_server: ServerInfo, samples: list[Path]) -> N
         (["predict", "digits", "README.md", "--option", "x"], "must be name=value"),
         (["predict", "nope", "README.md"], "nope"),
         (["predict", "digits", "README.md"], "not an image"),
-        (["stop", "--port", "1"], "No server of marsmith runs on port 1"),
+        (["stop", "--port", "1"], "no server of marsmith runs on port 1"),
     ],
 )
 def test_an_error_is_a_message_and_no_traceback(

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,8 @@ def test_torchserves_own_error_comes_through(api: Client) -> None:
 def test_models_and_their_descriptions(api: Client) -> None:
     assert api.models() == ["tiny"]
     assert api.model("tiny")["modelVersion"] == "1.0"
-    assert api.describe("tiny")["customizedMetadata"]["example"]["body_base64"] == "e30="
+    described: Any = api.describe("tiny")["customizedMetadata"]
+    assert described["example"]["body_base64"] == "e30="
 
 
 def test_a_wrong_token_is_explained(tiny_server: ServerInfo, tmp_path: Path) -> None:
@@ -100,7 +102,8 @@ def test_the_asynchronous_client_says_the_same(tiny_server: ServerInfo) -> None:
             assert (explained["accept"], explained["explain"]) == ("image/png", "True")
             assert await api.models() == ["tiny"]
             assert (await api.model("tiny"))["modelVersion"] == "1.0"
-            assert "example" in (await api.describe("tiny"))["customizedMetadata"]
+            described: Any = (await api.describe("tiny"))["customizedMetadata"]
+            assert "example" in described
             await api.scale("tiny", 1, 1)
             with pytest.raises(RequestError, match="no such thing"):
                 await api.predict("tiny", {"refuse": True})

@@ -399,7 +399,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_an_interpreter_without_torchserve_is_refused(archive: Path, scratch: Path) -> None:
-    with pytest.raises(ServerError, match="No TorchServe") as caught:
+    with pytest.raises(ServerError, match="no TorchServe") as caught:
         Harness(
             archive, python=sys.executable, env={"PYTHONPATH": "", "PYTHONHOME": "/x"}
         ).__enter__()

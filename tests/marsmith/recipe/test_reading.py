@@ -56,7 +56,7 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ({"source": "factory"}, ["'source' must be a mapping"]),
         ({"name": "../mine"}, ["name"]),
         ({"name": "tokenizer"}, ["token"]),
-        ({"files": ["labels.json"]}, ["labels.json", "no file"]),
+        ({"files": ["labels.json"]}, ["labels.json", "does not exist"]),
         ({"files": "labels.json"}, ["'files' must be a list"]),
         ({"evaluation": {"dat": "a:b"}}, ["'dat'", "did you mean 'data'"]),
         ({"accept": {"metric_at_least": 0.9}}, ["needs an 'evaluation'"]),

@@ -55,7 +55,7 @@ def test_archives_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     assert find_archives([], store) == {"model_a": a}
     assert find_archives(["a.v2", b], store) == {"model_a": a, "model_b": b}
     assert find_archives(["a.v2.mar"], store) == {"model_a": a}
-    with pytest.raises(ArchiveError, match=r"no archive 'b'. Those in .*: a\.v2\."):
+    with pytest.raises(ArchiveError, match=r"no archive 'b'; those in .*: a\.v2$"):
         find_archives(["b"], store)
     with pytest.raises(ArchiveError, match="no archive"):
         find_archives([], tmp_path)

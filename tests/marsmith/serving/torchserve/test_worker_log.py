@@ -41,6 +41,6 @@ def test_a_failing_load_is_explained_and_not_waited_for(
     assert reason in first
     assert len(trace) <= 15
     assert not any("[INFO" in line or "/ts/" in line for line in trace)
-    assert Path(caught.value.hint.removeprefix("All of it is in ").rstrip(".")).is_file()
+    assert Path(caught.value.hint.removeprefix("see the rest in ")).is_file()
     assert_nothing_is_left()
     assert read_infos() == []
