@@ -1,1 +1,1 @@
-"""An archive in TorchServe's own worker, without Java."""
+"""Run an archive in TorchServe's own worker, without Java."""

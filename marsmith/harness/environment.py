@@ -38,7 +38,7 @@ def torchserve_home(python: str, env: Mapping[str, str], cwd: Path) -> Path:
 def worker_environment(
     extra: Mapping[str, str], home: Path, model_dir: Path, handler: str
 ) -> dict[str, str]:
-    """The frontend's variables and module path: the handler's folder, the host's, the model's."""
+    """The frontend's variables, and its module path: the handler's, the host's, the model's."""
     env = {**os.environ, **_BACKEND, **extra}
     file, colon, _ = handler.partition(":")
     path = [file.rpartition("/")[0] or file] if colon else []

@@ -21,7 +21,7 @@ LOADER_FALLBACK = "No module named 'ts.torch_handler."
 
 
 def tells_of_failure(line: str) -> bool:
-    """Whether a line that a worker printed says that its load failed, or that it dies."""
+    """Whether a worker's line says that its load failed or that the worker died."""
     return bool(LOAD_FAILED.match(line)) or line == WORKER_DIED
 
 

@@ -1,4 +1,4 @@
-"""An archive as the frontend lays it out for a worker."""
+"""Lay out an archive for a worker, as the frontend does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unpack(archive: Path, into: Path) -> None:
 
 
 def read_manifest(archive: Path, model_dir: Path) -> dict[str, str]:
-    """The manifest's model, if it is one that the frontend would start a Python worker for."""
+    """Read the manifest's model; refuse one that would get no Python worker."""
     try:
         manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
         model = manifest["model"]

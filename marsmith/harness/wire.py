@@ -3,8 +3,8 @@
 A frontend sends a worker one load and then batches of requests, over a stream socket. All
 integers are big-endian, signed, 32 bits wide; a string or a blob is its length in bytes and its
 bytes; a list ends with the length -1. A worker counts some strings of its answer in characters,
-though: one "é" there and all that follows is read one byte off. The frontend then waits for ever;
-the reader here raises, soon.
+though: after one "é" all that follows is read one byte off. The frontend then waits for ever; the
+reader here raises an error soon.
 
 See: `ModelRequestEncoder.java`, `ModelResponseDecoder.java` and `InferenceRequestHandler.java`
 in TorchServe's frontend, and `ts/protocol/otf_message_handler.py` for the other end.
@@ -59,7 +59,7 @@ class Request:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def again(self) -> Request:
-        """What a worker that serves continuously gets after a part of its answer: no body."""
+        """The request as a worker that serves continuously gets it again: without a body."""
         return replace(self, parameters=())
 
     @classmethod
@@ -96,7 +96,7 @@ class Request:
 
     @classmethod
     def describe(cls) -> Request:
-        """What `GET /models/<model>?customized=true` asks a worker, in a batch of its own."""
+        """The request that `GET /models/<model>?customized=true` makes, in a batch of its own."""
         return cls((), {"describe": "True"})
 
 
@@ -122,7 +122,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame from a worker: how the whole went, and a response per request id, in order."""
+    """One frame from a worker: a status for the whole, and a response per request id, in order."""
 
     code: int
     message: str
@@ -134,10 +134,10 @@ class Frame:
         return any(response.more_follows for response in self.responses.values())
 
     def answers(self, requests: Sequence[Request]) -> list[Response]:
-        """One response per request; of a batch that failed as a whole, the frontend's own error.
+        """Return one response per request: the frontend's own error if the whole batch failed.
 
         Raises:
-            ArchiveError: the worker answered other requests than it was asked.
+            ArchiveError: the worker answered other requests than those it got.
         """
         if self.code != http.HTTPStatus.OK:
             return [_frontend_error(self.code, self.message)] * len(requests)
@@ -193,7 +193,7 @@ def read_response(
         stall_s: how long a frame may pause; a worker writes it in one go.
 
     Raises:
-        ArchiveError: the frontend would choke on this frame.
+        ArchiveError: the frontend could not read this frame.
         TimeoutError: no frame began in time.
         EOFError: the worker closed the connection.
     """

@@ -40,7 +40,7 @@ from marsmith.harness.wire import (
 
 
 class Harness:
-    """A context in which an archive is loaded and answers.
+    """A context in which a worker has loaded an archive and answers requests.
 
     Args:
         archive: a `.mar`, or a folder with the contents of one; neither is changed.
@@ -135,8 +135,8 @@ class Harness:
     def stream(self, requests: Sequence[Request]) -> Iterator[dict[str, Response]]:
         """Send one batch and yield what the worker answers, message by message, by request id.
 
-        Where the archive serves continuously, requests are sent again until they are answered, as
-        the frontend does.
+        If the archive serves continuously, requests are sent again until they are answered, as the
+        frontend does.
 
         Raises:
             ArchiveError: as in `predict`.
@@ -290,7 +290,7 @@ class Harness:
 
 
 def _diagnose(log: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The exception that ended a worker, empty if there was none, and the lines that lead to it."""
+    """Return the exception that ended a worker, or "", and the lines that lead to it."""
     told = next((index for index, line in enumerate(log) if tells_of_failure(line)), None)
     if told is None:
         return "", log[-TRACEBACK_LINES:]

@@ -83,8 +83,8 @@ def read_model_name(archive: Path) -> str:
         )
     if name.startswith("token"):
         raise ArchiveError(
-            f"{archive} names its model {name!r}; TorchServe takes a management request for a"
-            " model whose name begins with 'token' for one of its token API, and refuses it",
+            f"{archive} names its model {name!r}; TorchServe refuses management requests for"
+            " names that begin with 'token': it takes them for those of its token API",
             hint="build it under another name",
         )
     return name
