@@ -22,7 +22,7 @@ from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.task import Answer, C, M, O, Sample, Task
 from handlers.telemetry import BatchMetrics, Telemetry
-from handlers.torchserve import BaseHandler, quieten, read_ahead
+from handlers.torchserve import BaseHandler, Context, quieten, read_ahead
 from handlers.warm_up import warm_up
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
 
     # -- Loading ------------------------------------------------------------------------------
 
-    def initialize(self, context: Any) -> None:
+    def initialize(self, context: Context) -> None:
         """Load the model and warm it up: the first request is as fast as any.
 
         Raises:
@@ -71,7 +71,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         except Exception as error:  # of any other the worker would die without a word
             raise LoadError(f"{type(error).__name__}: {error}") from error
 
-    def _load(self, context: Any) -> None:
+    def _load(self, context: Context) -> None:
         folder = Path(context.system_properties["model_dir"])
         served, model = context.model_yaml_config or {}, context.manifest["model"]
         self.context, self.manifest = context, context.manifest
@@ -118,7 +118,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
 
     # -- Answering ----------------------------------------------------------------------------
 
-    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+    def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer a batch. Nothing that a client sends makes it raise.
 
         Args:
@@ -142,7 +142,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             exchange.set_headers(context, index)
         return [exchange.body or b"" for exchange in exchanges]
 
-    def begin(self, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
+    def begin(self, row: Mapping[str, object], headers: Mapping[str, object]) -> Exchange:
         """A row as it comes: answered at once when it asks for a description, or for nothing."""
         exchange = Exchange.begin(row, headers)
         if exchange.describe:
@@ -197,7 +197,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             with batch.stage("PostprocessTime"), torch.inference_mode():
                 return self.answer(outputs, group)
 
-        def key(sample: Sample[Any, M]) -> Hashable:
+        def key(sample: Sample[object, M]) -> Hashable:
             own = self.group_key(sample)
             return (sample.options, own) if explainer else own
 
@@ -279,7 +279,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         except Exception as error:  # as in _read
             exchange.fail(error)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What this model takes and answers, from the definitions that validate requests."""
         media_type, body = self.example()
         return {

@@ -10,7 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from types import ModuleType
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 
@@ -48,7 +49,7 @@ class Explainer(ABC, Generic[M]):
         Explanation: the dataclass of what is answered to that.
     """
 
-    ExplainOptions: ClassVar[type[Any]] = ExplanationOptions
+    ExplainOptions: ClassVar[type[ExplanationOptions]] = ExplanationOptions
     Explanation: ClassVar[type[Answer]]
 
     def explained(self, outputs: Tensors) -> torch.Tensor:
@@ -208,11 +209,12 @@ def _of_positions(
     return run
 
 
-def _captum() -> Any:
+def _captum() -> ModuleType:
     try:
-        import captum.attr as captum
+        import captum.attr
     except ImportError:
         raise BadRequest(
             "this server has no captum, which explanations need", hint="pip install captum there"
         ) from None
-    return captum
+    module: ModuleType = captum.attr
+    return module

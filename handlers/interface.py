@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TypedDict, get_args
 
 from handlers.explanations import Explainer
 from handlers.protocols import payload, tensors
-from handlers.schema import json_schema
-from handlers.task import Answer, Task
+from handlers.schema import JsonObject, json_schema
+from handlers.task import Answer, C, M, O, Task
 
 
-def of(task: Task[Any, Any, Any], explainer: Explainer[Any] | None) -> dict[str, Any]:
+class AnswerInterface(TypedDict):
+    """What is answered to a request.
+
+    Attributes:
+        output: the JSON Schema of an answer.
+        columns: the names of a v2 answer's outputs.
+        media_types: what an answer can be written in.
+    """
+
+    output: JsonObject
+    columns: list[str]
+    media_types: list[str]
+
+
+class Interface(AnswerInterface):
+    """The interface of a task.
+
+    Attributes:
+        protocols: those that it is served in.
+        max_instances: the most instances in one request.
+        input: what an instance may be, for people.
+        options: the JSON Schema of a request's options.
+        explanations: the interface of its explanations; empty where there are none.
+    """
+
+    protocols: list[str]
+    max_instances: int
+    input: dict[str, object]
+    options: JsonObject
+    explanations: dict[str, object]
+
+
+def of(task: Task[C, O, M], explainer: Explainer[M] | None) -> Interface:
     """The interface of a configured task; it needs no model.
 
     Args:
         task: what is described.
         explainer: what explains its answers, if anything does.
-
-    Returns:
-        "protocols", "max_instances", "input" (for people), "options" and "output" (JSON
-        Schemas), "columns" (the names of a v2 answer's outputs), "media_types", and
-        "explanations": the latter four of its explanations; empty where there are none.
     """
-    explained = {}
+    explained: dict[str, object] = {}
     if explainer:
         options = json_schema(explainer.ExplainOptions)
-        explained = {"options": options} | _answers(explainer.Explanation)
+        explained = {"options": options, **_answers(explainer.Explanation)}
     return {
         "protocols": list(get_args(payload.Protocol)),
         "max_instances": task.config.max_instances,
@@ -36,7 +63,7 @@ def of(task: Task[Any, Any, Any], explainer: Explainer[Any] | None) -> dict[str,
     }
 
 
-def _answers(kind: type[Answer]) -> dict[str, Any]:
+def _answers(kind: type[Answer]) -> AnswerInterface:
     return {
         "output": kind.schema(),
         "columns": tensors.names(kind),

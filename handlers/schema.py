@@ -19,7 +19,7 @@ T = TypeVar("T")
 Json: TypeAlias = 'bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None'
 JsonObject: TypeAlias = "Mapping[str, Json]"
 
-JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+JSON_TYPES: dict[object, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 MAX_COMPARED = 1000  # names, to find the nearest: some 3 ms
 MAX_NAMES = 20  # in a message
 WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -30,13 +30,13 @@ class SchemaError(ValueError):
 
 
 def setting(
-    default: Any,
+    default: T,
     doc: str,
     *,
     minimum: float | None = None,
     maximum: float | None = None,
     max_items: int | None = None,
-) -> Any:
+) -> T:
     """Declare one setting of a dataclass.
 
     Args:
@@ -65,7 +65,7 @@ def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
     if not isinstance(values, Mapping):
         raise SchemaError(f"{where} must be a mapping, not {kind(values)}")
     fields, hints = _definition(cls)  # type: ignore[arg-type]  # a class is hashable
-    parsed: dict[str, Any] = {}
+    parsed: dict[str, object] = {}
     for key, value in values.items():
         if key not in fields:
             raise SchemaError(unknown(str(key), list(fields), where))
@@ -79,7 +79,7 @@ def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
 
 
 @functools.cache
-def _definition(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+def _definition(cls: type) -> tuple[dict[str, dataclasses.Field[object]], dict[str, object]]:
     return {field.name: field for field in dataclasses.fields(cls)}, get_type_hints(cls)
 
 
@@ -101,7 +101,7 @@ def kind(value: object) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def json_schema(cls: type, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def json_schema(cls: type, defaults: Mapping[str, Any] | None = None) -> JsonObject:
     """The JSON Schema (2020-12) of a dataclass whose fields are made by `setting`.
 
     Args:
@@ -109,7 +109,7 @@ def json_schema(cls: type, defaults: Mapping[str, Any] | None = None) -> dict[st
         defaults: replace the fields' own.
     """
     hints = get_type_hints(cls)
-    properties = {}
+    properties: dict[str, Json] = {}
     for field in dataclasses.fields(cls):
         bounds = field.metadata.get("bounds", {})
         default = {} if field.default is dataclasses.MISSING else {"default": field.default}
@@ -124,7 +124,7 @@ def json_schema(cls: type, defaults: Mapping[str, Any] | None = None) -> dict[st
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _convert(value: Any, hint: Any, text: bool) -> Any:
+def _convert(value: object, hint: object, text: bool) -> object:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(value, arguments, text)
@@ -144,10 +144,10 @@ def _convert(value: Any, hint: Any, text: bool) -> Any:
         value = _finite(value)
     if type(value) is not hint:
         raise SchemaError(f"must be {_name(hint)}, not {_show(value)}")
-    return _finite(value) if hint is float else value
+    return _finite(value) if isinstance(value, float) else value
 
 
-def _convert_union(value: Any, hints: tuple[Any, ...], text: bool) -> Any:
+def _convert_union(value: object, hints: tuple[object, ...], text: bool) -> object:
     if value is None and type(None) in hints:
         return None
     if type(value) in hints and not isinstance(value, (float, str) if text else float):
@@ -162,7 +162,7 @@ def _convert_union(value: Any, hints: tuple[Any, ...], text: bool) -> Any:
     raise SchemaError(f"must be {' or '.join(map(_name, hints))}, not {_show(value)}")
 
 
-def _convert_tuple(value: Any, arguments: tuple[Any, ...], text: bool) -> tuple[Any, ...]:
+def _convert_tuple(value: object, arguments: tuple[object, ...], text: bool) -> tuple[object, ...]:
     if text and isinstance(value, str):
         value = _listed(value)
     if not isinstance(value, (list, tuple)):
@@ -174,7 +174,7 @@ def _convert_tuple(value: Any, arguments: tuple[Any, ...], text: bool) -> tuple[
     return tuple(_convert(item, hint, text) for item, hint in zip(value, arguments, strict=True))
 
 
-def _listed(text: str) -> Any:
+def _listed(text: str) -> object:
     """A list in a form's field: JSON, or words with commas between."""
     if text.lstrip().startswith("["):
         try:
@@ -184,15 +184,15 @@ def _listed(text: str) -> Any:
     return [part.strip() for part in text.split(",")]
 
 
-def _from_text(value: str, hint: Any) -> Any:
-    if hint is bool:
-        return WORDS.get(value.strip().lower(), value)
-    if hint in (int, float):
-        try:
-            return hint(value)
-        except ValueError:
-            return value
-    return value
+def _from_text(value: str, hint: object) -> object:
+    try:
+        if hint is bool:
+            return WORDS.get(value.strip().lower(), value)
+        if hint is int:
+            return int(value)
+        return float(value) if hint is float else value
+    except ValueError:
+        return value
 
 
 def _finite(value: float) -> float:
@@ -205,7 +205,7 @@ def _finite(value: float) -> float:
     return number
 
 
-def _check_length(value: Any, field: dataclasses.Field[Any], text: bool) -> None:
+def _check_length(value: object, field: dataclasses.Field[object], text: bool) -> None:
     most = field.metadata.get("bounds", {}).get("maxItems")
     if most is None:
         return
@@ -214,7 +214,7 @@ def _check_length(value: Any, field: dataclasses.Field[Any], text: bool) -> None
         raise SchemaError(f"must be a list of at most {most}, not of {len(items)}")
 
 
-def _check_bounds(value: Any, field: dataclasses.Field[Any]) -> None:
+def _check_bounds(value: object, field: dataclasses.Field[object]) -> None:
     bounds = field.metadata.get("bounds", {})
     low, high = bounds.get("minimum"), bounds.get("maximum")
     for number in value if isinstance(value, tuple) else (value,):
@@ -225,13 +225,13 @@ def _check_bounds(value: Any, field: dataclasses.Field[Any]) -> None:
                 raise SchemaError(f"must be at most {high}, not {_show(number)}")
 
 
-def _name(hint: Any) -> str:
+def _name(hint: object) -> str:
     if get_origin(hint) is tuple:
         arguments = get_args(hint)
         count = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
         return f"a list{count} ({getattr(arguments[0], '__name__', arguments[0])})"
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
-    return names.get(hint, str(hint))
+    names: dict[object, str] = {bool: "true or false", int: "an integer", float: "a number"}
+    return {**names, str: "a string"}.get(hint, str(hint))
 
 
 def _show(value: object) -> str:
@@ -241,7 +241,7 @@ def _show(value: object) -> str:
     return f"{value[:40]!a}" if isinstance(value, str) else kind(value)
 
 
-def type_schema(hint: Any) -> dict[str, Any]:
+def type_schema(hint: object) -> JsonObject:
     """The JSON Schema of one type hint."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -257,3 +257,16 @@ def type_schema(hint: Any) -> dict[str, Any]:
     if hint is type(None):
         return {"type": "null"}
     return {"type": JSON_TYPES[hint]} if hint in JSON_TYPES else {}
+
+
+def object_schema(
+    properties: Mapping[str, JsonObject], optional: Mapping[str, JsonObject] | None = None
+) -> JsonObject:
+    """The JSON Schema of an object.
+
+    Args:
+        properties: what it has in any case, by name.
+        optional: what it may have, too.
+    """
+    every = {**properties, **(optional or {})}
+    return {"type": "object", "properties": every, "required": list(properties)}

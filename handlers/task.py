@@ -9,13 +9,24 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, get_type_hints
 
 import torch
 
 from handlers.errors import LoadError
 from handlers.runtimes import Tensors
-from handlers.schema import SchemaError, parse, setting, type_schema
+from handlers.schema import (
+    Json,
+    JsonObject,
+    SchemaError,
+    object_schema,
+    parse,
+    setting,
+    type_schema,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SHORT = 32  # tokens, or items; below this, padding costs less than another run of the model
 
@@ -27,9 +38,11 @@ class Config:
     task: str = setting("", "The task: a module of handlers.tasks.")
     runtime: str = setting("torchscript", "What executes the model: a module of handlers.runtimes.")
     precision: str = setting("fp32", "The model's precision, for people; the model file has it.")
-    runtime_options: dict[str, Any] | None = setting(None, "Passed to the runtime's load, by name.")
+    runtime_options: dict[str, object] | None = setting(
+        None, "Passed to the runtime's load, by name."
+    )
     threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
-    defaults: dict[str, Any] | None = setting(None, "Options of requests that don't say.")
+    defaults: dict[str, object] | None = setting(None, "Options of requests that don't say.")
     max_instances: int = setting(1024, "The most instances in one request.", minimum=1)
     max_answer_bytes: int = setting(
         6_000_000, "The largest answer; less than TorchServe's max_response_size.", minimum=1
@@ -62,16 +75,20 @@ class Answer:
         """The answer in one of `media_types`."""
         raise NotImplementedError(media_type)
 
-    def to_json(self) -> Any:
+    def to_json(self) -> Json:
         """The answer as plain JSON data."""
         return dict(vars(self))  # not `asdict`, which copies every item of every list
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """The JSON Schema of what `to_json` returns."""
+        return object_schema(cls.field_schemas())
+
+    @classmethod
+    def field_schemas(cls) -> dict[str, JsonObject]:
+        """The JSON Schema of each field, by its name."""
         hints = get_type_hints(cls)
-        fields = {f.name: type_schema(hints[f.name]) for f in dataclasses.fields(cls)}
-        return {"type": "object", "properties": fields, "required": list(fields)}
+        return {field.name: type_schema(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
 Answered = Sequence[Answer]
@@ -80,10 +97,12 @@ Answered = Sequence[Answer]
 C = TypeVar("C", bound=Config)
 O = TypeVar("O")  # noqa: E741 - of the three parameters of a task, the options
 M = TypeVar("M")
+O_co = TypeVar("O_co", covariant=True)
+M_co = TypeVar("M_co", covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample(Generic[O, M]):
+class Sample(Generic[O_co, M_co]):
     """One decoded instance.
 
     Attributes:
@@ -94,8 +113,8 @@ class Sample(Generic[O, M]):
     """
 
     tensors: Tensors
-    options: O
-    meta: M
+    options: O_co
+    meta: M_co
 
 
 class Task(ABC, Generic[C, O, M]):
@@ -112,8 +131,8 @@ class Task(ABC, Generic[C, O, M]):
         default_options: the options of requests that say nothing.
     """
 
-    Config: ClassVar[type[Any]] = Config
-    Options: ClassVar[type[Any]] = NoOptions
+    Config: ClassVar[type[Config]] = Config
+    Options: ClassVar[type[DataclassInstance]] = NoOptions
     Answer: ClassVar[type[Answer]]
     parts: ClassVar[tuple[str, ...]] = ()
 
@@ -146,7 +165,7 @@ class Task(ABC, Generic[C, O, M]):
             BadRequest: the instance can't be served; only its own request is refused.
         """
 
-    def collate(self, samples: Sequence[Sample[Any, M]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, M]]) -> Tensors:
         """Samples of one `group_key` to a batch."""
         return stack([sample.tensors for sample in samples])
 
@@ -159,10 +178,10 @@ class Task(ABC, Generic[C, O, M]):
         """The media type and body of a request that can be served: for warm-up and describe."""
 
     @abstractmethod
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be, for people and programs."""
 
-    def group_key(self, sample: Sample[Any, M]) -> Hashable:
+    def group_key(self, sample: Sample[object, M]) -> Hashable:
         """Samples of equal keys can share a batch; by default those of equal shapes."""
         return same_shape(sample)
 
@@ -182,7 +201,8 @@ class Task(ABC, Generic[C, O, M]):
             SchemaError: the section says something that isn't allowed.
         """
         config = parse(cls.Config, section, where="the handler section")
-        return config, parse(cls.Options, config.defaults or {}, where="handler.defaults")
+        options = parse(cls.Options, config.defaults or {}, where="handler.defaults")
+        return config, options  # type: ignore[return-value]  # a ClassVar can't name parameters
 
     def configure(self, section: object, folder: Path) -> None:
         """Take the `handler:` section and the task's own files; no model and no threads yet.
@@ -197,7 +217,7 @@ class Task(ABC, Generic[C, O, M]):
         self.setup(folder)
 
 
-def same_shape(sample: Sample[Any, Any]) -> Hashable:
+def same_shape(sample: Sample[object, object]) -> Hashable:
     """Samples of one key can be stacked: the names, shapes and dtypes of their tensors."""
     return tuple((name, tensor.shape, tensor.dtype) for name, tensor in sample.tensors.items())
 

@@ -6,13 +6,27 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 from ts.metrics.metric_type_enum import MetricTypes
 
 STAGES = ("PreprocessTime", "InferenceTime", "PostprocessTime")
 COUNTS = ("Instances", "RefusedRequests", "FailedRequests")
 DIMENSIONS = ["ModelName", "Level"]
+
+
+class ReportedMetric(Protocol):
+    """What is used of one of TorchServe's metrics."""
+
+    def add_or_update(self, value: float, dimension_values: list[str], /) -> None: ...  # noqa: D102
+
+
+class MetricsCache(Protocol):
+    """What is used of TorchServe's metrics cache."""
+
+    def add_metric_to_cache(  # noqa: D102
+        self, metric_name: str, unit: str, dimension_names: list[str], metric_type: object, /
+    ) -> ReportedMetric: ...
 
 
 class BatchMetrics:
@@ -45,7 +59,7 @@ class Telemetry:
         model_name: becomes a dimension of each metric.
     """
 
-    def __init__(self, cache: Any, model_name: str) -> None:
+    def __init__(self, cache: MetricsCache, model_name: str) -> None:
         self.dimensions = [model_name, "Model"]
         self.timers = {
             name: cache.add_metric_to_cache(name, "s", DIMENSIONS, MetricTypes.HISTOGRAM)

@@ -11,11 +11,14 @@ import logging
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol, TypedDict
 from weakref import WeakKeyDictionary
 
 from ts.protocol import otf_message_handler as codec
+
+from handlers.telemetry import MetricsCache
 
 READ_BYTES = 65_536
 PROBED = ("openvino", "onnxruntime", "torch_tensorrt", "torch_xla")
@@ -39,7 +42,41 @@ def _unprobed() -> Iterator[None]:
 with _unprobed():
     from ts.torch_handler.base_handler import BaseHandler
 
-__all__ = ["BaseHandler", "quieten", "read_ahead"]
+__all__ = ["BaseHandler", "Context", "quieten", "read_ahead"]
+
+
+class SystemProperties(TypedDict):
+    """What TorchServe tells a worker of its place."""
+
+    model_dir: str
+    gpu_id: int | None
+    batch_size: int | None
+
+
+class Context(Protocol):
+    """What is used of TorchServe's context of a worker, and of the batch at hand.
+
+    See: ts/context.py in TorchServe 0.12.
+    """
+
+    model_name: str
+    manifest: Mapping[str, Mapping[str, str]]
+    model_yaml_config: Mapping[str, object] | None
+    metrics: MetricsCache
+    request_ids: dict[int, str]
+    stopping_criteria: dict[int, Callable[[object], bool | None]] | None
+    cl_socket: socket.socket
+
+    @property
+    def system_properties(self) -> SystemProperties: ...  # noqa: D102
+
+    def get_all_request_header(self, idx: int) -> Mapping[str, object]: ...  # noqa: D102
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None: ...  # noqa: D102
+
+    def set_response_content_type(self, idx: int, value: str) -> None: ...  # noqa: D102
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None: ...  # noqa: D102
 
 
 def quieten() -> None:

@@ -84,6 +84,8 @@ def imports(nodes: Iterator[ast.AST]) -> set[str]:
 def at_module_level(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes that importing a module executes: all but the bodies of functions."""
     for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node = ast.Module(node.orelse, [])
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield from at_module_level(node)

@@ -209,8 +209,12 @@ class Decoder:
     def _advance(self, sequences: Sequence[TokenSequence]) -> None:
         try:
             slots = [self._running.index(each) for each in sequences]
-            used = max(each.cached for each in sequences)
-            self._absorb(sequences, self._run(inputs(sequences, self._cache.read(slots, used))))
+            following, cached = (
+                [each.next() for each in sequences],
+                [each.cached for each in sequences],
+            )
+            past = self._cache.read(slots, max(cached))
+            self._absorb(sequences, self._run(inputs(following, cached, past)))
         except Exception as error:  # a model may raise anything, and its neighbours must not notice
             if len(sequences) == 1:
                 sequences[0].error = blame(error)
@@ -269,19 +273,22 @@ class Decoder:
         self._cache.clear(len(self._running))
 
 
-def inputs(sequences: Sequence[TokenSequence], past: Sequence[torch.Tensor]) -> Tensors:
-    """What the model is called with for the next tokens of some sequences.
+def inputs(
+    following: Sequence[Sequence[int]], cached: Sequence[int], past: Sequence[torch.Tensor]
+) -> Tensors:
+    """The model's inputs for the next tokens of some sequences.
 
     Args:
-        sequences: which see some of their prompt, or their latest token.
+        following: the next tokens of each sequence.
+        cached: how many tokens of each are in its cache.
         past: their caches.
     """
-    following = [torch.tensor(each.next()) for each in sequences]
-    ids = torch.nn.utils.rnn.pad_sequence(following, batch_first=True)
-    past_tokens = torch.tensor([each.cached for each in sequences])
-    return {"input_ids": ids, "past_tokens": past_tokens, **named(past)}
+    tokens = [torch.tensor(each) for each in following]
+    ids = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
+    return {"input_ids": ids, "past_tokens": torch.tensor(cached), **named(past)}
 
 
-def prompts(sequences: Sequence[TokenSequence], shape: CacheShape) -> Tensors:
-    """What the model is called with at first."""
-    return inputs(sequences, empty(len(sequences), shape.layers, shape.heads, shape.size))
+def prompts(ids: Sequence[Sequence[int]], shape: CacheShape) -> Tensors:
+    """The model's inputs for the beginnings of some prompts, given by their tokens."""
+    past = empty(len(ids), shape.layers, shape.heads, shape.size)
+    return inputs([each[:CHUNK] for each in ids], [0] * len(ids), past)

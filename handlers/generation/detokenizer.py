@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 UNFINISHED = "\ufffd"  # what is decoded of a character that lacks bytes
 CONTEXT = 8  # tokens of the prompt that the first piece is decoded with: some begin with a space
@@ -22,7 +25,7 @@ class Detokenizer:
         stopped: one of `stops` has come.
     """
 
-    def __init__(self, tokenizer: Any, prompt: Sequence[int], stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
         self._ids = self._context(prompt[-CONTEXT:])
         self._begin, self._written = 0, len(self._ids)

@@ -21,25 +21,29 @@ the body of the 200 is an object of these two.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import torch
 from ts.protocol.otf_message_handler import create_predict_response
 
+from handlers.base import CPU
 from handlers.errors import BadRequest, unexpected
 from handlers.generation.decoding import Decoder, TokenSequence
 from handlers.generation.streams import EVENTS, LINES, Stream
 from handlers.protocols import negotiation
 from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Runtime
-from handlers.schema import setting
+from handlers.schema import JsonObject, setting
 from handlers.task import Answer, M, O, Sample
 from handlers.telemetry import BatchMetrics
 from handlers.text import text
 from handlers.text.handler import TextHandler
+from handlers.torchserve import Context
 
 SLICE_SECONDS = 0.03  # of writing, before pieces are sent and new rows are let in
 ALIVE_SECONDS = 2.0  # after which a client that doesn't stream gets its headers, to see it hang up
@@ -57,6 +61,17 @@ class GenerationConfig(text.TextConfig):
 
 
 C = TypeVar("C", bound=GenerationConfig)
+
+
+@dataclass(frozen=True)
+class Written(Answer):
+    """The answer to a sequence that has ended, an object with its `text` in it."""
+
+    text: str
+
+    def to_json(self) -> JsonObject:
+        """The fields by name."""
+        return dict(vars(self))
 
 
 class GenerationHandler(TextHandler[C, O, M]):
@@ -78,22 +93,29 @@ class GenerationHandler(TextHandler[C, O, M]):
         """What is to be written for a sample."""
 
     @abstractmethod
-    def written(self, sequence: TokenSequence) -> Answer:
-        """The answer, with a `text`, to a sequence that has ended without an error."""
+    def written(self, sequence: TokenSequence) -> Written:
+        """The answer to a sequence that has ended without an error."""
 
     @abstractmethod
     def decoder(self, slots: int) -> Decoder:
         """What writes sequences with `runtime`."""
 
-    def initialize(self, context: Any) -> None:
+    def initialize(self, context: Context) -> None:
         """Load the model; see `Handler.initialize`."""
         self.joins = (context.model_yaml_config or {}).get("continuousBatching") is True
         super().initialize(context)
         self._begin_anew()  # the warm-up was no request
 
-    def use(self, runtime: Runtime, **how: Any) -> None:
+    def use(
+        self,
+        runtime: Runtime,
+        *,
+        batch_size: int = 1,
+        device: torch.device = CPU,
+        seconds: float = math.inf,
+    ) -> None:
         """Take a model to write with; what was written with another is forgotten."""
-        super().use(runtime, **how)
+        super().use(runtime, batch_size=batch_size, device=device, seconds=seconds)
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -101,7 +123,7 @@ class GenerationHandler(TextHandler[C, O, M]):
         self._decoder = self.decoder(self.batch_size)
         self._batch = BatchMetrics()
 
-    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+    def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer a batch, or the next part of what is asked continuously.
 
         Args:
@@ -138,7 +160,9 @@ class GenerationHandler(TextHandler[C, O, M]):
             for sequence in self._streams.pop(name).sequences:
                 self._decoder.abort(sequence)
 
-    def _admit(self, data: Sequence[Mapping[str, Any]], ids: dict[int, str], context: Any) -> None:
+    def _admit(
+        self, data: Sequence[Mapping[str, object]], ids: dict[int, str], context: Context
+    ) -> None:
         new: list[Stream] = []
         for index, name in ids.items():
             if name not in self._streams:
@@ -185,7 +209,9 @@ class GenerationHandler(TextHandler[C, O, M]):
                 sequence.expire()
                 self._decoder.abort(sequence)
 
-    def _fail_all(self, error: Exception, ids: dict[int, str], context: Any) -> dict[int, Stream]:
+    def _fail_all(
+        self, error: Exception, ids: dict[int, str], context: Context
+    ) -> dict[int, Stream]:
         streams = {}
         for index in context.request_ids:
             stream = self._streams.get(ids[index]) or Stream(Exchange({}))
@@ -197,7 +223,7 @@ class GenerationHandler(TextHandler[C, O, M]):
 
     # -- What is said -------------------------------------------------------------------------
 
-    def _send_between(self, streams: dict[int, Stream], context: Any) -> None:
+    def _send_between(self, streams: dict[int, Stream], context: Context) -> None:
         """Send what there is, before the end of a batch; some of it is followed by more."""
         bodies = self._next_parts(streams, context)
         names = {index: context.request_ids[index] for index in bodies}
@@ -209,7 +235,7 @@ class GenerationHandler(TextHandler[C, O, M]):
             del streams[index], context.request_ids[index]
         self.until = time.monotonic() + self.seconds  # TorchServe waits anew
 
-    def _next_parts(self, streams: dict[int, Stream], context: Any) -> dict[int, bytes]:
+    def _next_parts(self, streams: dict[int, Stream], context: Context) -> dict[int, bytes]:
         """The next parts of answers; those that are over are forgotten."""
         with self._batch.stage("PostprocessTime"):
             said = {index: self._next(stream) for index, stream in streams.items()}
@@ -221,7 +247,7 @@ class GenerationHandler(TextHandler[C, O, M]):
             streamed = stream.opened or stream.exchange.grpc or not stream.done
             # What TorchServe calls to know whether an answer is over; None is of one part.
             last = stream.done if streamed else None
-            context.stopping_criteria[index] = lambda _, last=last: last
+            context.stopping_criteria[index] = _always(last)
             stream.opened = True
             if stream.done:
                 self._streams.pop(context.request_ids[index], None)
@@ -266,3 +292,7 @@ class GenerationHandler(TextHandler[C, O, M]):
         counts["RefusedRequests"] += 400 <= exchange.status < 500
         counts["FailedRequests"] += exchange.status >= 500
         return exchange.body or b""
+
+
+def _always(value: bool | None) -> Callable[[object], bool | None]:
+    return lambda _: value

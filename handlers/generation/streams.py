@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from handlers.errors import HandlerError
 from handlers.generation.decoding import TokenSequence
 from handlers.protocols import payload
 from handlers.protocols.exchange import Exchange
+from handlers.schema import JsonObject
 
 LINES, EVENTS = "application/jsonlines", "text/event-stream"
 
@@ -60,7 +59,7 @@ class Stream:
         self.sent += len(piece)
         return piece
 
-    def line(self, said: Mapping[str, Any]) -> bytes:
+    def line(self, said: JsonObject) -> bytes:
         """A piece, as its media type has it."""
         self.exchange.media_type = self.media_type or payload.JSON
         data = payload.dump(said)

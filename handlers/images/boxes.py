@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Format = Literal["xyxy", "cxcywh"]
 Units = Literal["pixels", "fraction"]
+Floats = NDArray[np.float64]
 
 MAX_CANDIDATES = 2000  # the most likely of an image's; what is beyond is no find in any case
 
@@ -80,7 +82,7 @@ def suppress(
     return kept
 
 
-def overlaps(box: Any, others: Any) -> Any:
+def overlaps(box: Floats, others: Floats) -> Floats:
     """What one box shares with others: intersection over union, in [0, 1].
 
     Args:
@@ -91,6 +93,7 @@ def overlaps(box: Any, others: Any) -> Any:
         (K,) float64.
     """
     corner = np.maximum(box[:2], others[:, :2])
-    shared = np.prod(np.maximum(np.minimum(box[2:], others[:, 2:]) - corner, 0), axis=1)
+    shared: Floats = np.prod(np.maximum(np.minimum(box[2:], others[:, 2:]) - corner, 0), axis=1)
     areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return shared / (np.prod(box[2:] - box[:2]) + areas - shared)
+    union: Floats = np.prod(box[2:] - box[:2]) + areas - shared
+    return shared / union

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
             tensor, placement = self._to_pixels(image)
         return Sample({"image": tensor}, options, placement)
 
-    def collate(self, samples: Sequence[Sample[Any, Placement]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, Placement]]) -> Tensors:
         """To (N, C, H, W) float32; pixels are normalised here, once for the batch."""
         batch = stack([sample.tensors for sample in samples])["image"]
         if batch.dtype == torch.uint8:
@@ -109,7 +109,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         Image.fromarray(ramps[..., 0] if self.config.greyscale else ramps).save(buffer, "PNG")
         return "image/png", buffer.getvalue()
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be."""
         channels, size = 1 if self.config.greyscale else 3, self._size()
         shape = [channels, *(size or (None, None))]
@@ -146,7 +146,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         placement = Placement(size, image.size, -left, -top)
         return pixels.to_tensor(pixels.center_crop(image, config.crop)), placement
 
-    def _from_array(self, array: Any) -> tuple[torch.Tensor, Placement]:
+    def _from_array(self, array: tensors.Array) -> tuple[torch.Tensor, Placement]:
         if array.dtype == np.uint8:
             coloured = array.ndim == 3 and array.shape[2] == 3
             if not (array.ndim == 2 or coloured) or not array.size:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def encode(numbers: Any) -> tuple[list[int], list[int]]:
+def encode(numbers: NDArray[np.integer]) -> tuple[list[int], list[int]]:
     """Runs of a flat array.
 
     Args:
@@ -22,6 +22,6 @@ def encode(numbers: Any) -> tuple[list[int], list[int]]:
     return numbers[starts].tolist(), lengths.tolist()
 
 
-def decode(numbers: Sequence[int], lengths: Sequence[int]) -> Any:
+def decode(numbers: Sequence[int], lengths: Sequence[int]) -> NDArray[np.int64]:
     """The flat array of runs; int64."""
     return np.repeat(np.asarray(numbers, dtype=np.int64), np.asarray(lengths, dtype=np.int64))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import struct
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handlers.errors import BadRequest
 
@@ -20,7 +20,7 @@ HEADER = "inference-header-content-length"
 LENGTH = struct.Struct("<I")  # before each of an input's BYTES
 
 
-def join(body: object, json_length: str) -> Any:
+def join(body: object, json_length: str) -> object:
     """The JSON of a body, with the bytes of each binary input as its `data`.
 
     Args:
@@ -56,7 +56,9 @@ def join(body: object, json_length: str) -> Any:
     return value
 
 
-def numbers(data: bytes, shape: list[int], kind: Any, where: str) -> Any:
+def numbers(
+    data: bytes, shape: list[int], kind: type[np.generic], where: str
+) -> NDArray[np.generic]:
     """A numeric array from its bytes, little-endian, row by row.
 
     Args:
@@ -68,12 +70,11 @@ def numbers(data: bytes, shape: list[int], kind: Any, where: str) -> Any:
     Raises:
         BadRequest: there are not as many bytes as the shape has.
     """
-    kind = np.dtype(kind).newbyteorder("<")
-    if len(data) != kind.itemsize * math.prod(shape):
+    dtype = np.dtype(kind).newbyteorder("<")
+    if len(data) != dtype.itemsize * math.prod(shape):
         raise BadRequest(f"{where}: {len(data)} bytes are not those of its shape and datatype")
-    if kind == np.bool_:
-        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
-    return np.frombuffer(data, kind).astype(kind.newbyteorder("=")).reshape(shape)
+    stored = np.dtype(np.uint8) if kind is np.bool_ else dtype  # any byte but 0 is true
+    return np.frombuffer(data, stored).astype(kind).reshape(shape)
 
 
 def strings(data: bytes, where: str) -> list[bytes]:

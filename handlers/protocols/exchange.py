@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import binary_tensors, negotiation, payload
 from handlers.protocols.payload import ParsedRequest
 from handlers.schema import SchemaError, parse
-from handlers.task import Answer, Sample, Task
+from handlers.task import Answer, C, M, O, Sample, Task
+from handlers.torchserve import Context
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R")
 
 MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
 
@@ -38,7 +44,7 @@ class Exchange:
         media_type: of the answer.
     """
 
-    row: Mapping[str, Any]
+    row: Mapping[str, object]
     media_types: Mapping[str, str] = field(default_factory=dict)
     accept: str = ""
     describe: bool = False
@@ -54,15 +60,15 @@ class Exchange:
     media_type: str = payload.JSON
 
     @classmethod
-    def begin(cls, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Exchange:
+    def begin(cls, row: Mapping[str, object], headers: Mapping[str, object]) -> Exchange:
         """What TorchServe says of a row: its headers, and those of its parts by their names."""
         sent = {name.lower(): str(value) for name, value in headers.items()}
         return cls(
             row,
             {
-                name: (headers[name] or {}).get("content-type") or ""
+                name: str(part.get("content-type") or "")
                 for name in row
-                if isinstance(headers.get(name), dict)
+                if isinstance(part := headers.get(name), dict)
             },
             accept=sent.get("accept", ""),
             describe=headers.get("describe") == "True",
@@ -81,7 +87,7 @@ class Exchange:
         """Its instances, while there is something to decode."""
         return self.request.instances if self.open and self.request else ()
 
-    def read(self, task: Task[Any, Any, Any], explainer: Explainer[Any] | None = None) -> None:
+    def read(self, task: Task[C, O, M], explainer: Explainer[M] | None = None) -> None:
         """Read the row's instances and options; see `payload.read`.
 
         Args:
@@ -92,7 +98,8 @@ class Exchange:
             BadRequest: it can't be read, holds more than the task allows, or says options that
                 there aren't.
         """
-        options, defaults = task.Options, task.config.defaults or {}
+        options: type[DataclassInstance] = task.Options
+        defaults = task.config.defaults or {}
         self.options = task.default_options
         if explainer:
             options, defaults = explainer.ExplainOptions, {}
@@ -113,13 +120,15 @@ class Exchange:
         except SchemaError as error:
             raise BadRequest(str(error), status=422) from None
 
-    def take(self, results: Sequence[Any]) -> Sequence[Any]:
+    def take(self, results: Sequence[R | HandlerError]) -> Sequence[R]:
         """The results of its instances, or an empty list when one is an error: then it fails."""
+        found: list[R] = []
         for index, result in enumerate(results):
             if isinstance(result, HandlerError):
                 self.fail(result, f"instance {index}: " if len(results) > 1 else "")
                 return []
-        return results
+            found.append(result)
+        return found
 
     def finish(self, model_name: str, version: str, max_bytes: int) -> None:
         """Write the answers.
@@ -153,7 +162,7 @@ class Exchange:
         message = (where + error.message)[:MAX_MESSAGE]
         self.body = payload.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})
 
-    def set_headers(self, context: Any, index: int) -> None:
+    def set_headers(self, context: Context, index: int) -> None:
         """Tell TorchServe the status and the content type of the answer.
 
         Args:

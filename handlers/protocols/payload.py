@@ -19,7 +19,7 @@ import binascii
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from handlers.errors import BadRequest, ModelError
 from handlers.protocols import binary_tensors, tensors
@@ -48,14 +48,14 @@ class ParsedRequest:
     """
 
     protocol: Protocol
-    instances: Sequence[Any]
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    instances: Sequence[object]
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     textual: bool = False
     identity: str | None = None
 
 
 def read(
-    row: Mapping[str, Any],
+    row: Mapping[str, object],
     content_types: Mapping[str, str],
     option_names: Sequence[str],
     json_length: str | None = None,
@@ -95,8 +95,8 @@ def read(
         return ParsedRequest("raw", [value], options, textual=True)
     if "instances" in value:
         request = _read_v1(value)
-    elif isinstance(value.get("inputs"), list):
-        request = _read_v2(value)
+    elif isinstance(inputs := value.get("inputs"), list):
+        request = _read_v2(inputs, value)
     else:
         request = _read_object(value)
     if not options:
@@ -105,7 +105,7 @@ def read(
     return dataclasses.replace(request, options={**options, **request.options}, textual=True)
 
 
-def _instance_field(row: Mapping[str, Any], option_names: Sequence[str]) -> str:
+def _instance_field(row: Mapping[str, object], option_names: Sequence[str]) -> str:
     if any(name.lstrip()[:1] in ("{", "[") for name in row):  # what `curl -d` makes of JSON
         raise BadRequest(
             "the body is JSON, sent as a form", hint="set the header Content-Type: application/json"
@@ -123,13 +123,13 @@ def _instance_field(row: Mapping[str, Any], option_names: Sequence[str]) -> str:
     raise BadRequest("the request has no instance", hint=hint)
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     return (
         bytes(value).decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else value
     )
 
 
-def _parsed(value: Any, content_type: str) -> Any:
+def _parsed(value: object, content_type: str) -> object:
     """The value with bytes as `bytes`, and JSON parsed that TorchServe left as bytes.
 
     TorchServe parses only `application/json`; it leaves what it can't parse (too deep, a
@@ -152,7 +152,7 @@ def _parsed(value: Any, content_type: str) -> Any:
     return parsed if declared or isinstance(parsed, dict) else value
 
 
-def _read_object(body: dict[str, Any]) -> ParsedRequest:
+def _read_object(body: Mapping[str, object]) -> ParsedRequest:
     options = _parameters(body)
     rest = {key: value for key, value in body.items() if key != "parameters"}
     for name in BODY_FIELDS:
@@ -163,7 +163,7 @@ def _read_object(body: dict[str, Any]) -> ParsedRequest:
     return ParsedRequest("raw", [unwrap(rest)], options)
 
 
-def _read_v1(body: dict[str, Any]) -> ParsedRequest:
+def _read_v1(body: Mapping[str, object]) -> ParsedRequest:
     instances = body["instances"]
     if not isinstance(instances, list):
         raise BadRequest(f"'instances' must be a list, not {kind(instances)}")
@@ -172,7 +172,7 @@ def _read_v1(body: dict[str, Any]) -> ParsedRequest:
     return ParsedRequest("v1", [unwrap(instance) for instance in instances], _parameters(body))
 
 
-def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
+def _parameters(body: Mapping[str, object]) -> Mapping[str, object]:
     parameters = body.get("parameters")
     if parameters is None:
         return {}
@@ -181,14 +181,14 @@ def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
     return parameters
 
 
-def unwrap(instance: Any) -> Any:
+def unwrap(instance: object) -> object:
     """Bytes from `{"b64": "..."}`, KServe's way to put bytes into JSON; others as they are."""
     if isinstance(instance, dict) and list(instance) == ["b64"]:
         return from_base64(instance["b64"])
     return instance
 
 
-def from_base64(text: Any) -> bytes:
+def from_base64(text: object) -> bytes:
     """Bytes from base64 text, with or without a `data:` prefix and padding.
 
     Raises:
@@ -208,16 +208,16 @@ def from_base64(text: Any) -> bytes:
     return data
 
 
-def _read_v2(body: dict[str, Any]) -> ParsedRequest:
-    if not body["inputs"]:
+def _read_v2(inputs: Sequence[object], body: Mapping[str, object]) -> ParsedRequest:
+    if not inputs:
         raise BadRequest("'inputs' is empty", hint="send at least one tensor")
-    arrays: dict[str, Any] = {}
-    for entry in body["inputs"]:
+    arrays: dict[str, tensors.Array | list[str | bytes]] = {}
+    for entry in inputs:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise BadRequest("every input must be an object with name, shape, datatype, data")
         if entry["name"] in arrays:
             raise BadRequest(f"two inputs are named {entry['name'][:40]!a}")
-        arrays[entry["name"]] = tensors.read(entry)
+        arrays[entry["name"]] = tensors.read(entry["name"], entry)
     sizes = {len(array) for array in arrays.values()}
     if len(sizes) != 1:
         raise BadRequest("'inputs' must share a first dimension, the batch")
@@ -225,7 +225,7 @@ def _read_v2(body: dict[str, Any]) -> ParsedRequest:
     if identity is not None and not isinstance(identity, str):
         raise BadRequest(f"'id' must be a string, not {kind(identity)}")
     if len(arrays) == 1:
-        instances: list[Any] = list(next(iter(arrays.values())))
+        instances: list[object] = list(next(iter(arrays.values())))
     else:
         rows = zip(*arrays.values(), strict=True)
         instances = [dict(zip(arrays, row, strict=True)) for row in rows]
@@ -253,7 +253,7 @@ def write(
         raise ModelError("the model's answer is not finite", hint="check the input") from None
 
 
-def dump(body: Any) -> bytes:
+def dump(body: object) -> bytes:
     """JSON in ASCII only: TorchServe's worker dies of a lone surrogate in a str.
 
     Raises:

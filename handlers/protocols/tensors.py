@@ -6,17 +6,18 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handlers.errors import BadRequest
 from handlers.protocols import binary_tensors
-from handlers.schema import kind
+from handlers.schema import JsonObject, kind
 from handlers.task import Answer
 
-DATATYPES: dict[str, Any] = {
+DATATYPES: dict[str, type[np.generic]] = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
     "UINT16": np.uint16,
@@ -30,14 +31,19 @@ DATATYPES: dict[str, Any] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
+Array = NDArray[np.generic]
 MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
 MAX_SIZE = 2**31 - 1  # of one dimension
 COUNTS = "counts"
-COLUMN_TYPES: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
+COLUMN_TYPES: dict[object, str] = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
 
 
-def read(entry: dict[str, Any]) -> Any:
+def read(name: str, entry: Mapping[str, object]) -> Array | list[str | bytes]:
     """One entry of a request's `inputs`.
+
+    Args:
+        name: its own.
+        entry: the whole of it.
 
     Returns:
         A numpy array of its shape; for BYTES a list of strings, or of bytes that came as such.
@@ -45,7 +51,7 @@ def read(entry: dict[str, Any]) -> Any:
     Raises:
         BadRequest: its shape, datatype or data is wrong; 422 for numbers that don't fit.
     """
-    name, shape, datatype = ascii(entry["name"][:40]), entry.get("shape"), entry.get("datatype")
+    name, shape, datatype = ascii(name[:40]), entry.get("shape"), entry.get("datatype")
     if (
         not isinstance(shape, list)
         or not 1 <= len(shape) <= MAX_DIMENSIONS
@@ -60,9 +66,9 @@ def read(entry: dict[str, Any]) -> Any:
         raise BadRequest(f"input {name}: 'datatype' must be one of {allowed}")
     if "data" not in entry:
         raise BadRequest(f"input {name} has no 'data'")
-    data, where, binary = entry["data"], f"input {name}", isinstance(entry["data"], bytes)
+    data, where = entry["data"], f"input {name}"
     if datatype == "BYTES":
-        strings = binary_tensors.strings(data, where) if binary else data
+        strings = binary_tensors.strings(data, where) if isinstance(data, bytes) else data
         if (
             not isinstance(strings, list)
             or [len(strings)] != shape
@@ -70,7 +76,7 @@ def read(entry: dict[str, Any]) -> Any:
         ):
             raise BadRequest(f"{where}: BYTES must be a flat list of shape[0] strings")
         return strings
-    if binary:
+    if isinstance(data, bytes):
         return binary_tensors.numbers(data, shape, DATATYPES[datatype], where)
     array = to_array(data, where)
     if array.size != math.prod(shape):
@@ -82,7 +88,7 @@ def read(entry: dict[str, Any]) -> Any:
     return cast.reshape(shape)
 
 
-def to_array(data: Any, where: str) -> Any:
+def to_array(data: object, where: str) -> Array:
     """A numeric array from nested lists of numbers.
 
     Raises:
@@ -113,7 +119,7 @@ def names(kind: type[Answer]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)] + [COUNTS] * bool(kind.ragged)
 
 
-def columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+def columns(answers: Sequence[Answer]) -> list[JsonObject]:
     """Answers as `outputs`: one for each field of their dataclass, and `counts`; see `names`.
 
     A ragged field is (items of all answers, ...), a rectangular one (answers, ...). What is
@@ -122,7 +128,8 @@ def columns(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     Raises:
         ValueError: there is a NaN or an infinity in what goes as JSON.
     """
-    kind, outputs = type(answers[0]), []
+    kind = type(answers[0])
+    outputs: list[JsonObject] = []
     for field in dataclasses.fields(kind):
         values = [getattr(answer, field.name) for answer in answers]
         if field.name in kind.ragged:
@@ -154,13 +161,14 @@ def _item_type(kind: type[Answer], field: str) -> str:
     return COLUMN_TYPES[hint]
 
 
-def _rectangle(values: list[Any]) -> tuple[list[int], str | None]:
+def _rectangle(values: list[object]) -> tuple[list[int], str | None]:
     """The shape and datatype of nested lists; no datatype when they are ragged or mixed."""
     shape, level = [len(values)], values
-    while level and all(isinstance(value, (list, tuple)) for value in level):
+    while level and isinstance(level[0], (list, tuple)):
         shape.append(len(level[0]))
-        if any(len(value) != shape[-1] for value in level):
+        rows = [row for row in level if isinstance(row, (list, tuple)) and len(row) == shape[-1]]
+        if len(rows) != len(level):
             return shape, None
-        level = [item for value in level for item in value]
+        level = [item for row in rows for item in row]
     kinds = {type(value) for value in level}
     return shape, COLUMN_TYPES.get(kinds.pop()) if len(kinds) == 1 else None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from handlers.errors import BadRequest, LoadError
 from handlers.schema import kind
@@ -37,7 +37,7 @@ class Catalogue:
         object.__setattr__(self, "ranking", ranking)
         object.__setattr__(self, "_numbers", {str(each): n for n, each in enumerate(self.ids)})
 
-    def numbers(self, ids: Sequence[Any], *, ignore_unknown: bool = False) -> list[int]:
+    def numbers(self, ids: Sequence[object], *, ignore_unknown: bool = False) -> list[int]:
         """The numbers of items.
 
         Args:
@@ -50,7 +50,7 @@ class Catalogue:
         found: list[int] = []
         unknown: list[Id] = []
         for each in ids:
-            if type(each) not in (str, int):
+            if not _is_id(each):
                 raise BadRequest(
                     f"an item's id must be a string or an integer, not {kind(each)}",
                     hint='send the ids as a list: {"history": ["...", "..."]}',
@@ -79,8 +79,9 @@ def read(ids: Path, popularity: Path) -> Catalogue:
     Raises:
         LoadError: a file can't be read, or isn't such a list.
     """
-    items = _read(ids)
-    if not items or not all(type(each) in (str, int) and not _huge(each) for each in items):
+    found = _read(ids)
+    items = [each for each in found if _is_id(each) and not _huge(each)]
+    if not items or len(items) != len(found):
         raise LoadError(f"{ids.name} must be a JSON list of strings or 64-bit integers, not empty")
     counts = dict.fromkeys(map(str, items), 0.0)
     if len(counts) != len(items):
@@ -94,7 +95,7 @@ def read(ids: Path, popularity: Path) -> Catalogue:
     return Catalogue(items, list(counts.values()))
 
 
-def _read(path: Path) -> list[Any]:
+def _read(path: Path) -> list[object]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -102,6 +103,10 @@ def _read(path: Path) -> list[Any]:
     if not isinstance(content, list):
         raise LoadError(f"{path.name} must be a JSON list, not {kind(content)}")
     return content
+
+
+def _is_id(value: object) -> TypeGuard[Id]:
+    return type(value) in (str, int)  # a boolean is an int, too
 
 
 def _is_count(value: object) -> bool:

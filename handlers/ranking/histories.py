@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ HINT = 'send {"history": ["...", "..."]}'
 FLOAT32_MAX = 3.4028234e38
 
 
-def read(instance: object) -> tuple[list[Any], Any]:
+def read(instance: object) -> tuple[list[object], object]:
     """An instance's history and features, neither of them checked yet.
 
     Args:
@@ -45,7 +44,7 @@ def read(instance: object) -> tuple[list[Any], Any]:
     return history, _plain(instance.get("features"))
 
 
-def numbers(features: Any, names: Sequence[str]) -> list[float]:
+def numbers(features: object, names: Sequence[str]) -> list[float]:
     """Features in the order of their names; zeros when there are none.
 
     Raises:
@@ -75,13 +74,14 @@ def numbers(features: Any, names: Sequence[str]) -> list[float]:
     return [float(features[name]) for name in names]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Lists for numpy's arrays, and what JSON says for strings, as v2's BYTES are."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if not isinstance(value, (bytes, str)):
         return value
     try:
-        return json.loads(value)
+        found: object = json.loads(value)
     except (ValueError, RecursionError):
         raise BadRequest("a string must be JSON: a list of ids, or an object", hint=HINT) from None
+    return found

@@ -7,15 +7,27 @@ from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from handlers.errors import LoadError, ModelError
 
+Integers = NDArray[np.int64]
 Best = tuple[list[int], list[float]]
 """Numbers of items, the best first, and their scores."""
+
+
+class Index(Protocol):
+    """What is used of a faiss index."""
+
+    ntotal: int
+    d: int
+    metric_type: int
+
+    def search(self, x: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Integers]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Ranking:
         if index is not None and vectors is None:
             raise LoadError("an 'index' needs 'vectors', to score its candidates")
         self.vectors = _read_vectors(vectors, items) if vectors else None
-        self.index: Any = None
+        self.index: Index | None = None
         if index is not None:
             self.index = _read_index(index, (items, _width(self.vectors)))
 
@@ -81,11 +93,13 @@ class Ranking:
         """
         output = _finite(output)
         if self.index is not None:
-            return self._among_candidates(output, wishes)
+            return self._among_candidates(self.index, output, wishes)
         scores = output if self.vectors is None else _finite(output @ self.vectors.T)
         return [_of_all(row, wish) for row, wish in zip(scores, wishes, strict=True)]
 
-    def _among_candidates(self, users: torch.Tensor, wishes: Sequence[Wish]) -> list[Best]:
+    def _among_candidates(
+        self, index: Index, users: torch.Tensor, wishes: Sequence[Wish]
+    ) -> list[Best]:
         # Each user's own number of candidates, whoever else is in the batch: it changes what an
         # index finds. Powers of two, so that one search serves many.
         groups: dict[int, list[int]] = defaultdict(list)
@@ -94,12 +108,12 @@ class Ranking:
             groups[1 << (count - 1).bit_length()].append(row)
         found: dict[int, Best] = {}
         for count, rows in groups.items():
-            proposed = self._search(users[rows], count)
+            proposed = self._search(index, users[rows], count)
             for row, numbers in zip(rows, proposed, strict=True):
                 found[row] = self._of_candidates(users[row], numbers, wishes[row])
         return [found[row] for row in range(len(wishes))]
 
-    def _search(self, users: torch.Tensor, count: int) -> Any:
+    def _search(self, index: Index, users: torch.Tensor, count: int) -> Integers:
         """The numbers of candidates, (N, count) int64; -1 where the index found no more.
 
         None at all, (N, 0), where so many are wanted that scoring all items is quicker.
@@ -109,9 +123,9 @@ class Ranking:
         if count > self.items // 4:
             return np.empty((len(users), 0), np.int64)
         faiss.omp_set_num_threads(torch.get_num_threads())
-        return self.index.search(users.numpy(), count)[1]
+        return index.search(users.numpy(), count)[1]
 
-    def _of_candidates(self, user: torch.Tensor, numbers: Any, wish: Wish) -> Best:
+    def _of_candidates(self, user: torch.Tensor, numbers: Integers, wish: Wish) -> Best:
         kept = sorted(set(numbers.tolist()) - wish.excluded - {-1})
         vectors: torch.Tensor = self.vectors  # type: ignore[assignment]  # an index has them
         if len(kept) < min(wish.count, self.items - len(wish.excluded)):
@@ -165,13 +179,13 @@ def _read_vectors(path: Path, items: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
-def _read_index(path: Path, shape: tuple[int, int]) -> Any:
+def _read_index(path: Path, shape: tuple[int, int]) -> Index:
     try:
         import faiss
     except ImportError as error:
         raise LoadError("an index needs faiss", hint="pip install faiss-cpu") from error
     try:
-        index = faiss.read_index(str(path))
+        index: Index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise LoadError(f"the index can't be read from {path.name}: {error}") from error
     if (index.ntotal, index.d) != shape:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,7 +19,7 @@ Tensors = dict[str, torch.Tensor]
 Runtime = Callable[[Tensors], Tensors]
 
 
-def load(name: str, file: Path, device: torch.device, options: Mapping[str, Any]) -> Runtime:
+def load(name: str, file: Path, device: torch.device, options: Mapping[str, object]) -> Runtime:
     """Load a model file with the runtime of that name.
 
     Args:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
+
+Outputs = torch.Tensor | Sequence[torch.Tensor] | Tensors
+"""What a module may return."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -24,7 +26,7 @@ def load(
     *,
     factory: str,
     inputs: list[str] | None = None,
-    arguments: dict[str, Any] | None = None,
+    arguments: dict[str, object] | None = None,
     dtype: str | None = None,
     channels_last: bool = False,
     compile: bool = False,  # noqa: A002 - what torch calls it, too
@@ -83,7 +85,7 @@ def dtype_of(name: str | None) -> torch.dtype | None:
     return DTYPES[name]
 
 
-def _compiled(module: torch.nn.Module, device: torch.device) -> Callable[..., Any]:
+def _compiled(module: torch.nn.Module, device: torch.device) -> Callable[..., Outputs]:
     # torch.compile looks for its compiler when the first batch comes: too late to say so.
     if device.type == "cuda":
         if importlib.util.find_spec("triton") is None:
@@ -99,7 +101,7 @@ def _compiled(module: torch.nn.Module, device: torch.device) -> Callable[..., An
                 "torch.compile needs a C++ compiler, and here is neither $CXX nor g++",
                 hint="apt-get install g++, or build without conversion.compile",
             ) from None
-    compiled: Callable[..., Any] = torch.compile(module, dynamic=True)
+    compiled: Callable[..., Outputs] = torch.compile(module, dynamic=True)
     return compiled
 
 
@@ -131,10 +133,10 @@ class ModuleRuntime:
 
     def __init__(
         self,
-        module: Callable[..., Any],
+        module: Callable[..., Outputs],
         device: torch.device,
         dtype: torch.dtype | None = None,
-        differentiable: Callable[[], Callable[..., Any]] | None = None,
+        differentiable: Callable[[], Callable[..., Outputs]] | None = None,
         *,
         inputs: Sequence[str] | None = None,
     ) -> None:
@@ -153,7 +155,7 @@ class ModuleRuntime:
             }
 
     def _with_gradients(
-        self, differentiable: Callable[[], Callable[..., Any]], inputs: Tensors
+        self, differentiable: Callable[[], Callable[..., Outputs]], inputs: Tensors
     ) -> Tensors:
         outputs = differentiable()(*self._placed(inputs))
         return {name: tensor.cpu() for name, tensor in named(outputs).items()}
@@ -168,7 +170,7 @@ def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     return tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
 
 
-def named(outputs: Any) -> Tensors:
+def named(outputs: Outputs) -> Tensors:
     """What a module returned, by name."""
     if isinstance(outputs, torch.Tensor):
         return {"output": outputs}

@@ -84,7 +84,9 @@ def _options(onnxruntime: Any) -> Any:
     return options
 
 
-def _providers(available: list[str], device: torch.device) -> list[Any]:
+def _providers(
+    available: list[str], device: torch.device
+) -> list[str | tuple[str, dict[str, int]]]:
     if device.type == "cuda":
         if "CUDAExecutionProvider" in available:
             cuda = ("CUDAExecutionProvider", {"device_id": device.index or 0})

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, Any]
+Floats = NDArray[np.floating]
+Integers = NDArray[np.int64]
+Chain: TypeAlias = 'tuple[Token, "Chain"] | None'
+"""The tokens of a prefix, the last first; prefixes share what they have in common."""
 
 BEGINS = "▁"  # what the tokens of sentencepiece that begin a word begin with
 CHECKED = 250  # frames, between looks at the time
@@ -52,7 +56,7 @@ class Word:
     score: float
 
 
-def greedy(logs: Array, blank: int) -> list[Token]:
+def greedy(logs: Floats, blank: int) -> list[Token]:
     """The likeliest token of every frame, repetitions as one, without blanks.
 
     Args:
@@ -71,7 +75,7 @@ def greedy(logs: Array, blank: int) -> list[Token]:
 
 
 def beam(
-    logs: Array, blank: int, width: int, check_time: Callable[[], None] = lambda: None
+    logs: Floats, blank: int, width: int, check_time: Callable[[], None] = lambda: None
 ) -> tuple[list[Token], float]:
     """The likeliest tokens over all alignments, by prefix beam search.
 
@@ -109,11 +113,11 @@ class Beams:
         self.parent = np.zeros(1, dtype=np.uint64)  # and of all but the last
         self.last = np.full(1, -1)  # token; of the prefix of none, -1
         self.start, self.end = np.zeros((2, 1), dtype=np.int64)  # its frames
-        self.earlier: list[Any] = [None]  # tokens with their frames: (token, those before it)
+        self.earlier: list[Chain] = [None]  # tokens with their frames: (token, those before it)
         self.silent = np.zeros(1)  # log probability of all ways that end in a blank
         self.spoken = np.full(1, -np.inf)  # of all that end in the last token
 
-    def advance(self, frame: int, scores: Array, tokens: Array) -> None:
+    def advance(self, frame: int, scores: Floats, tokens: Integers) -> None:
         """Take a frame: (V,) log probabilities, and the tokens that are tried beside the blank."""
         before = np.logaddexp(self.silent, self.spoken)
         again = self.last[:, None] == tokens  # a token follows itself after a blank alone
@@ -128,7 +132,7 @@ class Beams:
         self._merge(frame, grown, tokens, chains)
         self._keep(frame, grown, tokens, chains)
 
-    def _merge(self, frame: int, grown: Array, tokens: Array, chains: Sequence[Any]) -> None:
+    def _merge(self, frame: int, grown: Floats, tokens: Integers, chains: Sequence[Chain]) -> None:
         """Where a prefix grows to one that is kept already, add it to that."""
         children, parents = np.nonzero(
             (self.parent[:, None] == self.name) & (self.last[:, None] >= 0)
@@ -143,7 +147,7 @@ class Beams:
             self.start[child], self.end[child] = frame, frame + 1
             self.earlier[child] = chains[parent]
 
-    def _keep(self, frame: int, grown: Array, tokens: Array, chains: Sequence[Any]) -> None:
+    def _keep(self, frame: int, grown: Floats, tokens: Integers, chains: Sequence[Chain]) -> None:
         """Choose the likeliest of what there was and of what has grown."""
         total = np.concatenate([np.logaddexp(self.silent, self.spoken), grown.ravel()])
         best = np.argsort(-total, kind="stable")[: self.width]
@@ -164,24 +168,28 @@ class Beams:
         self.silent = np.concatenate([self.silent[old], np.full(len(last), -np.inf)])
         self.spoken = np.concatenate([self.spoken[old], grown[parents, places]])
 
-    def _chain(self, place: int) -> Any:
+    def _chain(self, place: int) -> Chain:
         """All tokens of a prefix, the last first, in a chain that prefixes share."""
         if self.last[place] < 0:
             return None
-        return (self.last[place], self.start[place], self.end[place]), self.earlier[place]
+        token = Token(int(self.last[place]), int(self.start[place]), int(self.end[place]))
+        return token, self.earlier[place]
 
     def best(self) -> tuple[list[Token], float]:
         """The tokens of the likeliest prefix, and the logarithm of its probability."""
         total = np.logaddexp(self.silent, self.spoken)
         place = int(total.argmax())
-        found, chain = [], self._chain(place)
+        found: list[Token] = []
+        chain = self._chain(place)
         while chain is not None:
             token, chain = chain
-            found.append(Token(*map(int, token)))
+            found.append(token)
         return found[::-1], float(total[place])
 
 
-def words(tokens: Sequence[Token], logs: Array, names: Sequence[str], delimiter: int) -> list[Word]:
+def words(
+    tokens: Sequence[Token], logs: Floats, names: Sequence[str], delimiter: int
+) -> list[Word]:
     """The words that tokens make.
 
     Args:

@@ -7,15 +7,17 @@ import wave
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handlers.errors import BadRequest, LoadError
 from handlers.protocols import payload, tensors
 from handlers.schema import kind
 
-Array = np.ndarray[Any, Any]
+Floats = NDArray[np.floating]
 
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
 RATES = (4_000, 192_000)  # samples per second
@@ -23,6 +25,21 @@ MOST_CHANNELS = 16
 DENSEST = 96_000  # of all channels together, per second that is allowed: stereo at 48 kHz
 LOUDEST = 8.0  # full scale is 1; a little more is common, a thousand times is another unit
 UNKNOWN_CODES = (1, 4)  # libsndfile's: no known format, no known encoding in it
+
+
+class SoundFile(Protocol):
+    """What is used of an open `soundfile.SoundFile`."""
+
+    format: str
+    frames: int
+    samplerate: int
+    channels: int
+
+    def read(self, frames: int, *, dtype: str, always_2d: bool) -> Floats: ...  # noqa: D102
+
+    def __enter__(self) -> SoundFile: ...
+
+    def __exit__(self, *exc: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -34,11 +51,11 @@ class Recording:
         seconds: how long it lasts, as it came.
     """
 
-    samples: Array
+    samples: Floats
     seconds: float
 
 
-def engines() -> tuple[Any, Any]:
+def engines() -> tuple[ModuleType, ModuleType]:
     """The modules that decode and resample.
 
     Raises:
@@ -134,7 +151,7 @@ def _encoded(instance: object) -> bytes:
     return instance
 
 
-def _from_array(array: Array) -> Array:
+def _from_array(array: tensors.Array) -> Floats:
     if array.ndim != 1:
         raise BadRequest(
             f"a recording must be one row of samples, not of shape {array.shape}",
@@ -151,7 +168,7 @@ def _from_array(array: Array) -> Array:
         return array.astype(np.float32)
 
 
-def _from_file(data: bytes, max_seconds: float) -> tuple[Array, int]:
+def _from_file(data: bytes, max_seconds: float) -> tuple[Floats, int]:
     """A file's samples, the mean of its channels, and their rate."""
     with _opened(data) as file:
         if file.format not in FORMATS:
@@ -175,16 +192,17 @@ def _from_file(data: bytes, max_seconds: float) -> tuple[Array, int]:
         return found.mean(axis=1) if found.shape[1] > 1 else found[:, 0], file.samplerate
 
 
-def _opened(data: bytes) -> Any:
+def _opened(data: bytes) -> SoundFile:
     soundfile, _ = engines()
     try:
-        return soundfile.SoundFile(_Bytes(data))
+        file: SoundFile = soundfile.SoundFile(_Bytes(data))
     except soundfile.LibsndfileError as error:
         if error.code in UNKNOWN_CODES:
             raise _unknown() from None
         raise BadRequest("the recording's header is damaged") from None
     except Exception:  # as above
         raise BadRequest("the recording's header is damaged") from None
+    return file
 
 
 class _Bytes(io.BytesIO):

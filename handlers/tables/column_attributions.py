@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from handlers.schema import JsonObject, object_schema
 from handlers.task import Answer
 
 
@@ -21,14 +21,13 @@ class ColumnAttributions(Answer):
     columns: list[str]
     attributions: list[float]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Column to attribution, in the columns' order."""
         added = dict(zip(self.columns, self.attributions, strict=True))
         return {"target": self.target, "attributions": added}
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """The target, and an object of columns and attributions."""
-        added = {"type": "object", "additionalProperties": {"type": "number"}}
-        properties = {"target": {"type": "string"}, "attributions": added}
-        return {"type": "object", "properties": properties, "required": list(properties)}
+        added: JsonObject = {"type": "object", "additionalProperties": {"type": "number"}}
+        return object_schema({"target": {"type": "string"}, "attributions": added})

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ FURTHEST = 1e6
 
 MISSING = (None, "")
 Plain = str | float | None
-PLAIN = frozenset([str, int, float, bool, type(None)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +173,12 @@ class Columns:
         numbers: list[float] = []
         categories: list[int] = []
         for column, value in zip(self.columns, self._values(row), strict=True):
-            if type(value) not in PLAIN:
-                value = _plain(value, column.name)
+            plain = _plain(value, column.name)
             if isinstance(column, Number):
-                numbers += column.encode(value)
+                numbers += column.encode(plain)
             else:
                 known = self._vocabularies[column.name]
-                categories.append(column.encode(value, known, refuse=refuse_unknown))
+                categories.append(column.encode(plain, known, refuse=refuse_unknown))
         made: Tensors = {}
         if numbers:
             made["numbers"] = torch.tensor(numbers, dtype=torch.float32)
@@ -206,7 +204,7 @@ class Columns:
             for column in self.columns
         }
 
-    def _values(self, row: object) -> Sequence[Any]:
+    def _values(self, row: object) -> Sequence[object]:
         if isinstance(row, Mapping):
             for name in row:
                 if name not in self._known:
@@ -267,7 +265,7 @@ def _plain(value: object, name: str) -> Plain:
     raise BadRequest(f"the column {name!a} takes a single value, not {found}", status=422)
 
 
-def _list(definition: Mapping[str, Any], key: str) -> list[Any]:
+def _list(definition: Mapping[str, object], key: str) -> list[object]:
     found = definition.get(key, [])
     if not isinstance(found, list):
         raise SchemaError(f"{key!r} must be a list, not {kind(found)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +14,7 @@ from handlers.explanations import Explainer
 from handlers.images import handler, heat_maps
 from handlers.images.pixels import Placement
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, setting
 from handlers.task import Answer, Sample
 
 
@@ -45,9 +44,9 @@ class ImageLabels(Answer):
         return dict(zip(self.labels, self.scores, strict=True))
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """An object of labels and probabilities."""
-        score = {"type": "number", "minimum": 0, "maximum": 1}
+        score: JsonObject = {"type": "number", "minimum": 0, "maximum": 1}
         return {"type": "object", "additionalProperties": score}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from handlers import labels
 from handlers.errors import ModelError
@@ -13,7 +13,7 @@ from handlers.images import boxes, detectors, handler
 from handlers.images.detectors import Finds
 from handlers.images.pixels import Placement
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
 
 
@@ -62,22 +62,18 @@ class Detections(Answer):
 
     ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {"labels": (), "scores": (), "boxes": (4,)}
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[JsonObject]:
         """A list with one object for each find."""
         finds = zip(self.labels, self.scores, self.boxes, strict=True)
         return [{"label": label, "score": score, "box": box} for label, score, box in finds]
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """A list of finds; a box is left, top, right, bottom."""
-        number = {"type": "number", "minimum": 0}
-        find = {
-            "label": {"type": "string"},
-            "score": number,
-            "box": {"type": "array", "items": number, "minItems": 4, "maxItems": 4},
-        }
-        item = {"type": "object", "properties": find, "required": list(find)}
-        return {"type": "array", "items": item}
+        number: JsonObject = {"type": "number", "minimum": 0}
+        box: JsonObject = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+        find = object_schema({"label": {"type": "string"}, "score": number, "box": box})
+        return {"type": "array", "items": find}
 
 
 _Sample = Sample[ObjectDetectionOptions, Placement]

@@ -7,14 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from handlers.errors import BadRequest, ModelError
 from handlers.protocols import payload
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import Json, JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
 from handlers.text import graphemes, spans, text, windows
 from handlers.text.handler import TextHandler
@@ -51,26 +51,28 @@ class Answers(Answer):
         ("answers", "scores", "starts", "ends"), ()
     )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A list with one object for each answer, and whether the context was cut."""
-        columns = (self.answers, self.scores, self.starts, self.ends)
+        columns: tuple[Sequence[Json], ...] = (self.answers, self.scores, self.starts, self.ends)
         keys = ("answer", "score", "start", "end")
-        found = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        found: list[JsonObject] = [
+            dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)
+        ]
         return {"answers": found, "truncated": self.truncated}
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """Answers; `context[start:end]` is an answer, and an empty one says that there is none."""
-        place = {"type": "integer", "minimum": 0}
-        one = {
-            "answer": {"type": "string"},
-            "score": {"type": "number", "minimum": 0, "maximum": 1},
-            "start": place,
-            "end": place,
-        }
-        item = {"type": "object", "properties": one, "required": list(one)}
-        found = {"answers": {"type": "array", "items": item}, "truncated": {"type": "boolean"}}
-        return {"type": "object", "properties": found, "required": list(found)}
+        item = object_schema(
+            {
+                "answer": {"type": "string"},
+                "score": {"type": "number", "minimum": 0, "maximum": 1},
+                "start": {"type": "integer", "minimum": 0},
+                "end": {"type": "integer", "minimum": 0},
+            }
+        )
+        answers: JsonObject = {"type": "array", "items": item}
+        return object_schema({"answers": answers, "truncated": {"type": "boolean"}})
 
 
 _Sample = Sample[QuestionAnsweringOptions, Windows]
@@ -155,7 +157,7 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
         context = "The first program was written by Ada Lovelace, in 1843."
         return payload.JSON, payload.dump({"question": question, "context": context})
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be, and how much of it is read."""
         found = super().describe_input() | {"max_windows": self.config.max_windows}
         del found["text"]
@@ -168,11 +170,12 @@ def _rank(answer: tuple[tuple[int, int], float]) -> tuple[float, tuple[int, int]
     return -round(math.log(score), DECIMALS) if score > 0 else math.inf, place
 
 
-def _parsed(instance: bytes | str) -> Any:
+def _parsed(instance: bytes | str) -> object:
     try:
-        return json.loads(instance)
+        found: object = json.loads(instance)
     except (ValueError, RecursionError):
         raise BadRequest("a question needs a context, and both are JSON", hint=HINT) from None
+    return found
 
 
 def _where(meta: Windows, sequence: int | None, length: int) -> torch.Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -17,7 +16,7 @@ from handlers.protocols import payload
 from handlers.ranking import catalogue, histories
 from handlers.ranking.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import Json, setting
 from handlers.task import Answer, Config, Sample, similar_length
 
 
@@ -122,11 +121,11 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
             tensors["features"] = torch.tensor(numbers, dtype=torch.float32)
         return Sample(tensors, options, User(Wish(options.top_k, frozenset(excluded)), cold))
 
-    def group_key(self, sample: Sample[Any, User]) -> Hashable:
+    def group_key(self, sample: Sample[object, User]) -> Hashable:
         """Histories of about one length share a batch: padding is work, too."""
         return similar_length(len(sample.tensors["history"]))
 
-    def collate(self, samples: Sequence[Sample[Any, User]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, User]]) -> Tensors:
         """Histories to (N, T) int64, padded to the longest."""
         histories = [sample.tensors["history"] for sample in samples]
         padding = len(self.catalogue.ids)
@@ -161,12 +160,12 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
     def example(self) -> tuple[str, bytes]:
         """A history of popular items."""
         history = [self.catalogue.ids[number] for number in self.catalogue.ranking[:3]]
-        instance: dict[str, Any] = {"history": history}
+        instance: dict[str, Json] = {"history": history}
         if self.config.features:
             instance["features"] = dict.fromkeys(self.config.features, 0.0)
         return payload.JSON, payload.dump(instance)
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be."""
         return {
             "history": "a list of ids, the latest last",

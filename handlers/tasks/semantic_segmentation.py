@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class SemanticSegmentation(handler.ImageHandler[SemanticSegmentationConfig, NoOp
             )
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What this model takes and answers, with the labels in the order of their numbers."""
         return {**super().describe(), "labels": self.labels}
 

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -147,7 +146,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
             tensors["lengths"] = torch.tensor([each.end - each.start for each in windows])
         return Sample(tensors, options, Cut(windows, recording.seconds))
 
-    def group_key(self, sample: Sample[Any, Cut]) -> Hashable:
+    def group_key(self, sample: Sample[object, Cut]) -> Hashable:
         """Recordings of about one length share a batch; of equal length, if the model can't pad.
 
         What has several windows is a batch of its own.
@@ -157,7 +156,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
             return id(sample)
         return -similar_length(length) if self.config.lengths else length
 
-    def collate(self, samples: Sequence[Sample[Any, Cut]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, Cut]]) -> Tensors:
         """All windows to `waveform`, (N, S) float32, padded on the right, and `lengths`, (N,)."""
         rows = [row for sample in samples for row in sample.tensors["waveform"]]
         batch = {"waveform": _padded(rows)}
@@ -184,7 +183,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         rows = iter(logs.numpy())
         return [self._transcript(list(islice(rows, len(s.meta.windows))), s) for s in samples]
 
-    def _transcript(self, rows: Sequence[Any], sample: _Sample) -> Transcript:
+    def _transcript(self, rows: Sequence[ctc.Floats], sample: _Sample) -> Transcript:
         windows, seconds = sample.meta.windows, sample.meta.seconds
         parts = []
         for window, row in zip(windows, rows, strict=True):
@@ -217,7 +216,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         """A WAV file: a second of a rising tone."""
         return "audio/wav", recordings.tone(self.config.sample_rate)
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be."""
         return {
             "recording": f"an audio file ({', '.join(recordings.FORMATS)}), as bytes or base64",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.explanations import Explainer
 from handlers.protocols import payload
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, object_schema, setting
 from handlers.tables import columns
 from handlers.tables.column_attributions import ColumnAttributions
 from handlers.task import Answer, Config, Sample
@@ -53,18 +53,14 @@ class Prediction(Answer):
     prediction: str | float | list[float]
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """An object with the prediction and, of a classification, probabilities, best first."""
-        numbers = {"type": "array", "items": {"type": "number"}}
-        probability = {"type": "number", "minimum": 0, "maximum": 1}
-        return {
-            "type": "object",
-            "properties": {
-                "prediction": {"anyOf": [{"type": "string"}, {"type": "number"}, numbers]},
-                "probabilities": {"type": "object", "additionalProperties": probability},
-            },
-            "required": ["prediction"],
-        }
+        numbers: JsonObject = {"type": "array", "items": {"type": "number"}}
+        probability: JsonObject = {"type": "number", "minimum": 0, "maximum": 1}
+        return object_schema(
+            {"prediction": {"anyOf": [{"type": "string"}, {"type": "number"}, numbers]}},
+            {"probabilities": {"type": "object", "additionalProperties": probability}},
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class RowLabels(Prediction):
     labels: list[str]
     probabilities: list[float]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Label to probability, best first."""
         scores = dict(zip(self.labels, self.probabilities, strict=True))
         return {"prediction": self.prediction, "probabilities": scores}
@@ -167,7 +163,7 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
         """A row of what is common."""
         return payload.JSON, payload.dump({"data": self.columns.example()})
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """The columns, in their order."""
         return {
             "row": "an object of columns and values, or a list of all values, in this order",
@@ -193,10 +189,11 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
         return found * std + mean
 
 
-def _parsed(text: bytes | str) -> Any:
+def _parsed(text: bytes | str) -> object:
     try:
-        return json.loads(text)
+        found: object = json.loads(text)
     except (ValueError, RecursionError):
         raise BadRequest(
             "a row must be JSON: an object of columns and values, or a list of values"
         ) from None
+    return found

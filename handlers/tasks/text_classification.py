@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from handlers import labels
 from handlers.errors import ModelError
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
 from handlers.text import text
 from handlers.text.handler import TextHandler, length
@@ -50,18 +50,21 @@ class TextLabels(Answer):
     tokens: int
     truncated: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Label to score, best first, and how much of the text was read."""
         scores = dict(zip(self.labels, self.scores, strict=True))
         return {"scores": scores, "tokens": self.tokens, "truncated": self.truncated}
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """An object of labels and scores among the rest; in [0, 1] if they are probabilities."""
-        scores = {"type": "object", "additionalProperties": {"type": "number"}}
-        tokens = {"type": "integer", "minimum": 1}
-        properties = {"scores": scores, "tokens": tokens, "truncated": {"type": "boolean"}}
-        return {"type": "object", "properties": properties, "required": list(properties)}
+        return object_schema(
+            {
+                "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+                "tokens": {"type": "integer", "minimum": 1},
+                "truncated": {"type": "boolean"},
+            }
+        )
 
 
 _Sample = Sample[TextClassificationOptions, Tokens]
@@ -114,7 +117,7 @@ class TextClassification(TextHandler[TextClassificationConfig, TextClassificatio
             raise ModelError("one number for each text is no softmax: say another 'activation'")
         return torch.softmax(logits, dim=1)
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be."""
         pair = '{"text": "...", "text_pair": "..."}, or a list of both'
         return {**super().describe_input(), "pair": pair}

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from handlers import vectors
 from handlers.errors import BadRequest, ModelError
 from handlers.runtimes import Tensors
-from handlers.schema import kind, setting
+from handlers.schema import JsonObject, kind, object_schema, setting
 from handlers.task import Answer, Sample
 from handlers.text import text
 from handlers.text.handler import TextHandler, length
@@ -43,12 +43,11 @@ class TextVector(Answer):
     truncated: bool
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """With the similarities of a text that is compared."""
-        cosine = {"type": "number", "minimum": -1, "maximum": 1}
-        usual = super().schema()
-        similarities = {"similarities": {"type": "array", "items": cosine}}
-        return {**usual, "properties": {**usual["properties"], **similarities}}
+        cosine: JsonObject = {"type": "number", "minimum": -1, "maximum": 1}
+        similarities: JsonObject = {"type": "array", "items": cosine}
+        return object_schema(cls.field_schemas(), {"similarities": similarities})
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
             first = last
         return answers
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be."""
         return {
             **super().describe_input(),
@@ -161,10 +160,10 @@ def _read(instance: object) -> tuple[str, list[str] | None]:
     return text.read(one), None if others is None else [text.read(each) for each in others]
 
 
-def _listed(written: str) -> Any:
+def _listed(written: str) -> object:
     """A list in JSON, or one text."""
     try:
-        found = json.loads(written) if written.lstrip().startswith("[") else None
+        found: object = json.loads(written) if written.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
         found = None
     return [written] if found is None else found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,8 +16,8 @@ from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.streams import EVENTS, LINES
 from handlers.protocols import payload
 from handlers.runtimes import Tensors
-from handlers.schema import setting
-from handlers.task import Answer, Sample
+from handlers.schema import JsonObject, object_schema, setting
+from handlers.task import Sample
 from handlers.text import text
 
 MAX_STOPS, MAX_STOP = 8, 64  # strings that end a text, and characters in one
@@ -53,7 +52,7 @@ class TextGenerationOptions(sampling.SamplingOptions, text.TextOptions):
 
 
 @dataclass(frozen=True)
-class Generation(Answer):
+class Generation(handler.Written):
     """What follows a text, and how it came to be.
 
     Attributes:
@@ -64,23 +63,20 @@ class Generation(Answer):
         truncated: whether these are not all of the text's.
     """
 
-    text: str
     finish_reason: str
     tokens: int
     prompt_tokens: int
     truncated: bool
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """An object; with `log_likelihood` where a score was asked for."""
-        known = super(Generation, Generation).schema()
-        likelihood = {
+        likelihood: JsonObject = {
             "type": "number",
             "maximum": 0,
-            "description": "Of a token of the prompt but its first, in nats; the mean.",
+            "description": "The mean over the prompt's tokens but the first, in nats.",
         }
-        known["properties"] |= {"log_likelihood": likelihood}
-        return known
+        return object_schema(Generation.field_schemas(), {"log_likelihood": likelihood})
 
 
 @dataclass(frozen=True)
@@ -180,17 +176,17 @@ class TextGeneration(
         """What writes sequences with this model."""
         return Decoder(self.inference, self.shape, slots, self.ends)
 
-    def group_key(self, sample: Sample[Any, Prompt]) -> Hashable:
+    def group_key(self, sample: Sample[object, Prompt]) -> Hashable:
         """Texts of all lengths are written together."""
         return None
 
-    def collate(self, samples: Sequence[Sample[Any, Prompt]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, Prompt]]) -> Tensors:
         """The beginnings of prompts; `answer` runs the model on what follows."""
-        return prompts([self.sequence(sample) for sample in samples], self.shape)
+        return prompts([sample.meta.ids for sample in samples], self.shape)
 
     def typical(self, samples: Sequence[_Sample]) -> Tensors:
         """One token each, with a cache of a block: most of the time goes there."""
-        first = prompts([self.sequence(sample) for sample in samples], self.shape)
+        first = self.collate(samples)
         past = empty(len(samples), self.shape.layers, self.shape.heads, self.shape.size, BLOCK)
         used = torch.full((len(samples),), BLOCK)
         return {"input_ids": first["input_ids"][:, :1], "past_tokens": used, **named(past)}
@@ -217,6 +213,6 @@ class TextGeneration(
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
         return payload.JSON, payload.dump({"data": "import this", "parameters": wanted})
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be."""
         return {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from handlers import labels
 from handlers.errors import ModelError
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import Json, JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
 from handlers.text import entities, graphemes, text, windows, words
 from handlers.text.handler import TextHandler
@@ -59,27 +59,35 @@ class Entities(Answer):
         ("labels", "scores", "starts", "ends", "texts"), ()
     )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A list with one object for each find, and whether the text was cut."""
-        columns = (self.labels, self.scores, self.starts, self.ends, self.texts)
+        columns: tuple[Sequence[Json], ...] = (
+            self.labels,
+            self.scores,
+            self.starts,
+            self.ends,
+            self.texts,
+        )
         keys = ("label", "score", "start", "end", "text")
-        finds = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        finds: list[JsonObject] = [
+            dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)
+        ]
         return {"entities": finds, "truncated": self.truncated}
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """Entities; `text[start:end]` of the request's text is an entity's `text`."""
-        place = {"type": "integer", "minimum": 0}
-        find = {
-            "label": {"type": "string"},
-            "score": {"type": "number", "minimum": 0, "maximum": 1},
-            "start": place,
-            "end": place,
-            "text": {"type": "string"},
-        }
-        item = {"type": "object", "properties": find, "required": list(find)}
-        found = {"entities": {"type": "array", "items": item}, "truncated": {"type": "boolean"}}
-        return {"type": "object", "properties": found, "required": list(found)}
+        item = object_schema(
+            {
+                "label": {"type": "string"},
+                "score": {"type": "number", "minimum": 0, "maximum": 1},
+                "start": {"type": "integer", "minimum": 0},
+                "end": {"type": "integer", "minimum": 0},
+                "text": {"type": "string"},
+            }
+        )
+        entities: JsonObject = {"type": "array", "items": item}
+        return object_schema({"entities": entities, "truncated": {"type": "boolean"}})
 
 
 _Sample = Sample[TokenClassificationOptions, Windows]
@@ -165,6 +173,6 @@ class TokenClassification(
             b"Ada Lovelace was born in London on 10 December 1815 and paid 25.50 EUR.",
         )
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be, and how much of it is read."""
         return {**super().describe_input(), "max_windows": self.config.max_windows}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 Aggregation = Literal["none", "simple", "first", "average", "max"]
 
@@ -59,7 +60,7 @@ class Labels:
 
 
 def decode(
-    scores: Any,
+    scores: NDArray[np.float32],
     spans: Sequence[tuple[int, int]],
     begins: Sequence[bool],
     labels: Labels,
@@ -99,7 +100,7 @@ def _words(begins: Sequence[bool]) -> list[list[int]]:
 
 
 def _unit(
-    scores: Any,
+    scores: NDArray[np.float32],
     spans: Sequence[tuple[int, int]],
     group: Sequence[int],
     labels: Labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from handlers import base
 from handlers.runtimes import Tensors
@@ -31,11 +31,11 @@ class TextHandler(base.Handler[C, O, M]):
         """Refuse a request of more than `max_characters`."""
         text.check_together(instances, max_characters=self.config.max_characters)
 
-    def group_key(self, sample: Sample[Any, M]) -> Hashable:
+    def group_key(self, sample: Sample[object, M]) -> Hashable:
         """Texts of about one length share a batch: padding is work, too."""
         return similar_length(length(sample.tensors))
 
-    def collate(self, samples: Sequence[Sample[Any, M]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, M]]) -> Tensors:
         """The rows of all samples to (rows, T) int64, padded to the longest."""
         return self.encoder.pad([sample.tensors for sample in samples])
 
@@ -47,7 +47,7 @@ class TextHandler(base.Handler[C, O, M]):
         """A sentence."""
         return "text/plain", b"A model is only as useful as the people who can ask it something."
 
-    def describe_input(self) -> dict[str, Any]:
+    def describe_input(self) -> dict[str, object]:
         """What an instance may be, and how much of it is read."""
         return {
             "text": "a string, or UTF-8 bytes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch.nn.functional import pad
@@ -15,6 +15,11 @@ from handlers.errors import BadRequest, LoadError
 from handlers.runtimes import Tensors
 from handlers.text import cutting
 from handlers.text.text import TextConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+T = TypeVar("T")
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
 STEP = 8  # tokens that a batch's length is a multiple of: engines keep something for every shape
@@ -181,7 +186,7 @@ class Encoder:
     def _at(self, tokens: _All, places: Sequence[int], *, truncated: bool = False) -> Encoded:
         """The tokens at some places of all."""
 
-        def of(values: Sequence[Any]) -> list[Any]:
+        def of(values: Sequence[T]) -> list[T]:
             return [values[place] for place in places]
 
         ids = torch.tensor(of(tokens.ids))
@@ -214,7 +219,7 @@ class Encoder:
         return dict.fromkeys([*names, "token_type_ids"] if self.config.token_types else names, (1,))
 
 
-def _pad_id(tokenizer: Any) -> int:
+def _pad_id(tokenizer: Tokenizer) -> int:
     # Masked, but some models number positions by it.
     if tokenizer.padding:
         return int(tokenizer.padding["pad_id"])

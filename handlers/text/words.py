@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 UNKNOWN = "<unk>"  # of models that don't tell
 
@@ -17,7 +20,7 @@ class Words:
     See: `TokenClassificationPipeline.gather_pre_entities` in transformers, which does the same.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         model = tokenizer.model
         self.tokenizer = tokenizer
         self.prefix: str = getattr(model, "continuing_subword_prefix", None) or ""

@@ -93,21 +93,28 @@ def doubler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doubler:
     return handler
 
 
+def reported(handler: Doubler) -> list[tuple[str, float]]:
+    cache = handler.context.metrics
+    assert isinstance(cache, MetricsCache)
+    return cache.reported
+
+
 def answers(
     handler: Doubler, rows: list[Any], headers: list[dict[str, Any]] | None = None
 ) -> list[tuple[int, Any]]:
-    handler.context.request_processor = [
+    served: Any = handler.context
+    served.request_processor = [
         RequestProcessor(header) for header in headers or [{} for _ in rows]
     ]
-    bodies = handler.handle([{"body": row} for row in rows], handler.context)
-    statuses = [handler.context.get_response_status(index)[0] for index in range(len(rows))]
+    bodies = handler.handle([{"body": row} for row in rows], served)
+    statuses = [served.get_response_status(index)[0] for index in range(len(rows))]
     return [(status, json.loads(body)) for status, body in zip(statuses, bodies, strict=True)]
 
 
 def test_a_worker_is_ready_and_quiet_when_it_has_loaded(doubler: Doubler) -> None:
     assert doubler.initialized
     assert logging.getLogger().level == logging.WARNING
-    assert doubler.context.metrics.reported == []
+    assert reported(doubler) == []
 
 
 def test_each_row_is_answered_with_its_own_options(doubler: Doubler) -> None:
@@ -128,10 +135,10 @@ def test_no_failure_reaches_a_neighbour(doubler: Doubler, caplog: pytest.LogCapt
     assert found[5][1]["error"].startswith("instance 1: ")
     assert "s3cret" not in str(found)
     assert "s3cret" in caplog.text
-    reported = dict(doubler.context.metrics.reported)
-    assert len(reported) == len(doubler.context.metrics.reported)
-    assert reported["RefusedRequests"] == 2
-    assert reported["FailedRequests"] == 4
+    counts = dict(reported(doubler))
+    assert len(counts) == len(reported(doubler))
+    assert counts["RefusedRequests"] == 2
+    assert counts["FailedRequests"] == 4
 
 
 def test_a_large_batch_is_decoded_by_the_pool(doubler: Doubler) -> None:

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.schema import SchemaError, json_schema, kind, parse, setting, unknown
+from tests.support.answers import plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,7 +163,7 @@ def test_kind_speaks_json(value: object, words: str) -> None:
 
 
 def test_json_schema_says_what_parse_does() -> None:
-    schema = json_schema(Settings)
+    schema = plain(json_schema(Settings))
     properties = schema["properties"]
     assert schema["additionalProperties"] is False
     assert properties["count"] == {
@@ -190,5 +191,5 @@ def test_a_list_of_too_many_items_is_refused_before_it_is_read(text: bool) -> No
     ]:
         with pytest.raises(SchemaError, match="must be a list of at most 3"):
             parse(Settings, {"words": words}, where="the options", text=text)
-    schema = json_schema(Settings)["properties"]["words"]
+    schema = plain(json_schema(Settings))["properties"]["words"]
     assert schema["maxItems"] == 3

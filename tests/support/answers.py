@@ -47,6 +47,11 @@ def same_ranking(
     return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in places + named)
 
 
+def plain(data: object) -> Any:
+    """JSON data as a client reads it."""
+    return json.loads(json.dumps(data))
+
+
 def strict_json(response: Response) -> Any:
     """The body, which must be what every JSON parser reads."""
     assert response.content_type == "application/json"

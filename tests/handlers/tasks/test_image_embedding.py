@@ -22,10 +22,10 @@ def handler(tmp_path: Path) -> ImageEmbedding:
     return made
 
 
-def answered(handler: ImageEmbedding, outputs: torch.Tensor) -> list[Any]:
+def answered(handler: ImageEmbedding, outputs: torch.Tensor) -> list[list[float]]:
     sample = handler.decode(encode(noise()), NoOptions())
     answers = handler.answer({"output": outputs}, [sample] * len(outputs))
-    return [answer.to_json()["embedding"] for answer in answers]
+    return [answer.embedding for answer in answers]
 
 
 def near(*vectors: list[float]) -> list[Any]:

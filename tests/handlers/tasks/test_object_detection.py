@@ -20,6 +20,7 @@ from handlers.schema import SchemaError, parse
 from handlers.task import Sample
 from handlers.tasks.object_detection import ObjectDetection
 from handlers.tasks.object_detection import ObjectDetectionOptions as Options
+from tests.support.answers import plain
 from tests.support.images import encode, noise
 
 SQUARE = {"resize": [32, 32]}
@@ -227,7 +228,7 @@ def test_no_finds_are_an_answer_in_every_protocol(tmp_path: Path) -> None:
     assert counts == {"name": "counts", "shape": [2], "datatype": "INT64", "data": [found, 0]}
     _, _, boxes, counts = tensors.columns(answers[1:])
     assert (boxes["shape"], boxes["data"], counts["data"]) == ([0, 4], [], [0])
-    assert handler.Answer.schema()["items"]["required"] == ["label", "score", "box"]
+    assert plain(handler.Answer.schema())["items"]["required"] == ["label", "score", "box"]
 
 
 def test_its_example_and_a_real_image_are_what_the_model_sees(tmp_path: Path) -> None:

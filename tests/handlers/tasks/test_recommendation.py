@@ -22,7 +22,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
 from handlers.tasks.recommendation import Recommendation, Recommended
 from handlers.tasks.recommendation import RecommendationOptions as Options
-from tests.support.answers import same_ranking
+from tests.support.answers import plain, same_ranking
 
 ITEMS = 60
 WIDTH = 8
@@ -166,7 +166,7 @@ def test_equal_scores_go_by_the_catalogue(folder: Path) -> None:
     scores[0, 7] = 1
     sample = handler.decode([0], Options(top_k=4))
     (answer,) = handler.answer({"scores": scores}, [sample])
-    assert answer.to_json()["items"] == [IDS[7], IDS[0], IDS[1], IDS[2]]
+    assert answer.items == [IDS[7], IDS[0], IDS[1], IDS[2]]
 
 
 def test_only_the_latest_are_given_and_all_are_excluded(folder: Path) -> None:
@@ -362,7 +362,7 @@ def test_an_answer_that_is_not_finite_is_an_error(folder: Path, wrong: float) ->
     with pytest.raises(ModelError, match="not finite"):
         handler.answer({"x": scores}, [known, known])
     _, popular = handler.answer({"x": scores}, [known, unknown])
-    assert popular.to_json()["from_popularity"]
+    assert popular.from_popularity
 
 
 def test_half_precision_outputs_are_ranked_too(folder: Path) -> None:
@@ -370,7 +370,7 @@ def test_half_precision_outputs_are_ranked_too(folder: Path) -> None:
     sample = handler.decode([0], Options())
     for dtype in (torch.float16, torch.bfloat16):
         (answer,) = handler.answer({"x": torch.ones(1, WIDTH, dtype=dtype)}, [sample])
-        assert len(answer.to_json()["items"]) == 10
+        assert len(answer.items) == 10
 
 
 def test_the_example_and_what_it_takes(folder: Path) -> None:
@@ -386,7 +386,7 @@ def test_the_example_and_what_it_takes(folder: Path) -> None:
     assert handler.varying_axes() == {"history": (1,)}
     assert json.loads(json.dumps(handler.describe_input()))["items"] == ITEMS
     assert [field.name for field in dataclasses.fields(Recommended)] == list(
-        Recommended.schema()["required"]
+        plain(Recommended.schema())["required"]
     )
 
 

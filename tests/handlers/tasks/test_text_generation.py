@@ -10,6 +10,7 @@ import pytest
 
 from handlers import tasks
 from handlers.errors import BadRequest, LoadError
+from handlers.schema import JsonObject
 from handlers.tasks.text_generation import TextGeneration
 from marsmith.verify.difference import difference
 from tests.support.language_model import END, SHAPE, runtime, tokenizer
@@ -36,7 +37,7 @@ def configured(folder: Path, **section: Any) -> TextGeneration:
     return handler
 
 
-def answers(handler: TextGeneration, texts: list[str], **options: Any) -> list[dict[str, Any]]:
+def answers(handler: TextGeneration, texts: list[str], **options: Any) -> list[JsonObject]:
     samples = [handler.decode(text, handler.Options(**options)) for text in texts]
     outputs = handler.runtime(handler.collate(samples))
     return [each.to_json() for each in handler.answer(outputs, samples)]

@@ -105,7 +105,7 @@ def written(handler: TextGeneration, **wanted: Any) -> list[str]:
     options = handler.Options(max_new_tokens=30, **wanted)
     samples = [handler.decode(text, options) for text in TEXTS]
     outputs = handler.runtime(handler.collate(samples))
-    return [answer.to_json()["text"] for answer in handler.answer(outputs, samples)]
+    return [answer.text for answer in handler.answer(outputs, samples)]
 
 
 @pytest.mark.parametrize("make", [gpt2, llama, mistral, qwen2])
