@@ -26,18 +26,18 @@ from handlers.torchserve import BaseHandler, Context, quieten, read_ahead
 from handlers.warm_up import warm_up
 
 CPU = torch.device("cpu")
-PATIENCE = 0.7  # of TorchServe's responseTimeout, for one batch
+PATIENCE = 0.7  # the share of TorchServe's responseTimeout that one batch may take
 PARALLEL_BYTES = 32_768  # below this, handing a batch to the decode pool costs more than it saves
 
 
 class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no types
     """A TorchServe handler: a task, and the worker that serves it.
 
-    A task subclasses it and writes what is abstract in `Task`. One that explains its answers is
-    an `explanations.Explainer`, too.
+    A task subclasses it and implements what is abstract in `Task`. A task that explains its
+    answers is an `explanations.Explainer`, too.
 
     Attributes:
-        continuous: it can serve under TorchServe's continuous batching.
+        continuous: whether it can serve under TorchServe's continuous batching.
         runtime: the model; named tensors in, named tensors out.
         batch_size: the most samples in a batch, and the most rows that the model is run on.
     """
@@ -53,7 +53,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
     telemetry: Telemetry | None = None
 
     def explainer(self) -> Explainer[M] | None:
-        """What explains its answers; None where nothing does."""
+        """What explains the task's answers; None where nothing does."""
         return None
 
     # -- Loading ------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             self._load(context)
         except (RuntimeError, MemoryError):
             raise
-        except Exception as error:  # of any other the worker would die without a word
+        except Exception as error:  # any other would end the worker without a word
             raise LoadError(f"{type(error).__name__}: {error}") from error
 
     def _load(self, context: Context) -> None:
@@ -94,7 +94,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         read_ahead()
         warm_up(self.answer_all, self.example(), (1, self.batch_size))
         gc.collect()
-        gc.freeze()  # what is loaded stays: collecting it again and again would stall requests
+        gc.freeze()  # what is loaded stays: scanning it again and again would stall requests
         self.initialized = True
 
     def use(
@@ -143,7 +143,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         return [exchange.body or b"" for exchange in exchanges]
 
     def begin(self, row: Mapping[str, object], headers: Mapping[str, object]) -> Exchange:
-        """A row as it comes: answered at once when it asks for a description, or for nothing."""
+        """Take a row; answer at once when it asks for a description, or for what isn't there."""
         exchange = Exchange.begin(row, headers)
         if exchange.describe:
             try:
@@ -158,13 +158,13 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         """Answer every open exchange: read, decode, run in batches, write.
 
         Returns:
-            What it took.
+            The time that it took, and the counts.
         """
         batch = BatchMetrics()
         self.until = time.monotonic() + self.seconds
         with batch.stage("PreprocessTime"):
             self.read_all(exchanges)
-        # What takes long comes last, and takes no other request's time: explanations, and
+        # What takes long comes last, so that no other request waits for it: explanations, and
         # requests of many instances.
         in_turn = sorted(exchanges, key=lambda each: len(each.samples))
         for explain in (False, True):
@@ -204,7 +204,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         return batching.run(samples, predict, key=key, limit=self.batch_size)
 
     def read_all(self, exchanges: Sequence[Exchange]) -> None:
-        """Read every row and decode its instances; refuse, alone, what can't be."""
+        """Read every row and decode its instances; refuse only the rows that can't be."""
         for exchange in exchanges:
             if exchange.open:
                 self._read(exchange)
@@ -235,7 +235,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         exchange, instance = job
         try:
             self.check_time()
-            if exchange.explain:  # its options are an explanation's, and not the task's
+            if exchange.explain:  # its options are an explanation's, not the task's
                 sample = self.decode(instance, self.default_options)
                 return Sample(sample.tensors, exchange.options, sample.meta)
             return self.decode(instance, exchange.options)
@@ -245,17 +245,17 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             return unexpected(error)
 
     def check_time(self) -> None:
-        """See that there is time left for this batch of requests.
+        """Check that there is time left for this batch of requests.
 
         Raises:
             ModelError: there is none; a 503.
         """
-        # TorchServe kills a worker at its responseTimeout, and with it all that it was asked.
+        # TorchServe kills a worker at its responseTimeout, and all its requests with it.
         if time.monotonic() > self.until:
             raise ModelError("there was no time left for this", hint="send less", status=503)
 
     def inference(self, batch: Tensors) -> Tensors:
-        """Run the model on named tensors, on no more rows at once than `batch_size`.
+        """Run the model on named tensors, on at most `batch_size` rows at once.
 
         Args:
             batch: the first dimension of each tensor is the batch.
@@ -280,7 +280,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             exchange.fail(error)
 
     def describe(self) -> dict[str, object]:
-        """What this model takes and answers, from the definitions that validate requests."""
+        """Describe what the model takes and answers, by the definitions that validate requests."""
         media_type, body = self.example()
         return {
             "task": self.config.task,

@@ -1,4 +1,4 @@
-"""Samples into batches and back: group what can share one, run, split until a poison is alone."""
+"""Batch samples: group those that can share one, run, and split until a bad one is alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ A = TypeVar("A")
 
 
 def plan(samples: Sequence[S], key: Callable[[S], Hashable], limit: int) -> list[list[int]]:
-    """The batches that a worker makes: by the places of their samples.
+    """The batches that a worker makes, as the positions of their samples.
 
     Args:
         samples: in any order.
@@ -47,12 +47,12 @@ def run(
 
     Args:
         samples: in any order and of any keys.
-        predict: answers one batch; may raise anything.
-        key: which samples can share a batch; may raise anything.
+        predict: answers one batch; it may raise anything.
+        key: samples of equal keys can share a batch; it may raise anything.
         limit: the largest batch.
 
     Returns:
-        For every sample its answer, or the error that it alone caused.
+        The answer to every sample, or the error that it alone caused.
     """
     keys: dict[int, Hashable] = {}
     results: dict[int, A | HandlerError] = {}
@@ -77,12 +77,12 @@ def in_steps(
     rows: int,
     check_time: Callable[[], None] = lambda: None,
 ) -> Tensors:
-    """Run a model on a batch, at most `rows` of it at once: its memory is bounded, too.
+    """Run a model on a batch, at most `rows` at once: that bounds its memory, too.
 
     Args:
         run: the model.
         batch: named tensors of any number of rows.
-        rows: how many at once.
+        rows: how many rows at once.
         check_time: called before each run; raises when there is no time left.
     """
     found = []
@@ -113,7 +113,7 @@ def _predict_or_split(
 
 
 def blame(error: Exception) -> HandlerError:
-    """What a model has raised on a single input, as its client is told."""
+    """Turn what a model raised on a single input into what its client is told."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         logger.error("out of memory on a single input", exc_info=error)
         return ModelError("not enough memory for this input", hint="send less", status=507)

@@ -1,4 +1,4 @@
-"""The module's name is the key: what a package has a file each of is found by that file's name."""
+"""Find modules by name: the name of a file in a package is the key of what it defines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def known(package: str) -> list[str]:
-    """The names there are: of a package's modules, but for those that begin with an underscore."""
+    """The names of a package's modules, without those that begin with an underscore."""
     modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
     return sorted(module.name for module in modules if not module.name.startswith("_"))
 
@@ -29,12 +29,12 @@ def find(
     Args:
         package: the package's own name, such as "handlers.runtimes".
         name: one of `known`.
-        what: where the name was said, for the message: "'runtime'".
-        error: what is raised when there is none.
+        what: the setting that has the name, for the message: "'runtime'".
+        error: what is raised when there is no such module.
 
     Raises:
-        LoadError: or another `error`: there is none; the message has the nearest and all there
-            are.
+        LoadError: or another `error`: there is no such module; the message has the nearest name
+            and all there are.
     """
     if name not in (there := known(package)):
         raise error(unknown(name, there, what))
@@ -42,7 +42,7 @@ def find(
 
 
 def only(module: ModuleType, kind: type[T], name: str = "") -> type[T]:
-    """The one class of a kind that a module defines.
+    """The only class of a kind that a module defines.
 
     Args:
         module: where it is defined; what it imports from elsewhere doesn't count.

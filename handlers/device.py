@@ -20,7 +20,7 @@ def choose(gpu_id: int | None) -> torch.device:
     """The GPU that TorchServe gave this worker; the CPU when it gave none.
 
     Raises:
-        LoadError: it gave one that CUDA doesn't have.
+        LoadError: CUDA doesn't have that GPU.
     """
     if gpu_id is None:
         return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What can go wrong at serve time, and what the client or the operator is told.
+"""What can go wrong at serve time, and what the client or the operator learns of it.
 
 HandlerError
 ├── BadRequest   the client's fault: a 4xx for one request, its neighbours never notice
@@ -58,7 +58,7 @@ class LoadError(HandlerError, RuntimeError):
 
 
 def unexpected(error: Exception) -> HandlerError:
-    """An error as it is when it was raised on purpose; a logged, bare 500 when it is a bug."""
+    """The error itself when it was raised on purpose; a logged, bare 500 when it is a bug."""
     if isinstance(error, HandlerError):
         return error
     logger.error("the handler failed", exc_info=error)

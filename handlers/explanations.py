@@ -1,4 +1,4 @@
-"""What a prediction was made of: an attribution for each number of a model's input.
+"""Explain predictions: attribute them to the numbers of a model's input.
 
 Integrated gradients where the runtime has gradients, occlusion otherwise; both are captum's.
 See: M. Sundararajan, A. Taly, Q. Yan, Axiomatic Attribution for Deep Networks, 2017, and
@@ -27,12 +27,14 @@ BATCH = 16  # inputs that are run at once, when the batch has fewer
 
 @dataclass(frozen=True, kw_only=True)
 class ExplanationOptions:
-    """What a request for an explanation may ask for."""
+    """The options of a request for an explanation."""
 
     target: str | None = setting(
         None, "The label or output to explain; by default the likeliest, or the first."
     )
-    method: Method | None = setting(None, "By default integrated gradients, where there are any.")
+    method: Method | None = setting(
+        None, "By default integrated gradients, where there are gradients."
+    )
     steps: int = setting(32, "Points on the path of gradients.", minimum=2, maximum=256)
 
 
@@ -40,20 +42,20 @@ M = TypeVar("M")
 
 
 class Explainer(ABC, Generic[M]):
-    """What a task that explains its answers writes, beside a `base.Handler`.
+    """What a task that explains its answers implements, besides a `base.Handler`.
 
-    The parameter is the `meta` of its samples.
+    The parameter is the type of its samples' `meta`.
 
     Attributes:
-        ExplainOptions: the dataclass of what a request for an explanation may ask for.
-        Explanation: the dataclass of what is answered to that.
+        ExplainOptions: the dataclass of the options of a request for an explanation.
+        Explanation: the dataclass of an explanation of one sample.
     """
 
     ExplainOptions: ClassVar[type[ExplanationOptions]] = ExplanationOptions
     Explanation: ClassVar[type[Answer]]
 
     def explained(self, outputs: Tensors) -> torch.Tensor:
-        """The numbers of which one is explained, (N, numbers); by default the first output."""
+        """The numbers that can be explained, (N, numbers); by default the first output."""
         first = next(iter(outputs.values()))
         return first if first.dim() > 1 else first[:, None]
 
@@ -61,10 +63,10 @@ class Explainer(ABC, Generic[M]):
     def targets(
         self, outputs: Tensors, samples: Sequence[Sample[ExplanationOptions, M]]
     ) -> torch.Tensor:
-        """Of each sample, which number of `explained` is explained: (N,) int64."""
+        """The number of `explained` that is explained for each sample: (N,) int64."""
 
     def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
-        """By input, the shape of what occlusion takes away at once, without the batch."""
+        """The shape of what occlusion hides at once in each input, without the batch."""
         return {}
 
     @abstractmethod
@@ -74,7 +76,7 @@ class Explainer(ABC, Generic[M]):
         targets: torch.Tensor,
         samples: Sequence[Sample[ExplanationOptions, M]],
     ) -> Sequence[Answer]:
-        """Attributions, in the shapes of the inputs, to one `Explanation` per sample."""
+        """Turn attributions, in the shapes of the inputs, into one `Explanation` per sample."""
 
     def explain_batch(
         self,
@@ -84,7 +86,7 @@ class Explainer(ABC, Generic[M]):
         samples: Sequence[Sample[ExplanationOptions, M]],
         check_time: Callable[[], None],
     ) -> Sequence[Answer]:
-        """One explanation per sample of a batch whose options are equal; see `attribute`."""
+        """Explain a batch of samples whose options are equal; see `attribute`."""
         targets, options = self.targets(outputs, samples), samples[0].options
         attributions = attribute(
             runtime, inputs, targets, options, self.windows(inputs), self.explained, check_time
@@ -93,7 +95,7 @@ class Explainer(ABC, Generic[M]):
 
 
 def check() -> None:
-    """Say so when this server can't explain.
+    """Check that this server can explain.
 
     Raises:
         BadRequest: captum is missing.
@@ -102,10 +104,10 @@ def check() -> None:
 
 
 def choose(options: ExplanationOptions, runtime: Runtime, inputs: Tensors) -> Method:
-    """The method that a request gets.
+    """Choose the method for a request.
 
     Raises:
-        BadRequest: 422 when it asks for gradients, and there are none.
+        BadRequest: 422 when it asks for gradients and there are none.
     """
     without = ""
     if not hasattr(runtime, "gradients"):
@@ -126,19 +128,19 @@ def attribute(
     explained: Explained,
     check_time: Callable[[], None] = lambda: None,
 ) -> Tensors:
-    """How much each number of a batch of inputs has added to the number that is explained.
+    """Compute how much each number of a batch of inputs added to the number that is explained.
 
-    What is absent is 0: the mean colour of normalised images, the mean of scaled columns, a
+    The baseline is 0: the mean colour of normalised images, the mean of scaled columns, a
     category that is missing.
 
     Args:
         runtime: the model.
         inputs: a batch.
-        targets: (N,) int64; of each sample, which of the numbers that `explained` gives.
-        options: of the requests; equal for all samples.
-        windows: by input, the shape of what is occluded together, without the batch; inputs
-            that aren't named are taken number by number.
-        explained: the model's outputs to what can be explained, (N, numbers).
+        targets: (N,) int64; which of the numbers that `explained` gives is explained.
+        options: the requests', equal for all samples.
+        windows: by input, the shape of what is occluded together, without the batch; other
+            inputs are occluded number by number.
+        explained: turns the model's outputs into what can be explained, (N, numbers).
         check_time: called before each run of the model; raises when there is no time left.
 
     Returns:
@@ -174,12 +176,12 @@ def attribute(
 def classes(
     likeliest: torch.Tensor, names: Sequence[str], samples: Sequence[Sample[ExplanationOptions, M]]
 ) -> torch.Tensor:
-    """Of each sample, the class that its request names, or else the likeliest.
+    """The class of each sample that its request names, or else the likeliest.
 
     Args:
         likeliest: (N,) int64.
-        names: of all classes.
-        samples: whose options are of one request each.
+        names: the names of all classes.
+        samples: each with the options of its request.
 
     Returns:
         (N,) int64.
@@ -202,7 +204,7 @@ def _of_positions(
     def run(*batch: torch.Tensor) -> torch.Tensor:
         check_time()
         found = explained(model(dict(zip(inputs, batch, strict=True))))
-        # captum wants gradients of all inputs, also of those that a model makes nothing of.
+        # captum wants gradients of all inputs, even of those that a model doesn't use.
         unused = [each.flatten(1).sum(dim=1, keepdim=True) * 0 for each in batch]
         return found + sum(unused) if found.requires_grad else found
 

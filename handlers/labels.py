@@ -26,10 +26,10 @@ def read(path: Path) -> list[str]:
 
 
 def of(labels: list[str] | None, classes: int) -> list[str]:
-    """A name for each of a model's classes; their numbers when there are no labels.
+    """The names of a model's classes; their numbers when there are no labels.
 
     Raises:
-        ModelError: there are labels, but not one for each class.
+        ModelError: there are labels, but not as many as classes.
     """
     names = labels or [str(index) for index in range(classes)]
     if len(names) != classes:

@@ -26,7 +26,7 @@ WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 
 
 class SchemaError(ValueError):
-    """A value that its definition doesn't allow; the message names the key and what is."""
+    """A value that its definition doesn't allow; the message names the key and what is allowed."""
 
 
 def setting(
@@ -40,11 +40,11 @@ def setting(
     """Declare one setting of a dataclass.
 
     Args:
-        default: what it is when nothing is said.
+        default: its value when nothing is set.
         doc: one sentence for people; travels into the JSON Schema.
         minimum: the smallest number allowed, inclusive.
         maximum: the largest number allowed, inclusive.
-        max_items: of a list, the most; longer ones are refused before they are read.
+        max_items: the most items of a list; longer ones are refused before they are read.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "maxItems": max_items}
     return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds})
@@ -84,7 +84,7 @@ def _definition(cls: type) -> tuple[dict[str, dataclasses.Field[object]], dict[s
 
 
 def unknown(key: str, known: Sequence[str], where: str) -> str:
-    """Say that a key is unknown, which is the nearest, and which there are."""
+    """The message that a key is unknown, with the nearest and all that there are."""
     key = key[:80]  # a client may send megabytes
     close = difflib.get_close_matches(key, known[:MAX_COMPARED], n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
@@ -175,7 +175,7 @@ def _convert_tuple(value: object, arguments: tuple[object, ...], text: bool) -> 
 
 
 def _listed(text: str) -> object:
-    """A list in a form's field: JSON, or words with commas between."""
+    """Read a list from a form field: JSON, or words with commas between."""
     if text.lstrip().startswith("["):
         try:
             return json.loads(text)

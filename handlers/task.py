@@ -33,16 +33,16 @@ SHORT = 32  # tokens, or items; below this, padding costs less than another run 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """What every task's `handler:` section in a `model-config.yaml` may say."""
+    """The settings that every task's `handler:` section in a `model-config.yaml` may have."""
 
     task: str = setting("", "The task: a module of handlers.tasks.")
     runtime: str = setting("torchscript", "What executes the model: a module of handlers.runtimes.")
-    precision: str = setting("fp32", "The model's precision, for people; the model file has it.")
+    precision: str = setting("fp32", "The model's precision, for people: the model file has it.")
     runtime_options: dict[str, object] | None = setting(
         None, "Passed to the runtime's load, by name."
     )
     threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
-    defaults: dict[str, object] | None = setting(None, "Options of requests that don't say.")
+    defaults: dict[str, object] | None = setting(None, "The options of requests that set none.")
     max_instances: int = setting(1024, "The most instances in one request.", minimum=1)
     max_answer_bytes: int = setting(
         6_000_000, "The largest answer; less than TorchServe's max_response_size.", minimum=1
@@ -51,21 +51,21 @@ class Config:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """What a request may ask for: nothing."""
+    """The options of a task that has none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a task says of one instance; a dataclass of plain fields.
+    """A task's answer to one instance; a dataclass of plain fields.
 
     Its fields are the outputs of a v2 answer. `to_json` is what raw and v1 send, and
     `schema` describes that. A raw request may also be answered in one of `media_types`.
 
     Attributes:
-        media_types: what `encode` can write, beside JSON.
+        media_types: what `encode` can write, besides JSON.
         ragged: the fields that are lists of one length, which differs from answer to answer, and
             the shape of an item of each. A v2 answer has the items of all instances one after
-            the other, and how many each instance has in the output `counts`.
+            the other, and the output `counts` says how many each instance has.
     """
 
     media_types: ClassVar[tuple[str, ...]] = ()
@@ -108,8 +108,8 @@ class Sample(Generic[O_co, M_co]):
     Attributes:
         tensors: the model's inputs by name, without the batch dimension.
         options: the request's options, validated.
-        meta: what the task needs to answer, beside the model's outputs: an image's original
-            size, say.
+        meta: what the task needs besides the model's outputs, to answer: an image's original
+            size, for example.
     """
 
     tensors: Tensors
@@ -126,9 +126,9 @@ class Task(ABC, Generic[C, O, M]):
         Config: the dataclass of the task's settings.
         Options: the dataclass of what a request may ask for.
         Answer: the dataclass of what is answered for one instance.
-        parts: what an instance of several parts calls them; fields of a form are named so.
+        parts: the names of an instance's parts, where it has several; form fields are named so.
         config: the settings of this archive.
-        default_options: the options of requests that say nothing.
+        default_options: the options of requests that set none.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -147,7 +147,7 @@ class Task(ABC, Generic[C, O, M]):
         """
 
     def screen(self, instances: Sequence[object]) -> None:
-        """Refuse a request for what it holds in all, before any of it is decoded.
+        """Refuse a request whose instances are too much together, before any is decoded.
 
         Raises:
             BadRequest: decoding it would take too long or too much memory.
@@ -155,23 +155,23 @@ class Task(ABC, Generic[C, O, M]):
 
     @abstractmethod
     def decode(self, instance: object, options: O) -> Sample[O, M]:
-        """One instance to the model's inputs, without the batch dimension.
+        """Convert one instance to the model's inputs, without the batch dimension.
 
         Args:
             instance: bytes, a string, JSON data, or a numpy array; see `payload.ParsedRequest`.
-            options: this request's.
+            options: the request's.
 
         Raises:
             BadRequest: the instance can't be served; only its own request is refused.
         """
 
     def collate(self, samples: Sequence[Sample[object, M]]) -> Tensors:
-        """Samples of one `group_key` to a batch."""
+        """Combine samples of one `group_key` into a batch."""
         return stack([sample.tensors for sample in samples])
 
     @abstractmethod
     def answer(self, outputs: Tensors, samples: Sequence[Sample[O, M]]) -> Answered:
-        """The model's outputs for a batch to one answer per sample."""
+        """Turn the model's outputs for a batch into one answer per sample."""
 
     @abstractmethod
     def example(self) -> tuple[str, bytes]:
@@ -179,26 +179,26 @@ class Task(ABC, Generic[C, O, M]):
 
     @abstractmethod
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be, for people and programs."""
+        """Describe what an instance may be, for people and programs."""
 
     def group_key(self, sample: Sample[object, M]) -> Hashable:
-        """Samples of equal keys can share a batch; by default those of equal shapes."""
+        """The key of samples that can share a batch; by default, of those of equal shapes."""
         return same_shape(sample)
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """By input, the axes besides the batch that differ from request to request."""
+        """The axes of each input, besides the batch, that differ from request to request."""
         return {}
 
     def typical(self, samples: Sequence[Sample[O, M]]) -> Tensors:
-        """What the model is mostly run on when samples are answered, to time it on."""
+        """The inputs that the model mostly runs on to answer samples; it is timed on them."""
         return self.collate(samples)
 
     @classmethod
     def settings(cls, section: object) -> tuple[C, O]:
-        """The `Config` of a `handler:` section, and the `Options` of requests that say nothing.
+        """The `Config` of a `handler:` section, and the `Options` of requests that set none.
 
         Raises:
-            SchemaError: the section says something that isn't allowed.
+            SchemaError: the section has something in it that isn't allowed.
         """
         config = parse(cls.Config, section, where="the handler section")
         options = parse(cls.Options, config.defaults or {}, where="handler.defaults")
@@ -208,7 +208,7 @@ class Task(ABC, Generic[C, O, M]):
         """Take the `handler:` section and the task's own files; no model and no threads yet.
 
         Raises:
-            LoadError: the section says something that isn't allowed, or a file is wrong.
+            LoadError: the section has something in it that isn't allowed, or a file is wrong.
         """
         try:
             self.config, self.default_options = self.settings(section)
@@ -218,12 +218,12 @@ class Task(ABC, Generic[C, O, M]):
 
 
 def same_shape(sample: Sample[object, object]) -> Hashable:
-    """Samples of one key can be stacked: the names, shapes and dtypes of their tensors."""
+    """The names, shapes and dtypes of a sample's tensors: samples of one key can be stacked."""
     return tuple((name, tensor.shape, tensor.dtype) for name, tensor in sample.tensors.items())
 
 
 def similar_length(length: int) -> int:
-    """Equal for lengths of which none is padded to more than twice its own, or to SHORT."""
+    """The key of lengths that can share a batch: padding at most doubles them, or fills SHORT."""
     return max(SHORT, 1 << (length - 1).bit_length())
 
 

@@ -16,13 +16,13 @@ DIMENSIONS = ["ModelName", "Level"]
 
 
 class ReportedMetric(Protocol):
-    """What is used of one of TorchServe's metrics."""
+    """The part of a TorchServe metric that is used."""
 
     def add_or_update(self, value: float, dimension_values: list[str], /) -> None: ...  # noqa: D102
 
 
 class MetricsCache(Protocol):
-    """What is used of TorchServe's metrics cache."""
+    """The part of TorchServe's metrics cache that is used."""
 
     def add_metric_to_cache(  # noqa: D102
         self, metric_name: str, unit: str, dimension_names: list[str], metric_type: object, /
@@ -30,11 +30,11 @@ class MetricsCache(Protocol):
 
 
 class BatchMetrics:
-    """The timings and counts of one batch.
+    """The timings and counts of one batch of requests.
 
     Attributes:
-        seconds: per stage, summed over the stage's parts.
-        counts: per name.
+        seconds: by stage, the sum over the stage's parts.
+        counts: by name.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class BatchMetrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes, whether or not it raises."""
+        """Add the time that the block takes, whether it raises or not."""
         began = time.perf_counter()
         try:
             yield
@@ -52,7 +52,7 @@ class BatchMetrics:
 
 
 class Telemetry:
-    """Where batches are reported: every line travels over stdout to the frontend.
+    """Reports batches: every line travels over stdout to the frontend.
 
     Args:
         cache: TorchServe's metrics cache.

@@ -1,6 +1,6 @@
 """TorchServe's `BaseHandler`, imported without its probes.
 
-`ts.torch_handler.base_handler` imports every optional engine it finds, just to know whether it
+`ts.torch_handler.base_handler` imports every optional engine it finds, only to know whether it
 is there: seconds of every worker's start, and hundreds of megabytes. See: the top of
 ts/torch_handler/base_handler.py in TorchServe 0.12.
 """
@@ -46,7 +46,7 @@ __all__ = ["BaseHandler", "Context", "quieten", "read_ahead"]
 
 
 class SystemProperties(TypedDict):
-    """What TorchServe tells a worker of its place."""
+    """What TorchServe tells a worker about itself."""
 
     model_dir: str
     gpu_id: int | None
@@ -54,7 +54,7 @@ class SystemProperties(TypedDict):
 
 
 class Context(Protocol):
-    """What is used of TorchServe's context of a worker, and of the batch at hand.
+    """The part of TorchServe's context, of a worker and its batch at hand, that is used.
 
     See: ts/context.py in TorchServe 0.12.
     """
@@ -80,10 +80,10 @@ class Context(Protocol):
 
 
 def quieten() -> None:
-    """Log nothing that a client can cause: each line costs a trip through the frontend.
+    """Log nothing that a client can cause: each line makes a trip through the frontend.
 
     TorchServe logs every batch, and a traceback for every JSON body that it can't parse; a
-    decoder warns in words of the image's. See: ts/protocol/otf_message_handler.py.
+    decoder quotes the image in its warnings. See: ts/protocol/otf_message_handler.py.
     """
     root = logging.getLogger()
     root.setLevel(logging.WARNING)

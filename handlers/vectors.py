@@ -1,4 +1,4 @@
-"""Embeddings: what a model answers, as vectors whose dot products say how alike things are."""
+"""Embeddings: vectors whose dot products say how alike things are."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DECIMALS = 7  # of numbers in [-1, 1]; float32 has no more, and JSON would write
 
 
 def finish(vectors: torch.Tensor, *, normalise: bool) -> list[list[float]]:
-    """One list of numbers for each of a batch.
+    """Finish a batch of embeddings: scale and round them, one list of numbers each.
 
     Args:
         vectors: (N, D).
         normalise: scale every vector to length 1.
 
     Raises:
-        ModelError: the model's answer, pooled, is not of that shape.
+        ModelError: the model's pooled answer has another shape.
     """
     if vectors.ndim != 2:
         raise ModelError(f"an embedding is (N, D), this one is {tuple(vectors.shape)}")
@@ -30,7 +30,7 @@ def finish(vectors: torch.Tensor, *, normalise: bool) -> list[list[float]]:
 
 
 def cosines(one: torch.Tensor, others: torch.Tensor) -> list[float]:
-    """How alike one vector, (D,), is to others, (M, D): 1 of one direction, -1 of opposites."""
+    """The cosines of one vector, (D,), with others, (M, D): 1 for equal directions."""
     alike = torch.nn.functional.cosine_similarity(one[None].double(), others.double())
     found: list[float] = alike.clamp(-1, 1).round(decimals=DECIMALS).tolist()
     return found

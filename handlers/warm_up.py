@@ -1,4 +1,4 @@
-"""A worker's first requests, which it sends itself: the first client's is as fast as any."""
+"""Warm up a worker with requests of its own, so that the first client's is as fast as any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def warm_up(
     Args:
         answer: answers a batch of rows.
         example: the media type and body of a request.
-        sizes: of the batches.
+        sizes: the sizes of the batches.
 
     Raises:
         LoadError: the example isn't answered.

@@ -1,1 +1,1 @@
-"""What tasks that write text token by token share: which token, which text, many at once."""
+"""Shared by tasks that write text token by token: sampling, decoding, caching, streaming."""

@@ -1,4 +1,4 @@
-"""What a model has made of the tokens so far: keys and values, in a slot for each text."""
+"""The cache of a language model: keys and values of the tokens so far, in a slot per text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 
 from handlers.runtimes import Tensors
 
-BLOCK = 64  # a cache grows by so many tokens at once; engines prepare for each new shape
+BLOCK = 64  # tokens that a cache grows by at once; engines prepare for each new shape
 
 
 def empty(rows: int, layers: int, heads: int, size: int, room: int = 1) -> list[torch.Tensor]:
     """Zeros, one (rows, heads, room, size) float32 for the keys and one for the values per layer.
 
-    Room for a token is there even where nothing is cached: not every engine takes a tensor of
-    no numbers. What isn't used is masked, and must be finite.
+    There is room for a token even where nothing is cached: not every engine takes an empty
+    tensor. What isn't used is masked, and must be finite.
     """
     return [torch.zeros(rows, heads, room, size) for _ in range(2 * layers)]
 
@@ -30,10 +30,10 @@ class KeyValueCache:
     """Keys and values of several texts, in slots from 0; read without a copy where all are wanted.
 
     Args:
-        slots: how many texts at most.
-        layers: of the model.
-        heads: of keys and values, in each layer.
-        size: of a head.
+        slots: the most texts.
+        layers: the model's layers.
+        heads: the heads of keys and values in each layer.
+        size: the size of a head.
     """
 
     def __init__(self, slots: int, layers: int, heads: int, size: int) -> None:
@@ -42,7 +42,7 @@ class KeyValueCache:
         self.room = 0
 
     def fit(self, tokens: int) -> None:
-        """See that every slot has room for so many tokens, and not for many more."""
+        """Give every slot room for so many tokens, and not for many more."""
         room = -(-tokens // BLOCK) * BLOCK
         if room == self.room or self.room // 2 < room < self.room:
             return
@@ -54,11 +54,11 @@ class KeyValueCache:
             mine[:, :, :kept] = its[:, :, :kept]
 
     def read(self, slots: Sequence[int], used: int) -> list[torch.Tensor]:
-        """Of some slots what is cached: as it lies there, where they are the first.
+        """Read what is cached in some slots; the first ones in their order are not copied.
 
         Args:
             slots: in the order wanted.
-            used: tokens in the fullest of them.
+            used: how many tokens the fullest of them has.
         """
         if not used:
             return empty(len(slots), *self._shape[1:])
@@ -69,24 +69,24 @@ class KeyValueCache:
     def write(
         self, slot: int, start: int, count: int, row: int, new: Sequence[torch.Tensor]
     ) -> None:
-        """Add what a pass has made of the first `count` tokens of its row number `row`."""
+        """Add the keys and values that a pass made of the first `count` tokens of its row `row`."""
         for mine, made in zip(self._tensors, new, strict=True):
             mine[slot, :, start : start + count] = made[row, :, :count]
 
     def write_one_each(
         self, slots: Sequence[int], starts: Sequence[int], new: Sequence[torch.Tensor]
     ) -> None:
-        """Add what a pass of one token for each slot has made, (rows, heads, 1, size) each."""
+        """Add what a pass made of one token for each slot, (rows, heads, 1, size) each."""
         rows, places = torch.tensor(slots), torch.tensor(starts)
         for mine, made in zip(self._tensors, new, strict=True):
             mine[rows, :, places] = made[:, :, 0]
 
     def move(self, source: int, target: int) -> None:
-        """Put what a slot has into another."""
+        """Copy what one slot has into another."""
         for each in self._tensors:
             each[target] = each[source]
 
     def clear(self, slot: int) -> None:
-        """Forget what a slot has: of a masked number that isn't finite, attention makes NaN."""
+        """Clear a slot: attention makes NaN even of a masked number, if it isn't finite."""
         for each in self._tensors:
             each[slot] = 0

@@ -1,15 +1,15 @@
-"""Many texts written together, token by token: each begins and ends when it likes.
+"""Write many texts together, token by token; each begins and ends at any time.
 
 A causal language model is called by position with
 
     input_ids     (N, T) int64     tokens that follow those in the cache; padded on the right
     past_tokens   (N,) int64       how many tokens of each sequence are in the cache
-    past.0.key    (N, H, P, D)     float32, the cache: what is behind `past_tokens` must not count
+    past.0.key    (N, H, P, D)     float32, the cache: what follows `past_tokens` must not count
     past.0.value  (N, H, P, D)
     past.1.key    …
 
-and answers logits (N, T, V), of what follows each token, and of every past.I.J what is new in it,
-(N, H, T, D). What is padded stands behind all that counts, so causal attention leaves it out.
+and answers logits (N, T, V) of what follows each token, and for every past.I.J what is new in it,
+(N, H, T, D). Padding follows all that counts, so causal attention leaves it out.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from handlers.generation.cache import KeyValueCache, empty, named
 from handlers.generation.detokenizer import Detokenizer
 from handlers.runtimes import Tensors
 
-CHUNK = 64  # tokens of a prompt in one pass; what is written beside it waits no longer than that
+CHUNK = 64  # tokens of a prompt in one pass; other texts wait no longer than that
 
 
 @dataclass(frozen=True)
 class CacheShape:
-    """The shape of a model's cache: its layers, and in each the heads of keys and their size."""
+    """The shape of a model's cache: its layers, the heads of keys in each, and their size."""
 
     layers: int
     heads: int
@@ -47,18 +47,18 @@ class TokenSequence:
     """One text that is being written.
 
     Attributes:
-        prompt: its tokens, at least one.
+        prompt: the prompt's tokens, at least one.
         options: how tokens are chosen.
         limit: the most tokens to write.
-        detokenizer: makes text of them.
-        score: measure how likely the prompt is, too.
-        truncated: the prompt is not all that was sent.
-        seconds: the most time to take, from the first pass.
+        detokenizer: turns tokens into text.
+        score: whether to measure how likely the prompt is, too.
+        truncated: whether the prompt is not all that was sent.
+        seconds: the most time that it may take, from the first pass.
         text: what has been written so far.
         made: the tokens written.
-        log_likelihood: of all the prompt's tokens but the first, in nats.
+        log_likelihood: the sum over the prompt's tokens but the first, in nats.
         reason: why it has ended: "stop", "length" or "time"; None before.
-        error: why it has failed; then there is no answer.
+        error: why it has failed, if it has; then there is no answer.
         group: sequences of different groups take turns.
     """
 
@@ -84,12 +84,12 @@ class TokenSequence:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether it has ended or failed."""
         return self.reason is not None or self.error is not None
 
     @property
     def begins(self) -> bool:
-        """Whether there are tokens of the prompt that the model has yet to see."""
+        """Whether the model has yet to see some of the prompt's tokens."""
         return self.cached < len(self.prompt)
 
     def next(self) -> list[int]:
@@ -105,14 +105,14 @@ class TokenSequence:
             self.reason = reason
 
     def expire(self) -> None:
-        """Write no more, for want of time: what the prompt has not been read for is an error."""
+        """Stop for lack of time; it is an error if the prompt has not been read to its end."""
         if self.begins and not self.done:
             why = "there was no time left for this"
             self.error = ModelError(why, hint="send less", status=503)
         self.end("time")
 
     def take(self, logits: torch.Tensor, ends: Collection[int]) -> None:
-        """Choose the next token, of logits (V,)."""
+        """Choose the next token from logits (V,)."""
         if self.limit == 0:
             return self.end("length")
         token = sampling.choose(logits, self._seen, self.options, self._draw)
@@ -128,7 +128,7 @@ class TokenSequence:
         return None
 
     def measure(self, logits: torch.Tensor) -> None:
-        """Add how likely the prompt's tokens are that follow these, of logits (T, V)."""
+        """Add the log-likelihood of the prompt's next tokens, from logits (T, V)."""
         targets = self.prompt[self.cached + 1 : self.cached + 1 + len(logits)]
         scores = torch.log_softmax(logits[: len(targets)].double(), dim=1)
         found = scores[torch.arange(len(targets)), torch.tensor(targets, dtype=torch.int64)]
@@ -138,12 +138,12 @@ class TokenSequence:
 
 
 class Decoder:
-    """Writes sequences together: they begin and end at any time, and never notice each other.
+    """Writes sequences together: they begin and end at any time, and don't change each other.
 
     Args:
         run: the model; named tensors in, named tensors out.
-        shape: of the model's cache.
-        slots: how many sequences at once; others wait for their turn.
+        shape: the shape of the model's cache.
+        slots: how many sequences are written at once; others wait for their turn.
         ends: tokens that end a text.
     """
 
@@ -165,19 +165,19 @@ class Decoder:
         return bool(self._running or self._waiting)
 
     def add(self, sequence: TokenSequence, group: Hashable = None) -> None:
-        """Add a sequence, of a request; it takes part from the next pass that has a slot for it."""
+        """Add a sequence of a request; it joins the next pass that has a slot for it."""
         sequence.group = group
         self._waiting.append(sequence)
 
     def abort(self, sequence: TokenSequence) -> None:
-        """Drop a sequence that nobody waits for any more."""
+        """Drop a sequence that no client waits for any more."""
         if sequence in self._waiting:
             self._waiting.remove(sequence)
         elif sequence in self._running:
             self._drop(sequence)
 
     def step(self) -> None:
-        """One pass for those that begin, and one for those that are on their way."""
+        """Run one pass for sequences that begin, and one for those on their way."""
         self._admit()
         beginning = [each for each in self._running if each.begins]
         going = [each for each in self._running if not each.begins]
@@ -191,7 +191,7 @@ class Decoder:
         self._sweep()
 
     def first(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
-        """Add sequences with what the model has answered to their `prompts` already."""
+        """Add sequences, with the model's answer to their `prompts`."""
         self._waiting.extend(sequences)
         self._admit()
         self._absorb(sequences, outputs)
@@ -200,7 +200,7 @@ class Decoder:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._slots:
             slots = Counter(each.group for each in self._running)
-            # Of equals, the oldest.
+            # The oldest of equals.
             sequence = min(self._waiting, key=lambda each: slots[each.group])
             self._waiting.remove(sequence)
             sequence.until = time.monotonic() + sequence.seconds
@@ -241,7 +241,7 @@ class Decoder:
                 sequence.cached += count
                 if not sequence.begins:
                     sequence.take(found[count - 1], self._ends)
-            except Exception as error:  # of this sequence alone
+            except Exception as error:  # this sequence alone fails
                 sequence.error = blame(error)
 
     def _check(self, logits: torch.Tensor, new: Sequence[torch.Tensor], n: int, t: int) -> None:

@@ -1,4 +1,4 @@
-"""Tokens to text, piece by piece: no character in halves, and nothing of a stop string."""
+"""Turn tokens into text, piece by piece: whole characters, and nothing of a stop string."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-UNFINISHED = "\ufffd"  # what is decoded of a character that lacks bytes
+UNFINISHED = "\ufffd"  # what a character that lacks bytes is decoded to
 CONTEXT = 8  # tokens of the prompt that the first piece is decoded with: some begin with a space
-LONGEST = 4  # bytes of a character, so tokens too; what is longer and no character never will be
+LONGEST = 4  # bytes of a character, so tokens, too; what is longer never becomes a character
 
 
 class Detokenizer:
-    """The text of one sequence's tokens; the pieces together are the text, however they are taken.
+    """Decodes one sequence's tokens; its pieces together are the text, however they are taken.
 
     Args:
         tokenizer: the tokenizers library's.
         prompt: the tokens before the first.
-        stops: strings that end the text, and are not in it.
+        stops: strings that end the text, and are not part of it.
 
     Attributes:
-        stopped: one of `stops` has come.
+        stopped: whether one of `stops` has come.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class Detokenizer:
         self.stopped = False
 
     def add(self, token: int) -> str:
-        """What can be said after one token more; often nothing."""
+        """Add a token and return the text that is certain after it, which is often none."""
         self._ids.append(token)
         text = self._decode(self._ids[self._begin :])
         if not text.endswith(UNFINISHED):
@@ -45,7 +45,7 @@ class Detokenizer:
         return self._cut(self._advance(until, self._decode(self._ids[self._begin : until])))
 
     def finish(self) -> str:
-        """What is left when no token follows."""
+        """Return the rest of the text when no token follows."""
         if self.stopped:
             return ""
         text = self._decode(self._ids[self._begin :])
@@ -54,12 +54,12 @@ class Detokenizer:
         return piece + rest
 
     def _context(self, ids: Sequence[int]) -> list[int]:
-        """What begins with a character: halves of one make some decoders spoil all behind it."""
+        """Begin ids with a whole character: after half of one, some decoders spoil what follows."""
         cuts = [list(ids[begin:]) for begin in range(min(LONGEST, max(1, len(ids))))]
         return min(cuts, key=lambda cut: self._decode(cut).count(UNFINISHED))
 
     def _advance(self, until: int, text: str) -> str:
-        """The new part of a text; what it is made of is the context of the next."""
+        """The new part of a text; its tokens are the context of the next part."""
         piece = text[len(self._before) :]
         self._begin, self._written = self._written, until
         self._before = self._decode(self._ids[self._begin : until])

@@ -1,14 +1,14 @@
-"""Texts that TorchServe's clients see as they are written, and that are written together.
+"""Serve texts that are written together, and that clients may see while they are written.
 
 A worker is asked in one of two ways:
 
-- A batch at a time, TorchServe's usual one. Rows that stream get their pieces in messages between;
-  a row that has ended is answered with the next of these. New requests wait for the batch.
+- A batch at a time, TorchServe's usual way. Rows that stream get their pieces in messages before
+  the end of the batch; a row that has ended is answered in the next of these. New requests wait.
 - Continuously (`continuousBatching`): a worker is asked again and again for the rows that are on
-  their way, and for new ones, which join. A row that is left out of an answer is asked for again,
-  one that is no longer asked for has been given up by its client.
+  their way, and for new ones, which join. A row that an answer leaves out is asked for again; a
+  row that is no longer asked for has been given up by its client.
 
-Only HTTP rows are streamed to. By gRPC a worker can't tell `StreamPredictions` from `Predictions`,
+Only HTTP rows are streamed. By gRPC a worker can't tell `StreamPredictions` from `Predictions`,
 and a second message to the latter stops it for good; where all clients are known to call the
 former, `grpc_streams` allows it, but not continuously: TorchServe then drops such a stream after
 its first message. See: BatchAggregator.java, ContinuousBatching.java, GRPCJob.java (`isOpen`) in
@@ -45,16 +45,18 @@ from handlers.text import text
 from handlers.text.handler import TextHandler
 from handlers.torchserve import Context
 
-SLICE_SECONDS = 0.03  # of writing, before pieces are sent and new rows are let in
-ALIVE_SECONDS = 2.0  # after which a client that doesn't stream gets its headers, to see it hang up
+SLICE_SECONDS = 0.03  # of writing, before pieces are sent and new rows may join
+ALIVE_SECONDS = 2.0  # until a client that doesn't stream gets its headers, to see it hang up
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig(text.TextConfig):
-    """How long it may take, and who is streamed to."""
+    """How long a text may take, and which clients may stream."""
 
     max_instances: int = setting(64, "The most instances in one request.", minimum=1)
-    max_seconds: float = setting(120.0, "The most time for one text; then it ends.", minimum=1)
+    max_seconds: float = setting(
+        120.0, "The most time for one text, which ends after it.", minimum=1
+    )
     grpc_streams: bool = setting(
         False, "Stream by gRPC, too. A client that calls Predictions then stops the worker."
     )
@@ -77,11 +79,11 @@ class Written(Answer):
 class GenerationHandler(TextHandler[C, O, M]):
     """A handler that writes texts token by token.
 
-    A task says how a text begins, what is answered, and with which model; `decode` gives samples
-    whose options have `stream`.
+    A task defines how a text begins, what is answered, and with which model; `decode` gives
+    samples whose options have `stream`.
 
     Attributes:
-        joins: it is asked continuously, and new requests join those on their way.
+        joins: whether it is asked continuously, and new requests join those on their way.
     """
 
     Config = GenerationConfig
@@ -90,7 +92,7 @@ class GenerationHandler(TextHandler[C, O, M]):
 
     @abstractmethod
     def sequence(self, sample: Sample[O, M]) -> TokenSequence:
-        """What is to be written for a sample."""
+        """The sequence that is to be written for a sample."""
 
     @abstractmethod
     def written(self, sequence: TokenSequence) -> Written:
@@ -98,7 +100,7 @@ class GenerationHandler(TextHandler[C, O, M]):
 
     @abstractmethod
     def decoder(self, slots: int) -> Decoder:
-        """What writes sequences with `runtime`."""
+        """A decoder that writes sequences with `runtime`."""
 
     def initialize(self, context: Context) -> None:
         """Load the model; see `Handler.initialize`."""
@@ -187,7 +189,7 @@ class GenerationHandler(TextHandler[C, O, M]):
         if exchange.options.stream:
             if len(sequences) != 1 or exchange.request.protocol != "raw":
                 raise BadRequest(
-                    "a stream is of one instance", hint='send {"data": "..."}', status=422
+                    "a stream takes one instance", hint='send {"data": "..."}', status=422
                 )
             stream.media_type = negotiation.choose(exchange.accept, (LINES, EVENTS))
             allowed = self.config.grpc_streams and not self.joins
@@ -197,7 +199,7 @@ class GenerationHandler(TextHandler[C, O, M]):
             self._decoder.add(sequence, id(stream))
 
     def _write(self) -> None:
-        """Write for a while; end what TorchServe would not wait for."""
+        """Write for a while; end the texts that TorchServe would not wait for."""
         until = time.monotonic() + SLICE_SECONDS
         with self._batch.stage("InferenceTime"):
             while self._decoder.busy and time.monotonic() < until:
@@ -224,7 +226,7 @@ class GenerationHandler(TextHandler[C, O, M]):
     # -- What is said -------------------------------------------------------------------------
 
     def _send_between(self, streams: dict[int, Stream], context: Context) -> None:
-        """Send what there is, before the end of a batch; some of it is followed by more."""
+        """Send what there is before the end of a batch; more may follow."""
         bodies = self._next_parts(streams, context)
         names = {index: context.request_ids[index] for index in bodies}
         everything = [bodies.get(index, b"") for index in range(max(bodies) + 1)]
@@ -236,7 +238,7 @@ class GenerationHandler(TextHandler[C, O, M]):
         self.until = time.monotonic() + self.seconds  # TorchServe waits anew
 
     def _next_parts(self, streams: dict[int, Stream], context: Context) -> dict[int, bytes]:
-        """The next parts of answers; those that are over are forgotten."""
+        """The next parts of answers; forget the streams that are over."""
         with self._batch.stage("PostprocessTime"):
             said = {index: self._next(stream) for index, stream in streams.items()}
         bodies = {index: body for index, body in said.items() if body is not None}
@@ -245,7 +247,7 @@ class GenerationHandler(TextHandler[C, O, M]):
             stream = streams[index]
             stream.exchange.set_headers(context, index)
             streamed = stream.opened or stream.exchange.grpc or not stream.done
-            # What TorchServe calls to know whether an answer is over; None is of one part.
+            # TorchServe calls this to know whether an answer is over; None means one part.
             last = stream.done if streamed else None
             context.stopping_criteria[index] = _always(last)
             stream.opened = True
@@ -266,7 +268,7 @@ class GenerationHandler(TextHandler[C, O, M]):
     def _between(self, stream: Stream) -> bytes | None:
         if stream.has_piece:
             return stream.line({"text": stream.take()})
-        # Only of what is answered in part TorchServe looks whether anybody still reads it.
+        # TorchServe checks whether a client still reads only once an answer has begun.
         waits = time.monotonic() - stream.began > ALIVE_SECONDS
         alive = stream.opened or (waits and (stream.piecewise or not stream.media_type))
         if not self.joins or not alive or stream.exchange.grpc:

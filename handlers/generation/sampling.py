@@ -1,7 +1,7 @@
-"""Which token comes next: the likeliest, or one of chance, as a request asks for it.
+"""Choose the next token: the likeliest, or a random one, as the request asks.
 
-Options of the names that transformers' `generate` has mean what they mean there. What is chosen
-for one text depends on nothing of its neighbours. See: transformers/generation/logits_process.py.
+Options that transformers' `generate` has, too, mean the same here. What is chosen for one text
+does not depend on its neighbours. See: transformers/generation/logits_process.py.
 """
 
 from __future__ import annotations
@@ -20,20 +20,26 @@ COLDEST = 1e-4  # a temperature below it is as good as 0, and would overflow
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How tokens are chosen."""
+    """The options of how tokens are chosen."""
 
     temperature: float = setting(
-        0.0, "0 takes the likeliest token; more draws, evenly as it grows.", minimum=0, maximum=100
+        0.0,
+        "0 takes the likeliest token; above it tokens are drawn, the more evenly the higher.",
+        minimum=0,
+        maximum=100,
     )
-    top_k: int = setting(0, "Draw from that many, the likeliest; 0 from all.", minimum=0)
+    top_k: int = setting(0, "Draw from this many likeliest tokens; 0 from all.", minimum=0)
     top_p: float = setting(
-        1.0, "Draw from the likeliest that have this much probability.", minimum=0, maximum=1
+        1.0,
+        "Draw from the likeliest tokens that together have this probability.",
+        minimum=0,
+        maximum=1,
     )
     repetition_penalty: float = setting(
-        1.0, "Above 1, tokens that are there already become less likely.", minimum=0.01, maximum=100
+        1.0, "Above 1, tokens that have come before become less likely.", minimum=0.01, maximum=100
     )
     seed: int | None = setting(
-        None, "The same seed draws the same text, in company as alone; by default of chance.",
+        None, "The same seed draws the same text, in any batch; random by default.",
         minimum=0, maximum=2**63 - 1,
     )  # fmt: skip
 
@@ -41,13 +47,13 @@ class SamplingOptions:
 def choose(
     logits: torch.Tensor, seen: Collection[int], options: SamplingOptions, draw: Callable[[], float]
 ) -> int:
-    """The next token of one text.
+    """Choose the next token of one text.
 
     Args:
-        logits: of every token, (V,).
-        seen: the tokens of the prompt, and those made of it.
+        logits: (V,), one for every token.
+        seen: the tokens of the prompt, and those that follow it.
         options: the request's.
-        draw: gives a number of chance in [0, 1); called once, unless the likeliest is wanted.
+        draw: gives a random number in [0, 1); called once, unless the likeliest is wanted.
 
     Raises:
         ModelError: the logits are not finite.
@@ -56,7 +62,7 @@ def choose(
     if options.repetition_penalty != 1 and seen:
         scores = _penalised(scores, seen, options.repetition_penalty)
     best = scores.argmax()
-    if not torch.isfinite(scores[best]):  # of a NaN it is the place
+    if not torch.isfinite(scores[best]):  # argmax gives the position of a NaN
         raise ModelError("the model's logits are not finite", hint="check the input")
     if options.temperature == 0:
         return int(best)

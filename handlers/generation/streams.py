@@ -1,4 +1,4 @@
-"""An answer that is sent while it is written: what there is of it, and what has been sent."""
+"""Streams: answers that are sent while they are written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LINES, EVENTS = "application/jsonlines", "text/event-stream"
 
 @dataclass(eq=False)
 class Stream:
-    """The answer to a request, from when it comes to its last byte.
+    """The answer to a request, from the request's arrival to the last byte.
 
     Attributes:
-        exchange: what was asked, and the answer where it isn't sent in pieces.
-        sequences: what is written for it.
-        media_type: of its pieces; None where the answer is one whole.
-        piecewise: its pieces may be sent before the last is known.
-        sent: how many characters of its pieces have been.
-        opened: some of its answer has been sent.
-        began: when it came.
-        error: why all of it has failed.
+        exchange: the request, and the answer where it isn't sent in pieces.
+        sequences: the sequences that are written for it.
+        media_type: the media type of its pieces; None where the answer is sent as a whole.
+        piecewise: whether its pieces may be sent before the last is known.
+        sent: how many characters have been sent.
+        opened: whether some of its answer has been sent.
+        began: when the request came.
+        error: why all of it has failed, if it has.
     """
 
     exchange: Exchange
@@ -50,17 +50,17 @@ class Stream:
 
     @property
     def failure(self) -> HandlerError | None:
-        """Why it has failed, all of it or one of its sequences."""
+        """Why the stream or one of its sequences has failed; None if none has."""
         return self.error or next((each.error for each in self.sequences if each.error), None)
 
     def take(self) -> str:
-        """What has been written, and not been sent."""
+        """Take the text that has been written and not yet sent."""
         piece = self.sequences[0].text[self.sent :]
         self.sent += len(piece)
         return piece
 
     def line(self, said: JsonObject) -> bytes:
-        """A piece, as its media type has it."""
+        """Write a piece in the stream's media type."""
         self.exchange.media_type = self.media_type or payload.JSON
         data = payload.dump(said)
         return b"data: " + data + b"\n\n" if self.media_type == EVENTS else data + b"\n"

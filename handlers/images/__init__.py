@@ -1,1 +1,1 @@
-"""What tasks that take images share: pixels in, boxes, maps and runs out."""
+"""Shared by tasks that take images: pixels in, boxes, maps and runs out."""

@@ -1,4 +1,4 @@
-"""Boxes around what was found: their formats, and which of them are one and the same find."""
+"""Boxes: their formats, and which of them are around the same object."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Format = Literal["xyxy", "cxcywh"]
 Units = Literal["pixels", "fraction"]
 Floats = NDArray[np.float64]
 
-MAX_CANDIDATES = 2000  # the most likely of an image's; what is beyond is no find in any case
+MAX_CANDIDATES = 2000  # of an image's scores, the highest; others are never an object
 
 
 def to_corners(
     boxes: torch.Tensor, form: Format, units: Units, size: tuple[int, int]
 ) -> torch.Tensor:
-    """Boxes of any format as left, top, right, bottom, in pixels.
+    """Convert boxes of any format to left, top, right, bottom, in pixels.
 
     Args:
         boxes: (..., 4) float32; "xyxy" are corners, "cxcywh" a centre, a width and a height.
@@ -35,14 +35,14 @@ def to_corners(
 
 
 def candidates(scores: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Which of an image's scores are looked at: at most MAX_CANDIDATES, the best first.
+    """Choose the scores of an image that count: at most MAX_CANDIDATES, the best first.
 
     Args:
         scores: (K,) float32, finite.
         threshold: the lowest that counts; 0 and below never do.
 
     Returns:
-        (<= MAX_CANDIDATES,) int64; of equal scores the earlier comes first.
+        (<= MAX_CANDIDATES,) int64; the earlier of equal scores comes first.
     """
     (chosen,) = torch.where((scores >= threshold) & (scores > 0))
     if len(chosen) > MAX_CANDIDATES:  # sorting what can't be among them would take long
@@ -55,7 +55,7 @@ def candidates(scores: torch.Tensor, threshold: float) -> torch.Tensor:
 def suppress(
     boxes: torch.Tensor, classes: torch.Tensor, *, iou_threshold: float, limit: int
 ) -> list[int]:
-    """Non-maximum suppression: of boxes of one class that overlap, the first alone is kept.
+    """Non-maximum suppression: keep only the first of boxes of one class that overlap.
 
     Boxes that have no area, or NaN in them, are left out.
 
@@ -67,7 +67,7 @@ def suppress(
         limit: the most boxes that are kept.
 
     Returns:
-        Places of those that are kept, in their order.
+        The positions of the boxes that are kept, in their order.
     """
     corners, kinds = boxes.double().numpy(), classes.numpy()
     (left,) = np.nonzero((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1]))
@@ -83,7 +83,7 @@ def suppress(
 
 
 def overlaps(box: Floats, others: Floats) -> Floats:
-    """What one box shares with others: intersection over union, in [0, 1].
+    """Compute one box's intersection over union with others, in [0, 1].
 
     Args:
         box: (4,) float64 left, top, right, bottom; with an area.

@@ -1,4 +1,4 @@
-"""What detectors answer: the usual forms of it, made one."""
+"""Detectors: read the usual forms of their outputs into one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class Settings(Protocol):
-    """What a detector's outputs mean; see `object_detection.ObjectDetectionConfig`."""
+    """The meaning of a detector's outputs; see `object_detection.ObjectDetectionConfig`."""
 
     @property
     def outputs(self) -> Form: ...  # noqa: D102
@@ -42,12 +42,12 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Finds:
-    """What a detector has found in a batch, before anything is left out.
+    """All that a detector found in a batch.
 
     Attributes:
         boxes: (N, A, 4) float32, left, top, right, bottom in pixels of the model's input.
         scores: (N, A, S) float32.
-        classes: (N, A, S) int64; the class that each score is for.
+        classes: (N, A, S) int64; the class of each score.
         count: how many classes there are; None where the outputs don't say.
     """
 
@@ -61,12 +61,12 @@ def read(outputs: Tensors, settings: Settings, size: Size) -> Finds:
     """Read a detector's outputs.
 
     Args:
-        outputs: of a batch.
-        settings: what they mean.
+        outputs: the outputs for a batch.
+        settings: their meaning.
         size: the model's input's (width, height).
 
     Raises:
-        ModelError: they aren't what the settings say; or a score is not finite.
+        ModelError: they don't fit the settings, or a score is not finite.
     """
     finds = FORMS[settings.outputs](outputs, settings, size)
     if not torch.isfinite(finds.scores).all():

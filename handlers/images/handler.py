@@ -1,4 +1,4 @@
-"""What tasks that take images share: an encoded image in, pixels for the model out."""
+"""Shared by tasks that take images: an encoded image in, pixels for the model out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ C = TypeVar("C", bound=ImageConfig)
 
 
 class ImageHandler(base.Handler[C, O, Placement]):
-    """A task that takes images. It writes `answer`, `Options` and `Answer`.
+    """A task that takes images. A subclass implements `answer`, `Options` and `Answer`.
 
     An instance is an encoded image: bytes, base64 text, or in v2 a BYTES tensor of base64, or a
     UINT8 one of pixels (height, width[, 3]). A list of numbers, or a float v2 tensor, is the
@@ -69,7 +69,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         if self.config.letterbox and not isinstance(self.config.resize, tuple):
             raise LoadError("'letterbox' needs 'resize' to be [height, width]")
         if self.config.letterbox and self.config.crop:
-            raise LoadError("'letterbox' has nothing to 'crop': say one of them")
+            raise LoadError("'letterbox' has nothing to 'crop'", hint="set one of them")
 
     def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request whose images have more than `max_pixels` together."""
@@ -83,7 +83,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         pixels.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
 
     def decode(self, instance: object, options: O) -> Sample[O, Placement]:
-        """One instance to (C, H, W): uint8 pixels, or float32 that the client has normalised."""
+        """Convert an instance to (C, H, W): uint8 pixels, or float32 normalised by the client."""
         if isinstance(instance, list):
             instance = tensors.to_array(instance, "the image")
         if isinstance(instance, np.ndarray):
@@ -94,7 +94,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         return Sample({"image": tensor}, options, placement)
 
     def collate(self, samples: Sequence[Sample[object, Placement]]) -> Tensors:
-        """To (N, C, H, W) float32; pixels are normalised here, once for the batch."""
+        """Combine into (N, C, H, W) float32; pixels are normalised here, once for the batch."""
         batch = stack([sample.tensors for sample in samples])["image"]
         if batch.dtype == torch.uint8:
             batch = pixels.normalise(batch, self.mean, self.std)
@@ -110,7 +110,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         return "image/png", buffer.getvalue()
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be."""
+        """Describe what an instance may be."""
         channels, size = 1 if self.config.greyscale else 3, self._size()
         shape = [channels, *(size or (None, None))]
         return {
@@ -121,7 +121,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         }
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """Height and width, unless every image is cropped or resized to the same."""
+        """The axes of height and width, unless all images are cropped or resized to one size."""
         return {} if self._fixed_size() else {"image": (2, 3)}
 
     def _fixed_size(self) -> tuple[int, int] | None:

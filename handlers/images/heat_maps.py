@@ -1,4 +1,4 @@
-"""Heat maps: where in an image a prediction came from, as numbers or as a picture."""
+"""Heat maps: where in an image a prediction comes from, as numbers or as a picture."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FOR, AGAINST, NEUTRAL = (178, 24, 43), (33, 102, 172), (247, 247, 247)
 
 @dataclass(frozen=True)
 class HeatMap(Answer):
-    """What each pixel of the model's input has added to a label; above 0 spoke for it.
+    """What each pixel of the model's input added to a label; above 0 it speaks for the label.
 
-    As a picture: what spoke for the label is red, what spoke against it blue.
+    In the picture, pixels that speak for the label are red, those that speak against it blue.
     """
 
     label: str
@@ -32,7 +32,7 @@ class HeatMap(Answer):
     media_types: ClassVar[tuple[str, ...]] = ("image/png",)
 
     def encode(self, media_type: str) -> bytes:
-        """A PNG of the map's size; the strongest attribution has the full colour."""
+        """Draw a PNG of the map's size; the strongest attribution has the full colour."""
         heat = np.array(self.heat_map, dtype=np.float64)
         strength = np.abs(heat) / (np.abs(heat).max() or 1.0)
         colours = np.where(heat[..., None] > 0, np.array(FOR), np.array(AGAINST))

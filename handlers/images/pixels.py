@@ -1,4 +1,4 @@
-"""Decoding that image tasks share: bytes -> PIL -> tensors, with PIL and numpy only."""
+"""Shared by image tasks: decode bytes to images and tensors, with PIL and numpy only."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Placement:
     Attributes:
         size: the original's (width, height).
         inner: the (width, height) that it was resized to.
-        left: of the model's first column, where the image begins; negative where it was cropped.
-        top: likewise, of the first row.
+        left: the image's first column in the model's input; negative where it was cropped.
+        top: its first row, likewise.
     """
 
     size: tuple[int, int]
@@ -44,7 +44,7 @@ class Placement:
     top: int = 0
 
     def to_original(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Boxes in pixels of the model's input to those of the original, within its edges.
+        """Convert boxes in pixels of the model's input to pixels of the original, within its edges.
 
         Args:
             boxes: (K, 4) float32: left, top, right, bottom.
@@ -56,12 +56,12 @@ class Placement:
 
 
 def check_together(encoded: Sequence[bytes], decoded: int = 0, *, max_pixels: int) -> None:
-    """Read the headers of a request's images: kilobytes can hold gigapixels.
+    """Check the headers of a request's images: kilobytes can hold gigapixels.
 
     Args:
-        encoded: those whose headers are to be read.
-        decoded: pixels of those that came without.
-        max_pixels: how many are allowed.
+        encoded: the images whose headers are to be read.
+        decoded: the pixels of the images that came decoded.
+        max_pixels: how many pixels are allowed.
 
     Raises:
         BadRequest: 413 when they have more than `max_pixels` together.
@@ -134,7 +134,7 @@ def _too_large(max_pixels: int) -> BadRequest:
 
 
 def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
-    """As 8-bit "RGB", or "L" for greyscale; 16-bit greyscale is scaled, not clipped.
+    """Convert to 8-bit "RGB", or "L" for greyscale; 16-bit greyscale is scaled, not clipped.
 
     Transparency is dropped: what is beneath it shows.
 
@@ -156,10 +156,10 @@ def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
 
 
 def resize(image: Image.Image, size: Size, interpolation: str, *, max_pixels: int) -> Image.Image:
-    """To (height, width), or so that the shorter side is `size`; as it is when None.
+    """Resize to (height, width), or so that the shorter side is `size`; not at all when None.
 
     Raises:
-        BadRequest: 413 when keeping its aspect would take more than `max_pixels`.
+        BadRequest: 413 when keeping the aspect would take more than `max_pixels`.
     """
     if size is None:
         return image
@@ -180,7 +180,7 @@ def resize(image: Image.Image, size: Size, interpolation: str, *, max_pixels: in
 
 
 def center_crop(image: Image.Image, size: Size) -> Image.Image:
-    """The middle (height, width), or square; black where the image is smaller."""
+    """Crop to the central (height, width), or square; black where the image is smaller."""
     if size is None:
         return image
     height, width = (size, size) if isinstance(size, int) else size
@@ -189,7 +189,7 @@ def center_crop(image: Image.Image, size: Size) -> Image.Image:
 
 
 def corner(size: tuple[int, int], crop: Size) -> tuple[int, int]:
-    """Where the left and top of `center_crop` lie in an image of (width, height)."""
+    """The left and top of `center_crop` in an image of (width, height)."""
     if crop is None:
         return 0, 0
     height, width = (crop, crop) if isinstance(crop, int) else crop
@@ -199,7 +199,7 @@ def corner(size: tuple[int, int], crop: Size) -> tuple[int, int]:
 def letterbox(
     image: Image.Image, size: tuple[int, int], interpolation: str
 ) -> tuple[Image.Image, Placement]:
-    """The largest of its aspect in the middle of a grey (height, width), and where that is."""
+    """Fit an image into the middle of a grey (height, width); return its placement, too."""
     height, width = size
     scale = min(width / image.width, height / image.height)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -211,14 +211,14 @@ def letterbox(
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
-    """Pixels as (C, H, W) uint8 in [0, 255]; C is 3, or 1 for greyscale."""
+    """Convert pixels to (C, H, W) uint8 in [0, 255]; C is 3, or 1 for greyscale."""
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     shape = (image.height, image.width, len(image.getbands()))
     return pixels.view(shape).permute(2, 0, 1).contiguous()
 
 
 def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Pixels to a model's input.
+    """Normalise pixels to a model's input.
 
     Args:
         pixels: (N, C, H, W) uint8 in [0, 255].

@@ -1,4 +1,4 @@
-"""Run-length encoding: equal neighbours told once, with how many there are."""
+"""Run-length encoding: equal neighbours are written once, with their count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def encode(numbers: NDArray[np.integer]) -> tuple[list[int], list[int]]:
-    """Runs of a flat array.
+    """Encode a flat array as runs.
 
     Args:
         numbers: (K,) integers, at least one.
@@ -23,5 +23,5 @@ def encode(numbers: NDArray[np.integer]) -> tuple[list[int], list[int]]:
 
 
 def decode(numbers: Sequence[int], lengths: Sequence[int]) -> NDArray[np.int64]:
-    """The flat array of runs; int64."""
+    """Decode runs to a flat int64 array."""
     return np.repeat(np.asarray(numbers, dtype=np.int64), np.asarray(lengths, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol v2 as bytes behind the JSON, not within it.
+"""Binary tensors of the Open Inference Protocol v2: bytes behind the JSON, not within it.
 
 See: the binary tensor data extension,
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
@@ -21,11 +21,11 @@ LENGTH = struct.Struct("<I")  # before each of an input's BYTES
 
 
 def join(body: object, json_length: str) -> object:
-    """The JSON of a body, with the bytes of each binary input as its `data`.
+    """Read the JSON of a body, and put the bytes of each binary input into its `data`.
 
     Args:
         body: JSON, then the inputs' bytes, in their order.
-        json_length: how many bytes the JSON has, as HTTP's header says it.
+        json_length: how many bytes the JSON has, from the HTTP header.
 
     Raises:
         BadRequest: the lengths don't fit, or the JSON is wrong.
@@ -59,26 +59,26 @@ def join(body: object, json_length: str) -> object:
 def numbers(
     data: bytes, shape: list[int], kind: type[np.generic], where: str
 ) -> NDArray[np.generic]:
-    """A numeric array from its bytes, little-endian, row by row.
+    """Read a numeric array from its bytes, little-endian, row by row.
 
     Args:
         data: the bytes.
-        shape: of the array.
-        kind: of numpy; for booleans, a byte each.
-        where: what it is, for messages.
+        shape: the array's shape.
+        kind: numpy's type of the numbers; booleans have a byte each.
+        where: the array's name, for messages.
 
     Raises:
-        BadRequest: there are not as many bytes as the shape has.
+        BadRequest: there are not as many bytes as the shape needs.
     """
     dtype = np.dtype(kind).newbyteorder("<")
     if len(data) != dtype.itemsize * math.prod(shape):
-        raise BadRequest(f"{where}: {len(data)} bytes are not those of its shape and datatype")
+        raise BadRequest(f"{where}: {len(data)} bytes do not fit its shape and datatype")
     stored = np.dtype(np.uint8) if kind is np.bool_ else dtype  # any byte but 0 is true
     return np.frombuffer(data, stored).astype(kind).reshape(shape)
 
 
 def strings(data: bytes, where: str) -> list[bytes]:
-    """An input of BYTES: each is its length, four bytes, and what it holds.
+    """Read an input of BYTES: each item is its length, in four bytes, and its content.
 
     Raises:
         BadRequest: the lengths don't fit.

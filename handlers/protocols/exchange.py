@@ -1,4 +1,4 @@
-"""One row of a batch, from the request to its answer."""
+"""Exchanges: the rows of a batch, each with its request and its answer."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break 
 
 @dataclass
 class Exchange:
-    """What is known of one row so far; filled step by step.
+    """One row of a batch, from the request to its answer; filled step by step.
 
     Attributes:
         row: parameter names to values, as TorchServe hands them over.
         media_types: parameter names to the media types they came with.
-        accept: the media types that the client wants, as HTTP's header says it.
-        describe: a description of the model is wanted, not an answer.
-        explain: an explanation is wanted, not a prediction.
-        json_length: of a body with binary tensors behind its JSON, as HTTP's header says it.
-        grpc: it came by gRPC, which has no headers but those of parameters.
-        request: the row, read.
+        accept: the media types that the client wants, from the HTTP header.
+        describe: whether a description of the model is wanted, not an answer.
+        explain: whether an explanation is wanted, not a prediction.
+        json_length: the length of the JSON before binary tensors, from the HTTP header.
+        grpc: whether it came by gRPC, which has no headers but those of parameters.
+        request: the parsed row.
         options: the request's options, validated.
         samples: its decoded instances.
         answers: one for each sample.
         status: the HTTP status of the answer.
         body: the answer; None until it is known.
-        media_type: of the answer.
+        media_type: the media type of the answer.
     """
 
     row: Mapping[str, object]
@@ -61,7 +61,7 @@ class Exchange:
 
     @classmethod
     def begin(cls, row: Mapping[str, object], headers: Mapping[str, object]) -> Exchange:
-        """What TorchServe says of a row: its headers, and those of its parts by their names."""
+        """Take a row and its headers from TorchServe; those of its parts are under their names."""
         sent = {name.lower(): str(value) for name, value in headers.items()}
         return cls(
             row,
@@ -84,19 +84,18 @@ class Exchange:
 
     @property
     def instances(self) -> Sequence[object]:
-        """Its instances, while there is something to decode."""
+        """The request's instances, while there is something to decode."""
         return self.request.instances if self.open and self.request else ()
 
     def read(self, task: Task[C, O, M], explainer: Explainer[M] | None = None) -> None:
         """Read the row's instances and options; see `payload.read`.
 
         Args:
-            task: whose instances and options they are.
-            explainer: whose options they are instead, when an explanation is wanted.
+            task: the task that is asked.
+            explainer: gives the options instead, when an explanation is wanted.
 
         Raises:
-            BadRequest: it can't be read, holds more than the task allows, or says options that
-                there aren't.
+            BadRequest: it can't be read, holds more than the task allows, or has unknown options.
         """
         options: type[DataclassInstance] = task.Options
         defaults = task.config.defaults or {}
@@ -121,7 +120,7 @@ class Exchange:
             raise BadRequest(str(error), status=422) from None
 
     def take(self, results: Sequence[R | HandlerError]) -> Sequence[R]:
-        """The results of its instances, or an empty list when one is an error: then it fails."""
+        """Take the results of its instances; fail and return none when one of them is an error."""
         found: list[R] = []
         for index, result in enumerate(results):
             if isinstance(result, HandlerError):
@@ -156,7 +155,7 @@ class Exchange:
         self.body, self.media_type = body, media_type
 
     def fail(self, error: Exception, where: str = "") -> None:
-        """Answer with an error; one that nobody raised on purpose is a bug, and a bare 500."""
+        """Answer with an error; one that was not raised on purpose is a bug, and a bare 500."""
         error = unexpected(error)
         self.status = error.status
         message = (where + error.message)[:MAX_MESSAGE]
@@ -167,12 +166,11 @@ class Exchange:
 
         Args:
             context: TorchServe's.
-            index: of the row in its batch.
+            index: the row's position in its batch.
         """
         # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
         context.set_response_status(self.status, HTTPStatus(self.status).phrase, index)
         context.set_response_content_type(index, self.media_type)
         if self.grpc:
-            # A worker whose answer to a stream doesn't say that it is the last is ended by
-            # TorchServe.
+            # TorchServe ends a worker whose answer to a stream doesn't say that it is the last.
             context.set_response_header(index, "ts_stream_next", "false")

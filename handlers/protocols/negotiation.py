@@ -1,4 +1,4 @@
-"""Which media type an answer gets, of those that a task can write: HTTP's Accept.
+"""Choose the media type of an answer, among those that a task can write: HTTP's Accept.
 
 See: RFC 9110, section 12.5.1.
 """
@@ -13,7 +13,7 @@ def choose(accept: str, offered: Sequence[str]) -> str:
 
     Args:
         accept: the value of the header; empty when there is none.
-        offered: in our own order; the first is given when nothing fits.
+        offered: in our order of preference; the first is chosen when nothing fits.
     """
     ranges = [_read(part) for part in accept.split(",")]
 

@@ -1,4 +1,4 @@
-"""A request row -> its instances; answers -> bytes, in the protocol that asked.
+"""Read a request row's instances, and write answers in the protocol of the request.
 
 Three protocols, told apart by the shape of the body, however they are mixed in one batch:
 
@@ -40,8 +40,8 @@ class ParsedRequest:
 
     Attributes:
         protocol: how the answer is to be written.
-        instances: what to decode, one value each: bytes, or plain JSON data, or a numpy array
-            (v2), or a mapping of input names to arrays (v2 with several inputs).
+        instances: what to decode, one value each: bytes, plain JSON data, a numpy array (v2), or
+            a mapping from input names to arrays (v2 with several inputs).
         options: as the client gave them, not yet validated.
         textual: the options are strings, as form fields are.
         identity: a v2 request's `id`, to be given back.
@@ -67,11 +67,12 @@ def read(
         row: parameter names to values: bytes, text, or JSON that TorchServe has parsed.
         content_types: parameter names to the media types that came with them, if any.
         option_names: form fields of these names are options, not the instance.
-        json_length: of a body that has binary tensors behind its JSON; see `binary_tensors`.
-        parts: form fields of these names are together the instance, an object of them.
+        json_length: the length of the JSON in a body that has binary tensors behind it; see
+            `binary_tensors`.
+        parts: form fields of these names make up the instance, an object.
 
     Raises:
-        BadRequest: there is no instance, or no telling which field it is, or the JSON is wrong.
+        BadRequest: there is no instance, it is unclear which field it is, or the JSON is wrong.
     """
     given = {
         name: bytes(value) if isinstance(value, bytearray) else value
@@ -101,7 +102,7 @@ def read(
         request = _read_object(value)
     if not options:
         return request
-    # JSON in a form, with options beside it.
+    # JSON in a form, with options in other fields.
     return dataclasses.replace(request, options={**options, **request.options}, textual=True)
 
 
@@ -119,7 +120,7 @@ def _instance_field(row: Mapping[str, object], option_names: Sequence[str]) -> s
     hint = "send the instance as the body, or in a form field 'data'"
     if candidates:
         fields = ", ".join(ascii(name[:40]) for name in candidates[:8])
-        raise BadRequest(f"no telling which field is the instance: {fields}", hint=hint)
+        raise BadRequest(f"it is unclear which field is the instance: {fields}", hint=hint)
     raise BadRequest("the request has no instance", hint=hint)
 
 
@@ -130,10 +131,10 @@ def _text(value: object) -> object:
 
 
 def _parsed(value: object, content_type: str) -> object:
-    """The value with bytes as `bytes`, and JSON parsed that TorchServe left as bytes.
+    """Turn any kind of bytes into `bytes`, and parse JSON that TorchServe left as bytes.
 
     TorchServe parses only `application/json`; it leaves what it can't parse (too deep, a
-    number of too many digits, not UTF-8), and everything that came by gRPC, as bytes.
+    number of too many digits, not UTF-8) as bytes, and everything that came by gRPC.
     """
     if not isinstance(value, (bytes, bytearray)):
         return value
@@ -182,14 +183,14 @@ def _parameters(body: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def unwrap(instance: object) -> object:
-    """Bytes from `{"b64": "..."}`, KServe's way to put bytes into JSON; others as they are."""
+    """Decode `{"b64": "..."}`, KServe's way to put bytes into JSON; leave others as they are."""
     if isinstance(instance, dict) and list(instance) == ["b64"]:
         return from_base64(instance["b64"])
     return instance
 
 
 def from_base64(text: object) -> bytes:
-    """Bytes from base64 text, with or without a `data:` prefix and padding.
+    """Decode base64 text, with or without a `data:` prefix and padding.
 
     Raises:
         BadRequest: not a string, empty, or not base64.
@@ -239,7 +240,7 @@ def write(
     """Write a request's answers in its protocol, as ASCII JSON.
 
     Raises:
-        ModelError: an answer has a number in it that is not finite, which JSON can't say.
+        ModelError: an answer has a number in it that is not finite, which JSON has no word for.
     """
     try:
         if request.protocol == "raw":
@@ -254,9 +255,9 @@ def write(
 
 
 def dump(body: object) -> bytes:
-    """JSON in ASCII only: TorchServe's worker dies of a lone surrogate in a str.
+    """Write JSON in ASCII only: a lone surrogate in a str would end TorchServe's worker.
 
     Raises:
-        ValueError: there is a NaN or an infinity in it.
+        ValueError: it has a NaN or an infinity in it.
     """
     return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")

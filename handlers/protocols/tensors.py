@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol v2: numbers in, columns of answers out, in JSON."""
+"""Tensors of the Open Inference Protocol v2 in JSON: numbers in, columns of answers out."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ COLUMN_TYPES: dict[object, str] = {bool: "BOOL", int: "INT64", float: "FP32", st
 
 
 def read(name: str, entry: Mapping[str, object]) -> Array | list[str | bytes]:
-    """One entry of a request's `inputs`.
+    """Read one entry of a request's `inputs`.
 
     Args:
-        name: its own.
-        entry: the whole of it.
+        name: the input's name.
+        entry: all of the entry.
 
     Returns:
-        A numpy array of its shape; for BYTES a list of strings, or of bytes that came as such.
+        A numpy array of its shape; for BYTES a list of strings, or of bytes if they came as such.
 
     Raises:
         BadRequest: its shape, datatype or data is wrong; 422 for numbers that don't fit.
@@ -80,7 +80,7 @@ def read(name: str, entry: Mapping[str, object]) -> Array | list[str | bytes]:
         return binary_tensors.numbers(data, shape, DATATYPES[datatype], where)
     array = to_array(data, where)
     if array.size != math.prod(shape):
-        raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not those of its shape")
+        raise BadRequest(f"input {name}: 'data' has {array.size} numbers, not as many as its shape")
     with np.errstate(all="ignore"):
         cast = array.astype(DATATYPES[datatype])
     if datatype.startswith(("INT", "UINT", "BOOL")) and not np.array_equal(cast, array):
@@ -89,14 +89,14 @@ def read(name: str, entry: Mapping[str, object]) -> Array | list[str | bytes]:
 
 
 def to_array(data: object, where: str) -> Array:
-    """A numeric array from nested lists of numbers.
+    """Convert nested lists of numbers to an array.
 
     Raises:
-        BadRequest: ragged, too deep, or something in it is not a number.
+        BadRequest: it is ragged or too deep, or something in it is not a number.
     """
     if not isinstance(data, list):
         raise BadRequest(f"{where} must be a list of numbers, not {kind(data)}")
-    # First, because numpy would make room for a string's length in every number's place.
+    # Checked first, because numpy would give every number as much room as the longest string.
     lists = [data]
     while lists:
         items = lists.pop()
@@ -115,18 +115,18 @@ def to_array(data: object, where: str) -> Array:
 
 
 def names(kind: type[Answer]) -> list[str]:
-    """The names of the outputs that a v2 answer has for answers of a kind."""
+    """The names of a v2 answer's outputs, for answers of a kind."""
     return [field.name for field in dataclasses.fields(kind)] + [COUNTS] * bool(kind.ragged)
 
 
 def columns(answers: Sequence[Answer]) -> list[JsonObject]:
-    """Answers as `outputs`: one for each field of their dataclass, and `counts`; see `names`.
+    """Convert answers to `outputs`: one for each field, and `counts`; see `names`.
 
-    A ragged field is (items of all answers, ...), a rectangular one (answers, ...). What is
-    neither goes as JSON, in BYTES.
+    A ragged field is (items of all answers, ...), a rectangular one (answers, ...). Any other
+    is JSON, in BYTES.
 
     Raises:
-        ValueError: there is a NaN or an infinity in what goes as JSON.
+        ValueError: there is a NaN or an infinity in what is sent as JSON.
     """
     kind = type(answers[0])
     outputs: list[JsonObject] = []
@@ -154,7 +154,7 @@ def columns(answers: Sequence[Answer]) -> list[JsonObject]:
 
 @functools.cache
 def _item_type(kind: type[Answer], field: str) -> str:
-    """The datatype of what a field's lists hold: there may be no item to look at."""
+    """The datatype of the items of a field's lists, by its type: there may be no item."""
     hint = get_type_hints(kind)[field]
     while get_origin(hint) is list:
         (hint,) = get_args(hint)

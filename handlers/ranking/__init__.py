@@ -1,1 +1,1 @@
-"""What tasks that rank items share: a catalogue and histories in, the best out."""
+"""Shared by tasks that rank items: a catalogue and histories in, the best out."""

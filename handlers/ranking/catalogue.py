@@ -1,4 +1,4 @@
-"""What can be recommended: the ids of items and how popular each is, JSON in the archive."""
+"""Catalogues: the items that can be recommended and their popularity, JSON in the archive."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Catalogue:
     """All items, numbered in the order of their ids.
 
     Attributes:
-        ids: unique, also as text: 5 and "5" are one item.
-        counts: of each item, how often it was chosen.
+        ids: the items' ids; unique, also as text: 5 and "5" are one item.
+        counts: how often each item was chosen.
         ranking: the numbers of all items, the most popular first.
     """
 
@@ -38,11 +38,11 @@ class Catalogue:
         object.__setattr__(self, "_numbers", {str(each): n for n, each in enumerate(self.ids)})
 
     def numbers(self, ids: Sequence[object], *, ignore_unknown: bool = False) -> list[int]:
-        """The numbers of items.
+        """Look up the numbers of items.
 
         Args:
-            ids: a client's.
-            ignore_unknown: leave out what is not in the catalogue.
+            ids: the items' ids, from a client.
+            ignore_unknown: leave out ids that are not in the catalogue.
 
         Raises:
             BadRequest: 400 for what can't be an id, 422 for ids that are not in the catalogue.
@@ -77,7 +77,7 @@ def read(ids: Path, popularity: Path) -> Catalogue:
         popularity: a JSON list of [id, count] pairs; items that aren't in it count 0.
 
     Raises:
-        LoadError: a file can't be read, or isn't such a list.
+        LoadError: a file can't be read, or is not such a list.
     """
     found = _read(ids)
     items = [each for each in found if _is_id(each) and not _huge(each)]
@@ -117,7 +117,7 @@ def _some(ids: Sequence[Id]) -> str:
     shown: list[str] = []
     room = MAX_SHOWN
     for each in ids:
-        # In ASCII, because a lone surrogate is no text; that makes it longer, so it is cut twice.
+        # In ASCII, because a lone surrogate is not text; that makes it longer, so it is cut twice.
         if _huge(each):
             word = "a huge integer"
         else:

@@ -1,4 +1,4 @@
-"""What a client says of a user: a history of ids, and features."""
+"""Histories: what a client sends about a user, ids of items and features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOAT32_MAX = 3.4028234e38
 
 
 def read(instance: object) -> tuple[list[object], object]:
-    """An instance's history and features, neither of them checked yet.
+    """Read an instance's history and features, neither of them checked yet.
 
     Args:
         instance: a list of ids, or an object of `history` and `features`; also as JSON in a
@@ -45,10 +45,10 @@ def read(instance: object) -> tuple[list[object], object]:
 
 
 def numbers(features: object, names: Sequence[str]) -> list[float]:
-    """Features in the order of their names; zeros when there are none.
+    """Read features in the order of their names; zeros when there are none.
 
     Raises:
-        BadRequest: 400 for what is no number, 422 for names and numbers that aren't allowed.
+        BadRequest: 400 for what is not a number, 422 for names and numbers that aren't allowed.
     """
     if features is None:
         return [0.0] * len(names)
@@ -75,7 +75,7 @@ def numbers(features: object, names: Sequence[str]) -> list[float]:
 
 
 def _plain(value: object) -> object:
-    """Lists for numpy's arrays, and what JSON says for strings, as v2's BYTES are."""
+    """Convert numpy's arrays to lists, and parse strings, such as v2's BYTES, as JSON."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if not isinstance(value, (bytes, str)):

@@ -1,4 +1,4 @@
-"""From what a model answers to the best items: all of them scored, or an index's candidates."""
+"""Ranking: find the best items by scoring all of them, or the candidates of an index."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from handlers.errors import LoadError, ModelError
 
 Integers = NDArray[np.int64]
 Best = tuple[list[int], list[float]]
-"""Numbers of items, the best first, and their scores."""
+"""The numbers of items, the best first, and their scores."""
 
 
 class Index(Protocol):
-    """What is used of a faiss index."""
+    """The part of a faiss index that is used."""
 
     ntotal: int
     d: int
@@ -32,7 +32,7 @@ class Index(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """How many items one user gets, and which not."""
+    """How many items one user wants, and which not."""
 
     count: int
     excluded: Set[int] = frozenset()
@@ -42,11 +42,11 @@ class Ranking:
     """Finds each user's best items.
 
     Args:
-        items: how many there are.
+        items: how many items there are.
         vectors: a `.npy` of (items, D) float vectors, whose dot products with users' vectors
             are the scores; None when the model answers the scores.
         index: a faiss index of these vectors by inner product; None scores every item.
-        candidates: how many the index is asked for, at least.
+        candidates: how many items the index is asked for, at least.
 
     Raises:
         LoadError: a file can't be read or doesn't fit, or faiss is missing.
@@ -64,7 +64,7 @@ class Ranking:
             self.index = _read_index(index, (items, _width(self.vectors)))
 
     def checked(self, output: torch.Tensor, users: int) -> torch.Tensor:
-        """A model's output, if it is what is ranked here, as float32.
+        """Check a model's output, and convert it to float32.
 
         Args:
             output: (N, items) scores, or (N, D) users' vectors when there are `vectors`.
@@ -82,10 +82,10 @@ class Ranking:
         return output.float()
 
     def __call__(self, output: torch.Tensor, wishes: Sequence[Wish]) -> list[Best]:
-        """The best items of each user, as many as wished or as there are.
+        """Find the best items of each user, as many as wished or as there are.
 
         Args:
-            output: what `checked` gave, or some of its rows.
+            output: the result of `checked`, or some of its rows.
             wishes: one for each row.
 
         Raises:
@@ -114,9 +114,9 @@ class Ranking:
         return [found[row] for row in range(len(wishes))]
 
     def _search(self, index: Index, users: torch.Tensor, count: int) -> Integers:
-        """The numbers of candidates, (N, count) int64; -1 where the index found no more.
+        """Search for candidates: their numbers, (N, count) int64; -1 where there are no more.
 
-        None at all, (N, 0), where so many are wanted that scoring all items is quicker.
+        It finds none, (N, 0), where so many are wanted that scoring all items is quicker.
         """
         import faiss
 
@@ -142,7 +142,7 @@ def _of_all(scores: torch.Tensor, wish: Wish) -> Best:
 
 
 def _best(scores: torch.Tensor, count: int) -> Best:
-    """The highest scores; of equal ones the first: `topk` alone takes any."""
+    """Find the highest scores, the first of equal ones: `topk` alone takes any of them."""
     if count == 0:
         return [], []
     values, chosen = scores.topk(min(count + 1, len(scores)))
@@ -155,7 +155,7 @@ def _best(scores: torch.Tensor, count: int) -> Best:
 
 
 def _finite(numbers: torch.Tensor) -> torch.Tensor:
-    # Both bounds show a NaN, too; several times as fast as looking at every number.
+    # Both bounds show a NaN, too; several times as fast as checking every number.
     if numbers.numel() and not torch.isfinite(torch.stack(numbers.aminmax())).all():
         raise ModelError("the model's answer is not finite", hint="check the input")
     return numbers

@@ -1,7 +1,7 @@
 """One file per way to execute a model, each with `load(path, device, **options)`.
 
-A runtime is one call: named tensors in, named tensors out, the batch first. The
-module's name is the key that a `model-config.yaml` names it by.
+A runtime is one call: named tensors in, named tensors out, the batch first. A
+`model-config.yaml` names it by its module's name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load(name: str, file: Path, device: torch.device, options: Mapping[str, obje
         name: a module of this package.
         file: what the converter of the same name wrote.
         device: where the model runs.
-        options: the runtime's own, by name.
+        options: the runtime's own options, by name.
 
     Raises:
         LoadError: there is no such runtime, file or option, or the file can't be loaded.

@@ -40,8 +40,8 @@ def load(
         inputs: names of what the module takes, in that order; see `ModuleRuntime`.
         arguments: what the function is called with, by name.
         dtype: what the module computes in, one of DTYPES; float32 by default.
-        channels_last: lay images out as convolutions are fastest with.
-        compile: `torch.compile` it, which the first batches of each shape wait for.
+        channels_last: use the memory layout that convolutions are fastest with.
+        compile: `torch.compile` it; the first batches of each shape wait for that.
 
     Raises:
         LoadError: safetensors is missing, the factory can't be found, the weights don't fit; or
@@ -86,7 +86,7 @@ def dtype_of(name: str | None) -> torch.dtype | None:
 
 
 def _compiled(module: torch.nn.Module, device: torch.device) -> Callable[..., Outputs]:
-    # torch.compile looks for its compiler when the first batch comes: too late to say so.
+    # torch.compile looks for its compiler when the first batch comes: too late for an error.
     if device.type == "cuda":
         if importlib.util.find_spec("triton") is None:
             raise LoadError("torch.compile needs triton on a GPU", hint="pip install triton")
@@ -98,7 +98,7 @@ def _compiled(module: torch.nn.Module, device: torch.device) -> Callable[..., Ou
             get_cpp_compiler()
         except InvalidCxxCompiler:
             raise LoadError(
-                "torch.compile needs a C++ compiler, and here is neither $CXX nor g++",
+                "torch.compile needs a C++ compiler, and there is neither $CXX nor g++ here",
                 hint="apt-get install g++, or build without conversion.compile",
             ) from None
     compiled: Callable[..., Outputs] = torch.compile(module, dynamic=True)
@@ -171,7 +171,7 @@ def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
 
 
 def named(outputs: Outputs) -> Tensors:
-    """What a module returned, by name."""
+    """Name what a module returned."""
     if isinstance(outputs, torch.Tensor):
         return {"output": outputs}
     if isinstance(outputs, dict):

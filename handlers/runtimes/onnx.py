@@ -29,7 +29,7 @@ DTYPES = {
 def load(path: Path, device: torch.device) -> Runtime:
     """Load an ONNX file, with as many threads as torch has now.
 
-    Inputs are matched by name; only a single one may have another than the file's.
+    Inputs are matched by name; a single one may have any name.
 
     Args:
         path: a model whose inputs and outputs are tensors of numbers.
@@ -76,8 +76,8 @@ def _options(onnxruntime: Any) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Between the operators of a run its threads spin, because waking them costs more than most
-    # operators take. After the run they would spin on, in vain, beside the decoding of the
+    # Between the operators of a run its threads spin, because waking them takes longer than most
+    # operators. After the run they would spin on for nothing, and slow down the decoding of the
     # next batch and the other workers.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors; warnings would go to the worker's standard error
@@ -96,10 +96,10 @@ def _providers(
 
 
 def matched(names: Iterable[str], inputs: Tensors) -> Tensors:
-    """Inputs by the names of a file's; a single one, whatever it is called.
+    """Match inputs to the names in a file; a single one may have any name.
 
     Raises:
-        RuntimeError: some that the file takes isn't given.
+        RuntimeError: one that the file takes isn't given.
     """
     names = list(names)
     if all(name in inputs for name in names):

@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime:
     """Compile the model for this CPU, with as many threads as torch has now.
 
-    Inputs are matched by name; only a single one may have another than the model's.
+    Inputs are matched by name; a single one may have any name.
 
     Args:
         path: the `.xml`; the weights lie beside it under the same name.
-        device: OpenVINO's CPU is used whatever it is.
-        precision: what layers that aren't quantised compute in: "f32", or "bf16" where the CPU
-            has instructions for it. Left to itself, OpenVINO would choose by the CPU.
+        device: not used: OpenVINO runs on the CPU.
+        precision: the precision of layers that aren't quantised: "f32", or "bf16" where the CPU
+            has instructions for it. Otherwise OpenVINO would choose by the CPU.
 
     Raises:
         LoadError: OpenVINO is missing, or can't load the file.
@@ -45,8 +45,8 @@ def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime
         # Pinned, the threads of several workers would share the first cores.
         # See: https://www.intel.com/content/www/us/en/support/articles/000058227.html
         "ENABLE_CPU_PINNING": False,
-        # What is kept for shapes seen before; 5000 by default. With texts of any length a worker
-        # grew by half a gigabyte, and was no faster.
+        # How many shapes seen before are cached; 5000 by default. With texts of any length a
+        # worker grew by half a gigabyte, and was no faster.
         # See: https://github.com/openvinotoolkit/openvino/issues/23316
         "CPU_RUNTIME_CACHE_CAPACITY": 100,
     }
@@ -61,7 +61,7 @@ def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime
     def run(inputs: Tensors) -> Tensors:
         given = matched(names, inputs)
         arrays = {name: tensor.numpy(force=True) for name, tensor in given.items()}
-        # It reads inputs where they are, and copies outputs, which the next call overwrites.
+        # It reads inputs in place, and copies outputs, which the next call overwrites.
         results = request.infer(arrays, share_inputs=True, share_outputs=False)
         return {name: torch.from_numpy(results[index]) for index, name in enumerate(outputs)}
 
@@ -69,6 +69,6 @@ def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime
 
 
 def _reason(error: Exception) -> str:
-    # Above it stand the places in OpenVINO's source that it passed through.
+    # The lines before it are places in OpenVINO's source.
     lines = str(error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A package of AOTInductor's: the model as machine code, in one `.pt2` file."""
+"""An AOTInductor package: the model as machine code, in one `.pt2` file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors
 from handlers.runtimes.eager import ModuleRuntime, dtype_of, named
 
-# What a package says it was compiled for, and what torch calls it of a CPU.
+# What a package says it was compiled for, and torch's names for these capabilities of a CPU.
 CAPABILITIES = {
     "AVX2": "avx2",
     "AVX512": "avx512_f",
@@ -28,14 +28,14 @@ def load(
     inputs: list[str] | None = None,
     dtype: str | None = None,
 ) -> Runtime:
-    """Load a compiled package. No compiler is needed for it.
+    """Load a compiled package; that needs no compiler.
 
     Args:
         path: what `torch._inductor.aoti_compile_and_package` wrote.
         device: where it was compiled to run.
-        outputs: names of what it returns, in that order.
-        inputs: names of what it takes, in that order; see `eager.ModuleRuntime`.
-        dtype: what it computes in, one of eager's DTYPES; float32 by default.
+        outputs: the names of what it returns, in that order.
+        inputs: the names of what it takes, in that order; see `eager.ModuleRuntime`.
+        dtype: the type it computes in, one of eager's DTYPES; float32 by default.
 
     Raises:
         LoadError: not such a package, or one that was compiled for another kind of machine.
@@ -67,7 +67,7 @@ def load(
 
 
 def _expect_for_this_machine(path: Path, metadata: dict[str, str], device: torch.device) -> None:
-    """See that the code in a package is for this device and CPU, before any of it runs."""
+    """Check that the code in a package is for this device and CPU, before any of it runs."""
     kind = metadata.get("AOTI_DEVICE_KEY", device.type)
     if kind != device.type:
         raise LoadError(

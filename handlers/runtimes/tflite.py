@@ -25,9 +25,9 @@ def load(
     Args:
         path: a model with a signature.
         device: not used: LiteRT's delegates for GPUs aren't in its Python package.
-        inputs: what the signature calls the inputs, by their own names.
-        outputs: what it calls the outputs, by their own names.
-        rows: how many rows the model takes at once; None for any.
+        inputs: the signature's names of the inputs, by their own names.
+        outputs: the signature's names of the outputs, by their own names.
+        rows: how many rows the model takes at once; None for any number.
 
     Raises:
         LoadError: LiteRT is missing, or can't load the file; the file has no such signature.

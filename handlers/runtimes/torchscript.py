@@ -27,9 +27,9 @@ def load(
         path: what `torch.jit.save` wrote.
         device: where the module runs.
         inputs: names of what the module takes, in that order; see `eager.ModuleRuntime`.
-        dtype: what the module computes in, one of eager's DTYPES; float32 by default.
-        engine: what runs the operators of a quantised module, for the whole process.
-        optimize: prepare the weights for this CPU; of a frozen module.
+        dtype: the type the module computes in, one of eager's DTYPES; float32 by default.
+        engine: the engine that runs a quantised module's operators, for the whole process.
+        optimize: prepare the weights of a frozen module for this CPU.
 
     Raises:
         LoadError: not a TorchScript file, one that this version of torch can't read, or one
@@ -46,14 +46,14 @@ def load(
         torch.backends.quantized.engine = engine
     try:
         module = torch.jit.load(str(path), map_location=device)
-        # Here and not before it is saved: weights in a CPU's own layout can't be.
+        # Not before it is saved: weights in a CPU's own layout can't be saved.
         if optimize and device.type == "cpu":
             module = torch.jit.optimize_for_inference(module)
     except (RuntimeError, ValueError) as error:
         raise LoadError(f"{path.name} can't be loaded as TorchScript: {error}") from error
     # A frozen module has no `training` attribute to change; `eval` on it would fail.
     module = module.eval() if hasattr(module, "training") else module
-    # What is optimised or quantised has no gradients; the file as it is has them.
+    # An optimised or quantised module has no gradients; the module in the file has them.
     plain = partial(torch.jit.load, str(path), map_location=device) if optimize else lambda: module
     gradients = None if cast or engine else plain
     return ModuleRuntime(module, device, cast, gradients, inputs=inputs)

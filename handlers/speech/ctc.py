@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: what was said, and when, from the scores of frames.
+"""Connectionist temporal classification (CTC): find what was said, and when, from frames' scores.
 
 See: A. Graves et al., Connectionist Temporal Classification, 2006; A. Hannun et al., First-Pass
 Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs, 2014.
@@ -18,9 +18,9 @@ Integers = NDArray[np.int64]
 Chain: TypeAlias = 'tuple[Token, "Chain"] | None'
 """The tokens of a prefix, the last first; prefixes share what they have in common."""
 
-BEGINS = "▁"  # what the tokens of sentencepiece that begin a word begin with
-CHECKED = 250  # frames, between looks at the time
-RARE = np.log(1e-5)  # what is less likely in a frame is not tried there
+BEGINS = "▁"  # the first character of sentencepiece tokens that begin a word
+CHECKED = 250  # frames between checks of the time
+RARE = np.log(1e-5)  # a token that is less likely in a frame is not tried there
 PRIME, ONE = np.uint64(0x100000001B3), np.uint64(1)  # of the hash that names a prefix
 
 
@@ -29,7 +29,7 @@ class Token:
     """One token that was said.
 
     Attributes:
-        number: of the vocabulary.
+        number: its number in the vocabulary.
         start: its first frame.
         end: the frame after its last.
     """
@@ -41,10 +41,10 @@ class Token:
 
 @dataclass(frozen=True)
 class Word:
-    """What lies between two delimiters.
+    """The tokens between two delimiters.
 
     Attributes:
-        text: its tokens', joined.
+        text: the joined text of its tokens.
         start: its first frame.
         end: the frame after its last.
         score: the mean of its tokens' probabilities, each in its best frame; in [0, 1].
@@ -57,11 +57,11 @@ class Word:
 
 
 def greedy(logs: Floats, blank: int) -> list[Token]:
-    """The likeliest token of every frame, repetitions as one, without blanks.
+    """Take the likeliest token of every frame, repetitions as one, without blanks.
 
     Args:
         logs: (T, V) log probabilities.
-        blank: the number of the token that is none.
+        blank: the number of the blank token.
     """
     best = logs.argmax(axis=1)
     edges = np.flatnonzero(np.diff(best)) + 1
@@ -77,16 +77,16 @@ def greedy(logs: Floats, blank: int) -> list[Token]:
 def beam(
     logs: Floats, blank: int, width: int, check_time: Callable[[], None] = lambda: None
 ) -> tuple[list[Token], float]:
-    """The likeliest tokens over all alignments, by prefix beam search.
+    """Find the likeliest tokens over all alignments, by prefix beam search.
 
     Args:
         logs: (T, V) log probabilities.
-        blank: the number of the token that is none.
+        blank: the number of the blank token.
         width: how many prefixes are kept from frame to frame.
-        check_time: called now and then; raises when there is no time left.
+        check_time: called regularly; raises when there is no time left.
 
     Returns:
-        The tokens, each where the likeliest way to it says that it is; and the logarithm of their
+        The tokens, each with the frames of its likeliest alignment; and the logarithm of their
         probability, over all alignments that were kept.
     """
     beams = Beams(blank, width)
@@ -100,21 +100,21 @@ def beam(
 
 
 class Beams:
-    """The prefixes that are kept, as arrays with one place for each.
+    """The prefixes that are kept, as arrays with one item for each.
 
     Args:
-        blank: the number of the token that is none.
-        width: how many are kept.
+        blank: the number of the blank token.
+        width: how many prefixes are kept.
     """
 
     def __init__(self, blank: int, width: int) -> None:
         self.blank, self.width = blank, width
         self.name = np.zeros(1, dtype=np.uint64)  # a hash of all tokens
         self.parent = np.zeros(1, dtype=np.uint64)  # and of all but the last
-        self.last = np.full(1, -1)  # token; of the prefix of none, -1
+        self.last = np.full(1, -1)  # token; -1 for the empty prefix
         self.start, self.end = np.zeros((2, 1), dtype=np.int64)  # its frames
         self.earlier: list[Chain] = [None]  # tokens with their frames: (token, those before it)
-        self.silent = np.zeros(1)  # log probability of all ways that end in a blank
+        self.silent = np.zeros(1)  # log probability of all alignments that end in a blank
         self.spoken = np.full(1, -np.inf)  # of all that end in the last token
 
     def advance(self, frame: int, scores: Floats, tokens: Integers) -> None:
@@ -133,7 +133,7 @@ class Beams:
         self._keep(frame, grown, tokens, chains)
 
     def _merge(self, frame: int, grown: Floats, tokens: Integers, chains: Sequence[Chain]) -> None:
-        """Where a prefix grows to one that is kept already, add it to that."""
+        """Add a prefix that grows to one that is kept already to that one."""
         children, parents = np.nonzero(
             (self.parent[:, None] == self.name) & (self.last[:, None] >= 0)
         )
@@ -148,7 +148,7 @@ class Beams:
             self.earlier[child] = chains[parent]
 
     def _keep(self, frame: int, grown: Floats, tokens: Integers, chains: Sequence[Chain]) -> None:
-        """Choose the likeliest of what there was and of what has grown."""
+        """Keep the likeliest of the old and the grown prefixes."""
         total = np.concatenate([np.logaddexp(self.silent, self.spoken), grown.ravel()])
         best = np.argsort(-total, kind="stable")[: self.width]
         best = best[total[best] > -np.inf]
@@ -169,7 +169,7 @@ class Beams:
         self.spoken = np.concatenate([self.spoken[old], grown[parents, places]])
 
     def _chain(self, place: int) -> Chain:
-        """All tokens of a prefix, the last first, in a chain that prefixes share."""
+        """All tokens of a prefix, as a chain."""
         if self.last[place] < 0:
             return None
         token = Token(int(self.last[place]), int(self.start[place]), int(self.end[place]))
@@ -190,11 +190,11 @@ class Beams:
 def words(
     tokens: Sequence[Token], logs: Floats, names: Sequence[str], delimiter: int
 ) -> list[Word]:
-    """The words that tokens make.
+    """Join tokens to words.
 
     Args:
         tokens: in their order.
-        logs: (T, V) log probabilities, of which they were made.
+        logs: (T, V) log probabilities, from which they were made.
         names: of the vocabulary's tokens; one that begins with BEGINS begins a word.
         delimiter: the number of the token between words; -1 where there is none.
     """
@@ -217,6 +217,6 @@ def words(
 
 
 def text(tokens: Sequence[Token], names: Sequence[str], delimiter: int) -> str:
-    """What tokens spell, with a blank for each delimiter within; see `words`."""
+    """Join tokens to a text, with a blank for each delimiter within; see `words`."""
     spelled = (" " if each.number == delimiter else names[each.number] for each in tokens)
     return "".join(spelled).replace(BEGINS, " ").strip()

@@ -1,4 +1,4 @@
-"""A long recording in windows that overlap, whose frames join without a seam."""
+"""Frames: long recordings are cut into windows that overlap, whose frames join seamlessly."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Window:
     Attributes:
         start: its first sample.
         end: the sample after its last.
-        first: of its own frames, the first that counts.
-        last: the frame after the last that does.
+        first: the first of its own frames that counts.
+        last: the frame after the last that counts.
     """
 
     start: int
@@ -26,16 +26,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Frames:
-    """How samples become frames, and long recordings windows; all in samples.
+    """How samples become frames, and long recordings windows; all lengths are in samples.
 
     Attributes:
         stride: from one frame to the next.
-        field: what one frame is made of.
-        chunk: the longest that is given to the model at once; a multiple of the stride.
-        overlap: what neighbours share, at least; a multiple of the stride.
+        field: the length that one frame is made of.
+        chunk: the longest input of the model; a multiple of the stride.
+        overlap: what neighbouring windows share, at least; a multiple of the stride.
 
     Raises:
-        LoadError: windows would not overlap by two fields, or not get on.
+        LoadError: windows would overlap by less than two fields, or by more than half.
     """
 
     stride: int
@@ -51,14 +51,14 @@ class Frames:
             )
 
     def count(self, samples: int) -> int:
-        """The frames that so many samples have."""
+        """How many frames so many samples have."""
         return max(0, (samples - self.field) // self.stride + 1)
 
     def windows(self, samples: int) -> list[Window]:
-        """Windows of one length, but for the last: less than a stride may be wanting there.
+        """Cut a recording into windows of one length; the last may lack less than a stride.
 
         Each gives way to the next in the middle of what they share, and each frame of the whole
-        comes from one of them. What fits into one window is one window.
+        comes from one of them. A recording that fits into one window is one window.
         """
         if samples <= self.chunk:
             return [Window(0, samples, 0, self.count(samples))]

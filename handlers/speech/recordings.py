@@ -1,4 +1,4 @@
-"""Sound that audio tasks share: from an instance to mono samples at the model's rate."""
+"""Shared by audio tasks: read an instance as mono samples at the model's rate."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Floats = NDArray[np.floating]
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
 RATES = (4_000, 192_000)  # samples per second
 MOST_CHANNELS = 16
-DENSEST = 96_000  # of all channels together, per second that is allowed: stereo at 48 kHz
+DENSEST = 96_000  # samples of all channels per second that is allowed: stereo at 48 kHz
 LOUDEST = 8.0  # full scale is 1; a little more is common, a thousand times is another unit
-UNKNOWN_CODES = (1, 4)  # libsndfile's: no known format, no known encoding in it
+UNKNOWN_CODES = (1, 4)  # libsndfile's, for an unknown format or an unknown encoding
 
 
 class SoundFile(Protocol):
-    """What is used of an open `soundfile.SoundFile`."""
+    """The part of an open `soundfile.SoundFile` that is used."""
 
     format: str
     frames: int
@@ -47,8 +47,8 @@ class Recording:
     """Sound as a model takes it.
 
     Attributes:
-        samples: (S,) float32, mono, at the model's rate; finite, some -1 to 1.
-        seconds: how long it lasts, as it came.
+        samples: (S,) float32, mono, at the model's rate; finite, about -1 to 1.
+        seconds: how long the original lasts.
     """
 
     samples: Floats
@@ -56,7 +56,7 @@ class Recording:
 
 
 def engines() -> tuple[ModuleType, ModuleType]:
-    """The modules that decode and resample.
+    """Import the modules that decode and resample.
 
     Raises:
         LoadError: one of them is missing.
@@ -71,18 +71,18 @@ def engines() -> tuple[ModuleType, ModuleType]:
 
 
 def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: float) -> Recording:
-    """The recording of an instance.
+    """Read the recording of an instance.
 
     Args:
         instance: an encoded file as bytes or base64 text; or its samples, a list of numbers, or
             a (S,) array: floats in [-1, 1], or int16.
         rate: the model's samples per second.
-        array_rate: that of an array; by default the model's. A file says its own.
-        max_seconds: the longest that is allowed; of a file, checked before it is decoded.
+        array_rate: the rate of an array; by default the model's. A file has its own.
+        max_seconds: the longest that is allowed; a file is checked before it is decoded.
 
     Raises:
-        BadRequest: 415 for what is no audio of a known format, 413 for too much of it, 422 for
-            samples that can't be, 400 for what is damaged.
+        BadRequest: 415 for what is not audio of a known format, 413 for too much of it, 422 for
+            samples out of range, 400 for what is damaged.
     """
     if isinstance(instance, list):
         array = tensors.to_array(instance, "the recording")
@@ -107,7 +107,7 @@ def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: fl
 
 
 def check_together(instances: Sequence[object], rate: int, *, max_seconds: float) -> None:
-    """Refuse recordings that are too long in all, before any is decoded.
+    """Refuse recordings that are too long together, before any is decoded.
 
     Arrays count as if they came at the model's rate; what can't be read doesn't count, because it
     is refused for its own fault.
@@ -131,7 +131,7 @@ def check_together(instances: Sequence[object], rate: int, *, max_seconds: float
 
 
 def tone(rate: int) -> bytes:
-    """A WAV file: a second that rises from 200 to 800 Hz."""
+    """Make a WAV file: a second of a tone that rises from 200 to 800 Hz."""
     time = np.arange(rate) / rate
     samples = np.sin(2 * np.pi * (200 + 300 * time) * time) * 8000
     file = io.BytesIO()
@@ -169,19 +169,20 @@ def _from_array(array: tensors.Array) -> Floats:
 
 
 def _from_file(data: bytes, max_seconds: float) -> tuple[Floats, int]:
-    """A file's samples, the mean of its channels, and their rate."""
+    """Read a file's samples, the mean of its channels, and their rate."""
     with _opened(data) as file:
         if file.format not in FORMATS:
             raise _unknown()
         low, high = RATES
         if not low <= file.samplerate <= high:
             raise BadRequest(
-                f"the recording has {file.samplerate} samples per second; {low} to {high} can be",
+                f"the recording has {file.samplerate} samples per second; "
+                f"{low} to {high} are allowed",
                 status=422,
             )
         if file.channels > MOST_CHANNELS:
             raise BadRequest(
-                f"the recording has {file.channels} channels; at most {MOST_CHANNELS} can be",
+                f"the recording has {file.channels} channels; at most {MOST_CHANNELS} are allowed",
                 status=422,
             )
         _check_size(file.frames, file.samplerate, file.channels, max_seconds)
@@ -206,7 +207,7 @@ def _opened(data: bytes) -> SoundFile:
 
 
 class _Bytes(io.BytesIO):
-    """Damaged headers point before the beginning, of which soundfile would print a traceback."""
+    """Damaged headers point before the beginning, and soundfile would print a traceback."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return super().seek(max(0, offset) if whence == io.SEEK_SET else offset, whence)
@@ -221,7 +222,7 @@ def _unknown() -> BadRequest:
 
 
 def _check_size(frames: int, rate: int, channels: int, max_seconds: float) -> None:
-    """Refuse what is too long, or too dense, before there is room made for it."""
+    """Refuse what is too long, or too dense, before memory is allocated for it."""
     if frames > max_seconds * rate:
         raise BadRequest(
             f"the recording is longer than {max_seconds:g} s, or doesn't say how long it is",

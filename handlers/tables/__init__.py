@@ -1,1 +1,1 @@
-"""What tasks that take rows of a table share: columns in, attributions out."""
+"""Shared by tasks that take rows of a table: columns in, attributions out."""

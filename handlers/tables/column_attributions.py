@@ -1,4 +1,4 @@
-"""What the columns of a row have added to a prediction."""
+"""Explanations of a row: what each of its columns added to a prediction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from handlers.task import Answer
 
 @dataclass(frozen=True)
 class ColumnAttributions(Answer):
-    """What each column has added to a label's logit, or to a number that is predicted.
+    """What each column added to a label's logit, or to a predicted number.
 
     Where a model gives one logit for two labels, it is the log-odds of either.
 
-    Compared with a row whose numbers are the means, and whose categories are missing.
+    The baseline is a row whose numbers are the means, and whose categories are missing.
     """
 
     target: str

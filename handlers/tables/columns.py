@@ -1,6 +1,6 @@
-"""The columns of a table: a row of plain values to the numbers that a model was trained on.
+"""The columns of a table: they convert rows of plain values to the model's numbers.
 
-What is known of them travels in the archive as a JSON file; `marsmith.columns` writes it:
+Their definition travels in the archive as a JSON file, which `marsmith.columns` writes:
 
     {"columns": [{"name": "rooms", "type": "number", "mean": 3.1, "std": 1.2},
                  {"name": "town", "type": "category", "values": ["Oslo", "Rome"]}],
@@ -23,8 +23,8 @@ from handlers.errors import BadRequest, LoadError
 from handlers.runtimes import Tensors
 from handlers.schema import SchemaError, kind, parse, setting, unknown
 
-# In stds from the mean. Of n values none is further than √n from their own: nothing like this
-# was ever trained on. In a batch that is quantised as a whole, it would drown its neighbours.
+# In stds from the mean. None of n values is further than √n from their mean: no model was trained
+# on such a value. In a batch that is quantised as a whole, it would drown its neighbours.
 FURTHEST = 1e6
 
 MISSING = (None, "")
@@ -35,12 +35,14 @@ Plain = str | float | None
 class Number:
     """A column of numbers; the model gets (value - mean) / std."""
 
-    name: str = setting("", "What requests call it.")
+    name: str = setting("", "The name that requests use.")
     type: Literal["number"] = setting("number", "Numbers, true and false as 1 and 0.")
-    mean: float = setting(0.0, "What is subtracted.")
-    std: float = setting(1.0, "What is divided by; above 0.")
-    fill: float | None = setting(None, "What a missing value is taken for; by default the mean.")
-    indicator: bool = setting(False, "Whether the model is also told, by a 1, that it is missing.")
+    mean: float = setting(0.0, "The number that is subtracted.")
+    std: float = setting(1.0, "The number that is divided by; above 0.")
+    fill: float | None = setting(
+        None, "The number that stands for a missing value; by default the mean."
+    )
+    indicator: bool = setting(False, "Whether the model also gets a 1 where it is missing.")
 
     def usual(self) -> float:
         """The mean, to six digits where that is near enough."""
@@ -48,10 +50,10 @@ class Number:
         return short if abs(short - self.mean) <= self.std else self.mean
 
     def encode(self, value: Plain) -> list[float]:
-        """The model's numbers: the scaled value, and the indicator if there is one.
+        """Convert a value to the model's numbers: the scaled value, and the indicator if any.
 
         Raises:
-            BadRequest: 422 when it is no number, or too far from all that there were.
+            BadRequest: 422 when it is not a number, or too far from the mean.
         """
         missing = value in MISSING or value != value  # NaN
         if missing:
@@ -80,17 +82,17 @@ class Number:
 class Category:
     """A column of one of several values; the model gets its number, from 1; 0 is missing."""
 
-    name: str = setting("", "What requests call it.")
-    type: Literal["category"] = setting("category", "One of the values; integers are like text.")
-    values: tuple[str, ...] = setting((), "The vocabulary, in the order of the model's.")
+    name: str = setting("", "The name that requests use.")
+    type: Literal["category"] = setting("category", "One of the values; integers count as text.")
+    values: tuple[str, ...] = setting((), "The vocabulary, in the model's order.")
 
     def encode(self, value: Plain, numbers: Mapping[str, int], *, refuse: bool) -> int:
-        """The model's number for a value.
+        """Convert a value to the model's number.
 
         Args:
             value: as a client sent it.
-            numbers: of the vocabulary.
-            refuse: a value outside it; otherwise it counts as missing.
+            numbers: the model's numbers of the vocabulary.
+            refuse: whether to refuse a value outside it; otherwise it counts as missing.
 
         Raises:
             BadRequest: 422 when it is refused, or can't be a category.
@@ -113,11 +115,11 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A number that is predicted: the model's output × std + mean."""
+    """A predicted number: the model's output × std + mean."""
 
-    name: str = setting("", "What explanations call it.")
-    mean: float = setting(0.0, "What is added.")
-    std: float = setting(1.0, "What is multiplied by; above 0.")
+    name: str = setting("", "The name that explanations use.")
+    mean: float = setting(0.0, "The number that is added.")
+    std: float = setting(1.0, "The number that is multiplied by; above 0.")
 
 
 KINDS: dict[str, type[Number | Category]] = {"number": Number, "category": Category}
@@ -130,8 +132,8 @@ class Columns:
         definition: see the module.
 
     Attributes:
-        columns: all of them.
-        targets: what is predicted, when there is something to scale or to name.
+        columns: all columns.
+        targets: the predicted numbers, where they are to be scaled or named.
 
     Raises:
         SchemaError: something in the definition isn't allowed.
@@ -155,20 +157,20 @@ class Columns:
         }
 
     def encode(self, row: object, *, refuse_unknown: bool = True) -> Tensors:
-        """A row to the model's inputs, without the batch dimension.
+        """Convert a row to the model's inputs, without the batch dimension.
 
         Args:
-            row: a mapping of columns' names to values, in which any may be absent; or all values,
+            row: a mapping from columns' names to values, in which any may be absent; or all values,
                 in the columns' order. A value is a number, a string, a boolean, or None.
             refuse_unknown: refuse values that a category doesn't have; otherwise they count as
                 missing.
 
         Returns:
-            Those that there are of "numbers", (F,) float32, scaled, and "categories", (K,) int64;
+            "numbers", (F,) float32, scaled, and "categories", (K,) int64, as far as there are any;
             both in the columns' order. A number's indicator follows it.
 
         Raises:
-            BadRequest: it isn't such a row.
+            BadRequest: it is not such a row.
         """
         numbers: list[float] = []
         categories: list[int] = []
@@ -187,7 +189,7 @@ class Columns:
         return made
 
     def by_column(self, attributions: Tensors) -> torch.Tensor:
-        """Attributions of the model's inputs, each (N, inputs), to one per column: (N, columns)."""
+        """Sum attributions of the model's inputs, each (N, inputs), by column: (N, columns)."""
         unread = {name: list(each.unbind(dim=1)) for name, each in attributions.items()}
         found = []
         for column in self.columns:
@@ -198,7 +200,7 @@ class Columns:
         return torch.stack(found, dim=1)
 
     def example(self) -> dict[str, Plain]:
-        """A row of what is common: means, and the first of each vocabulary."""
+        """A row of common values: means, and the first of each vocabulary."""
         return {
             column.name: column.usual() if isinstance(column, Number) else column.values[0]
             for column in self.columns
@@ -232,7 +234,7 @@ def read(path: Path) -> Columns:
     """Read columns from a file.
 
     Raises:
-        LoadError: no such file, or not what is wanted of it.
+        LoadError: there is no such file, or it doesn't define columns.
     """
     try:
         return Columns(json.loads(path.read_text("utf-8")))
@@ -243,7 +245,7 @@ def read(path: Path) -> Columns:
 
 
 def as_text(value: str | float) -> str | None:
-    """A category's value as its vocabulary has it; None for what can be no category."""
+    """Convert a value to a category's text; None for what can't be a category."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -254,7 +256,7 @@ def as_text(value: str | float) -> str | None:
 
 
 def _plain(value: object, name: str) -> Plain:
-    """A value without numpy's wrappings, which v2's tensors have."""
+    """Convert a value of a v2 tensor from numpy's types to plain ones."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size == 1):
         value = value.item()
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""One file per task; which class serves one: the module's name is the key, there is no registry."""
+"""One file per task; the module's name is the key to its class, without a registry."""
 
 from __future__ import annotations
 

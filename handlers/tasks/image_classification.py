@@ -27,7 +27,7 @@ class ImageClassificationConfig(handler.ImageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClassificationOptions:
-    """What a request may ask for."""
+    """The options of a request."""
 
     top_k: int = setting(5, "How many labels to answer; at most all there are.", minimum=1)
 
@@ -70,7 +70,7 @@ class ImageClassification(
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[ImageLabels]:
-        """Softmax, then the `top_k` of each."""
+        """Apply softmax, and take the `top_k` of each."""
         logits = _logits(outputs)
         names = labels.of(self.labels, logits.shape[1])
         scores, order = torch.softmax(logits.float(), dim=1).topk(
@@ -84,7 +84,7 @@ class ImageClassification(
         ]
 
     def explainer(self) -> Explainer[Placement]:
-        """Itself."""
+        """Return itself."""
         return self
 
     def targets(
@@ -92,7 +92,7 @@ class ImageClassification(
         outputs: Tensors,
         samples: Sequence[Sample[explanations.ExplanationOptions, Placement]],
     ) -> torch.Tensor:
-        """The class that a request names, or the likeliest."""
+        """The class that a request names, or else the likeliest."""
         logits = _logits(outputs)
         names = labels.of(self.labels, logits.shape[1])
         return explanations.classes(logits.argmax(dim=1), names, samples)

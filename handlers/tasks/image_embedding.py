@@ -17,7 +17,7 @@ from handlers.task import Answer, NoOptions, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEmbeddingConfig(handler.ImageConfig):
-    """How an image becomes the model's input, and what the model answers becomes a vector."""
+    """How an image becomes the model's input, and the model's answer a vector."""
 
     normalise: bool = setting(True, "Scale every vector to length 1.")
 
@@ -38,7 +38,7 @@ class ImageEmbedding(handler.ImageHandler[ImageEmbeddingConfig, NoOptions]):
     def answer(
         self, outputs: Tensors, samples: Sequence[Sample[NoOptions, Placement]]
     ) -> list[ImageVector]:
-        """One vector per image."""
+        """Answer one vector per image."""
         found = next(iter(outputs.values()))
         pooled: torch.Tensor = found.mean(dim=(2, 3)) if found.ndim == 4 else found
         finished = vectors.finish(pooled, normalise=self.config.normalise)

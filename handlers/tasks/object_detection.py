@@ -27,20 +27,20 @@ class ObjectDetectionConfig(handler.ImageConfig):
       Boxes of one class that overlap are one find.
     - detr: `logits` (N, A, classes + 1), the last for nothing, and `pred_boxes` (N, A, 4), which
       are always centre, width and height, in fractions.
-    - final: `boxes` (N, A, 4), `scores` (N, A) and `labels` (N, A), the numbers of classes; what
-      only fills up has a score of 0.
+    - final: `boxes` (N, A, 4), `scores` (N, A) and `labels` (N, A), the numbers of classes;
+      padding has a score of 0.
     """
 
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
     outputs: detectors.Form = setting("raw", "What the model answers: raw, detr or final.")
     box_format: boxes.Format = setting("xyxy", "Corners; or centre, width and height.")
     box_units: boxes.Units = setting("pixels", "Of the model's input; or fractions of it.")
-    activation: detectors.Activation = setting("none", "What makes raw scores probabilities.")
+    activation: detectors.Activation = setting("none", "What turns raw scores into probabilities.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectDetectionOptions:
-    """What a request may ask for."""
+    """The options of a request."""
 
     score_threshold: float = setting(0.3, "The lowest score to answer.", minimum=0, maximum=1)
     iou_threshold: float = setting(
@@ -82,7 +82,7 @@ _Sample = Sample[ObjectDetectionOptions, Placement]
 class ObjectDetection(handler.ImageHandler[ObjectDetectionConfig, ObjectDetectionOptions]):
     """Finds objects; for what the model answers, see `ObjectDetectionConfig`.
 
-    Of an image's scores the best `boxes.MAX_CANDIDATES` are looked at, however low the threshold.
+    Only the best `boxes.MAX_CANDIDATES` scores of an image count, however low the threshold.
     """
 
     Config = ObjectDetectionConfig
@@ -95,7 +95,7 @@ class ObjectDetection(handler.ImageHandler[ObjectDetectionConfig, ObjectDetectio
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Detections]:
-        """The best of each, where they are in the original."""
+        """Answer the best finds of each image, with boxes in the original."""
         height, width = samples[0].tensors["image"].shape[-2:]
         finds = detectors.read(outputs, self.config, (width, height))
         names = self.labels

@@ -21,13 +21,13 @@ from handlers.text.handler import TextHandler
 from handlers.text.windows import Windows
 
 PARTS = ("question", "context")
-DECIMALS = 4  # of scores' logarithms, that tell answers apart
+DECIMALS = 4  # of the scores' logarithms, by which answers are ranked
 HINT = 'send {"question": "...", "context": "..."}'
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnsweringOptions(text.TextOptions):
-    """What a request may ask for."""
+    """The options of a request."""
 
     top_k: int = setting(1, "How many answers, at most.", minimum=1, maximum=100)
     max_answer_tokens: int = setting(15, "The most tokens of an answer.", minimum=1, maximum=200)
@@ -38,7 +38,7 @@ class QuestionAnsweringOptions(text.TextOptions):
 class Answers(Answer):
     """Parts of the context, best first; `starts` and `ends` are in code points.
 
-    `truncated` says that the end of the context was not looked at.
+    `truncated` says that the end of the context was not read.
     """
 
     answers: list[str]
@@ -62,7 +62,7 @@ class Answers(Answer):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        """Answers; `context[start:end]` is an answer, and an empty one says that there is none."""
+        """Answers; `context[start:end]` is an answer, and an empty one means that there is none."""
         item = object_schema(
             {
                 "answer": {"type": "string"},
@@ -83,8 +83,8 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
 
     These are (N, T) each, or both as one (N, T, 2). An instance is an object of "question" and
     "context", a list of both, or either as JSON. A long context is read in windows, each behind
-    the whole question. Where the model is given a special token first, as [CLS], that stands for
-    "there is no answer".
+    the whole question. A special token that comes first, such as [CLS], stands for "there is no
+    answer".
     """
 
     Config = windows.WindowConfig
@@ -98,7 +98,7 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
         self.reader = windows.Reader(self.encoder, self.config, paired=True)
 
     def decode(self, instance: object, options: QuestionAnsweringOptions) -> _Sample:
-        """A question and a context to windows."""
+        """Convert a question and a context to windows."""
         if isinstance(instance, (bytes, str)):
             instance = _parsed(instance)
         question, context = text.read_pair(instance, PARTS, both=True)
@@ -106,7 +106,7 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
         return Sample(tensors, options, found)
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Answers]:
-        """The best answers to each question, where they are in its context."""
+        """Answer each question with the best parts of its context."""
         logits = [each.float() for each in outputs.values()]
         if len(logits) == 1 and logits[0].ndim == 3 and logits[0].shape[2] == 2:
             logits = list(logits[0].unbind(dim=2))
@@ -128,7 +128,7 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
             ends,
             _where(meta, 1, starts.shape[1]),
             _where(meta, None, starts.shape[1]) & (torch.arange(starts.shape[1]) == 0),
-            count=4 * options.top_k + 16,  # windows share tokens, and characters may be several
+            count=4 * options.top_k + 16,  # some are the same: windows share tokens
             longest=options.max_answer_tokens,
         )
         offsets = [tokens.offsets for tokens in meta.tokens]
@@ -158,14 +158,14 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
         return payload.JSON, payload.dump({"question": question, "context": context})
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be, and how much of it is read."""
+        """Describe what an instance may be, and how much of it is read."""
         found = super().describe_input() | {"max_windows": self.config.max_windows}
         del found["text"]
         return {"instance": '{"question": "...", "context": "..."}, or a list of both', **found}
 
 
 def _rank(answer: tuple[tuple[int, int], float]) -> tuple[float, tuple[int, int]]:
-    """Best first; of equals, which differ in the last decimals with their company, the earliest."""
+    """Rank best first, then earliest: equal scores differ in the last decimals between batches."""
     place, score = answer
     return -round(math.log(score), DECIMALS) if score > 0 else math.inf, place
 
@@ -179,7 +179,7 @@ def _parsed(instance: bytes | str) -> object:
 
 
 def _where(meta: Windows, sequence: int | None, length: int) -> torch.Tensor:
-    """Which tokens of each window are of that text: (W, length) bool; None for special ones."""
+    """Which tokens of each window are of a text: (W, length) bool; None means special tokens."""
     found = torch.zeros(len(meta.tokens), length, dtype=torch.bool)
     for row, tokens in enumerate(meta.tokens):
         found[row, : len(tokens.sequences)] = torch.tensor(

@@ -22,7 +22,7 @@ from handlers.task import Answer, Config, Sample, similar_length
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationConfig(Config):
-    """What can be recommended, what the model takes, and how scores come to be."""
+    """What can be recommended, what the model takes, and how items are scored."""
 
     catalogue: str = setting(
         "catalogue.json", "A JSON file in the archive: the list of the items' ids."
@@ -31,10 +31,10 @@ class RecommendationConfig(Config):
         "popularity.json", "A JSON file in the archive: a list of [id, count]; others count 0."
     )
     max_history: int = setting(
-        50, "The most items of a history that the model is given: the latest.", minimum=1
+        50, "How many of a history's latest items the model is given, at most.", minimum=1
     )
     features: tuple[str, ...] = setting(
-        (), "Names of numbers that the model takes beside the history, in its order."
+        (), "The names of numbers that the model takes besides the history, in its order."
     )
     vectors: str | None = setting(
         None, "A .npy file of the items' vectors; the model then answers users' vectors."
@@ -43,23 +43,23 @@ class RecommendationConfig(Config):
         None, "A faiss index of these vectors by inner product, for large catalogues."
     )
     candidates: int = setting(
-        200, "How many items the index proposes, at least, of which the best are kept.", minimum=1
+        200, "How many items the index proposes, at least; the best of them are kept.", minimum=1
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationOptions:
-    """What a request may ask for."""
+    """The options of a request."""
 
     top_k: int = setting(10, "How many items; fewer if there are no more.", minimum=1, maximum=1000)
-    exclude_seen: bool = setting(False, "Leave out what is in the history, all of it.")
+    exclude_seen: bool = setting(False, "Leave out all items of the history.")
     exclude: tuple[str | int, ...] = setting((), "Ids of items to leave out.", max_items=1000)
     ignore_unknown: bool = setting(False, "Ignore ids that are not in the catalogue.")
 
 
 @dataclass(frozen=True)
 class Recommended(Answer):
-    """The best items first, and their scores; of items of `from_popularity` their counts."""
+    """The best items first, and their scores; or their counts, if they are `from_popularity`."""
 
     items: list[str | int]
     scores: list[float]
@@ -68,7 +68,7 @@ class Recommended(Answer):
 
 @dataclass(frozen=True)
 class User:
-    """What an answer must heed: the user's wish, and whether the model knows nothing of them."""
+    """What an answer depends on: the wish, and whether the model knows nothing of the user."""
 
     wish: Wish
     cold: bool
@@ -84,8 +84,8 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
     `features`, either of which may be missing; as a string, it is JSON. The model takes
     `history`, (N, T) int64 numbers of items, padded on the right with the number of items in
     the catalogue, and `features`, (N, F) float32, if the settings name some; zeros stand for
-    features that weren't sent. It is asked about an empty history, all padding, only with
-    features; who has neither gets what is popular.
+    features that weren't sent. It sees an empty history, all padding, only with features; users
+    with neither get popular items.
     """
 
     Config = RecommendationConfig
@@ -103,7 +103,7 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         self.ranking = Ranking(items, vectors or None, index or None, config.candidates)
 
     def decode(self, instance: object, options: RecommendationOptions) -> _Sample:
-        """A history to the numbers of its latest items, and features to theirs."""
+        """Convert a history to the numbers of its latest items, and features to numbers."""
         history, features = histories.read(instance)
         lenient = options.ignore_unknown
         seen = self.catalogue.numbers(history, ignore_unknown=lenient)
@@ -111,7 +111,7 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         if options.exclude_seen:
             excluded |= set(seen)
         cold = not seen and not features
-        if cold:  # a model may break on nothing, and its answer isn't used
+        if cold:  # a model may break on an empty history, and its answer isn't used
             given = [self.catalogue.ranking[0]]
         else:
             given = seen[-self.config.max_history :] or [len(self.catalogue.ids)]
@@ -122,11 +122,11 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         return Sample(tensors, options, User(Wish(options.top_k, frozenset(excluded)), cold))
 
     def group_key(self, sample: Sample[object, User]) -> Hashable:
-        """Histories of about one length share a batch: padding is work, too."""
+        """Let histories of similar length share a batch: padding costs time, too."""
         return similar_length(len(sample.tensors["history"]))
 
     def collate(self, samples: Sequence[Sample[object, User]]) -> Tensors:
-        """Histories to (N, T) int64, padded to the longest."""
+        """Combine histories into (N, T) int64, padded to the longest."""
         histories = [sample.tensors["history"] for sample in samples]
         padding = len(self.catalogue.ids)
         batch = {"history": pad_sequence(histories, batch_first=True, padding_value=padding)}
@@ -135,11 +135,11 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         return batch
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The length of histories differs from batch to batch."""
+        """The axis of the histories' length, which differs from batch to batch."""
         return {"history": (1,)}
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Recommended]:
-        """The best of each; the most popular for those of whom the model knows nothing."""
+        """Answer the best items of each user; the most popular where the model knows nothing."""
         warm = [row for row, sample in enumerate(samples) if not sample.meta.cold]
         output = self.ranking.checked(next(iter(outputs.values())), len(samples))
         ranked = self.ranking(output[warm], [samples[row].meta.wish for row in warm])
@@ -166,7 +166,7 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         return payload.JSON, payload.dump(instance)
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be."""
+        """Describe what an instance may be."""
         return {
             "history": "a list of ids, the latest last",
             "max_history": self.config.max_history,

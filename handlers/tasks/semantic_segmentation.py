@@ -27,9 +27,9 @@ MAX_CLASSES = 256  # what one byte of a PNG can tell apart
 class SemanticSegmentationConfig(handler.ImageConfig):
     """How an image becomes the model's input, and the names of classes.
 
-    Memory grows with `max_pixels`: some 40 bytes for each pixel of an answer. Where nothing is
+    Memory grows with `max_pixels`: about 40 bytes for each pixel of an answer. Where nothing is
     resized the model sees as many pixels, too, and its own (classes, height, width) float32 is
-    far more: say a `resize`, or a `max_pixels` that the model has the memory for.
+    far more: set a `resize`, or a `max_pixels` that there is enough memory for.
     """
 
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
@@ -43,7 +43,7 @@ class Segmentation(Answer):
     """The class of each pixel of the original image, row after row, as runs of equal classes.
 
     Run i is `lengths[i]` pixels of the class number `classes[i]`; a run may go on in the next row.
-    `areas` has the pixels of each label that was found. As a picture: a PNG with a palette,
+    `areas` counts the pixels of each label that was found. The picture is a PNG with a palette,
     whose pixels are the numbers of classes.
     """
 
@@ -57,7 +57,7 @@ class Segmentation(Answer):
     ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {"classes": (), "lengths": ()}
 
     def encode(self, media_type: str) -> bytes:
-        """A PNG of the original's size, in the colours of `palette`."""
+        """Draw a PNG of the original's size, in the colours of `palette`."""
         numbers = run_lengths.decode(self.classes, self.lengths).astype(np.uint8)
         image = Image.fromarray(numbers.reshape(self.height, self.width))
         image.putpalette(palette())
@@ -67,7 +67,7 @@ class Segmentation(Answer):
 
 
 class SemanticSegmentation(handler.ImageHandler[SemanticSegmentationConfig, NoOptions]):
-    """Names each pixel; the model answers (N, classes, h, w) logits of all its input, or coarser.
+    """Classifies pixels; the model answers (N, classes, h, w) logits, as fine as its input or less.
 
     Logits are resized to the original image, bilinearly, and the highest is the pixel's class.
     """
@@ -80,18 +80,18 @@ class SemanticSegmentation(handler.ImageHandler[SemanticSegmentationConfig, NoOp
         super().setup(folder)
         if self.config.crop and not self._keeps_all():
             raise LoadError(
-                "'crop' would take away pixels that must be named", hint="say 'resize' alone"
+                "'crop' would remove pixels that must be classified", hint="set 'resize' alone"
             )
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def describe(self) -> dict[str, object]:
-        """What this model takes and answers, with the labels in the order of their numbers."""
+        """Describe the model, with the labels in the order of their numbers."""
         return {**super().describe(), "labels": self.labels}
 
     def answer(
         self, outputs: Tensors, samples: Sequence[Sample[NoOptions, Placement]]
     ) -> list[Segmentation]:
-        """The likeliest class of each pixel of the originals."""
+        """Answer the likeliest class of each pixel of the originals."""
         logits = next(iter(outputs.values()))
         if logits.dim() != 4 or not 1 <= logits.shape[1] <= MAX_CLASSES or not logits.numel():
             raise ModelError(
@@ -118,12 +118,12 @@ def likeliest(logits: torch.Tensor, size: tuple[int, ...], placement: Placement)
     """The class of each pixel of an original image.
 
     Args:
-        logits: (classes, h, w) float32, of all of the model's input.
-        size: the model's input's (height, width).
+        logits: (classes, h, w) float32, for all of the model's input.
+        size: the (height, width) of the model's input.
         placement: where the image lies in it.
 
     Returns:
-        (height, width) uint8 of the original; of equal logits, the first class.
+        (height, width) uint8 of the original; the first class of equal logits.
     """
     classes, h, w = logits.shape
     width, height = placement.size
@@ -144,12 +144,12 @@ def likeliest(logits: torch.Tensor, size: tuple[int, ...], placement: Placement)
 
 
 def _places(original: int, inner: int, offset: int, coarse: int, fine: int) -> torch.Tensor:
-    """Where an original's rows or columns lie in the logits, of which [-1, 1] is all.
+    """The positions of an original's rows or columns in the logits, which span [-1, 1].
 
     Args:
         original: how many rows the original has.
-        inner: how many of the model's input it was resized to.
-        offset: of these, the first.
+        inner: how many rows of the model's input it was resized to.
+        offset: the first of these rows.
         coarse: how many rows the logits have.
         fine: how many the model's input has.
 

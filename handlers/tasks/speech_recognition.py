@@ -18,9 +18,9 @@ from handlers.speech import ctc, recordings
 from handlers.speech.frames import Frames, Window
 from handlers.task import Answer, Config, Sample, similar_length
 
-SILENT = 1e-7  # added to the variance; what wav2vec2 was trained with
+SILENT = 1e-7  # added to the variance, as in the training of wav2vec2
 MILLISECONDS = 3  # decimals of seconds
-DECIMALS = 6  # of scores, which differ in the last ones with their company
+DECIMALS = 6  # of scores; further ones depend on the batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,40 +36,44 @@ class SpeechRecognitionConfig(Config):
     normalise: bool = setting(False, "Scale every recording to mean 0 and variance 1.")
     lengths: bool = setting(
         True,
-        "The model takes lengths, (N,) int64, and pads; otherwise equal lengths share a batch.",
+        "The model takes lengths, (N,) int64, and padding; otherwise equal lengths share a batch.",
     )
-    stride: int = setting(320, "Samples from one frame of the model's to the next.", minimum=1)
+    stride: int = setting(320, "Samples from one of the model's frames to the next.", minimum=1)
     field: int = setting(1, "Samples that a frame needs; 1 where the model pads.", minimum=1)
     vocabulary: str = setting("vocabulary.json", "A JSON file in the archive: a list of tokens.")
-    blank: str = setting("<pad>", "The token that is none.")
+    blank: str = setting("<pad>", "The token of CTC's blank.")
     delimiter: str = setting("|", "The token between words, unless some begin with '▁'.")
-    chunk_seconds: float = setting(20.0, "Longer recordings are cut into such windows.", minimum=1)
-    overlap_seconds: float = setting(4.0, "What windows share; a half of it is context.", minimum=0)
+    chunk_seconds: float = setting(
+        20.0, "Longer recordings are cut into windows of this length.", minimum=1
+    )
+    overlap_seconds: float = setting(
+        4.0, "The overlap of windows; one half of it is context for each.", minimum=0
+    )
     max_seconds: float = setting(300.0, "The most of a request's recordings together.", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechRecognitionOptions:
-    """What a request may ask for."""
+    """The options of a request."""
 
     beam_width: int = setting(
-        1, "Prefixes that are kept from frame to frame; 1 takes each frame's best.",
+        1, "Prefixes that are kept from frame to frame; 1 takes the best token of each frame.",
         minimum=1, maximum=64,
     )  # fmt: skip
     timestamps: bool = setting(True, "Say when each word was said.")
     sample_rate: int | None = setting(
-        None, "Of samples sent as numbers; by default the model's. Files say their own.",
+        None, "The rate of samples sent as numbers; by default the model's. Files have their own.",
         minimum=recordings.RATES[0], maximum=recordings.RATES[1],
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Transcript(Answer):
-    """The text, its words unless they weren't asked for, and how long the recording lasts.
+    """The text, its words if they were asked for, and how long the recording lasts.
 
-    A word has `word`, `start` and `end`, the seconds in which the model names its tokens, and
-    `score`, how sure it is of them, in [0, 1]. A model of letters names them all along the word;
-    one of whole words, once in it.
+    A word has `word`, `start` and `end`, the seconds in which the model outputs its tokens, and
+    `score`, its confidence in them, in [0, 1]. A model of letters outputs them all along the word;
+    a model of whole words, once within it.
     """
 
     text: str
@@ -79,7 +83,7 @@ class Transcript(Answer):
 
 @dataclass(frozen=True)
 class Cut:
-    """A recording's windows, and the seconds it lasts."""
+    """A recording's windows, and its length in seconds."""
 
     windows: list[Window]
     seconds: float
@@ -89,11 +93,11 @@ _Sample = Sample[SpeechRecognitionOptions, Cut]
 
 
 class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionOptions, Cut]):
-    """Transcribes recordings; see `audio` for what an instance may be.
+    """Transcribes recordings; see `speech.recordings` for what an instance may be.
 
     The model takes `waveform`, (N, S) float32, and, if the settings say so, `lengths`, (N,) int64,
     in samples; it answers (N, T, V) logits or log probabilities of tokens. Of a row of L samples,
-    the first (L - field) // stride + 1 frames count, and must not depend on what is padded.
+    the first (L - field) // stride + 1 frames count, and must not depend on padding.
 
     A sample's tensors have a row for each of its windows.
     """
@@ -103,7 +107,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
     Answer = Transcript
 
     def setup(self, folder: Path) -> None:
-        """Read the vocabulary; check the windows, and that there is something to decode with."""
+        """Read the vocabulary; check the windows, and that audio can be decoded."""
         config = self.config
         recordings.engines()
         self.names = labels.read(folder / config.vocabulary)
@@ -128,13 +132,13 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
             recordings.check_together(instances, self.config.sample_rate, max_seconds=limit)
 
     def decode(self, instance: object, options: SpeechRecognitionOptions) -> _Sample:
-        """One recording to its windows."""
+        """Convert a recording to its windows."""
         rate, limit = self.config.sample_rate, self.config.max_seconds
         recording = recordings.read(
             instance, rate, array_rate=options.sample_rate, max_seconds=limit
         )
         waveform = torch.from_numpy(recording.samples)
-        if self.config.normalise and len(waveform):  # resampling may leave nothing of a sample
+        if self.config.normalise and len(waveform):  # resampling may leave no sample of one
             spread = waveform.var(unbiased=False)
             waveform = (waveform - waveform.mean()) / torch.sqrt(spread + SILENT)
         short = self.config.field - len(waveform)
@@ -147,9 +151,9 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         return Sample(tensors, options, Cut(windows, recording.seconds))
 
     def group_key(self, sample: Sample[object, Cut]) -> Hashable:
-        """Recordings of about one length share a batch; of equal length, if the model can't pad.
+        """Let recordings of similar length share a batch; of equal length, if the model can't pad.
 
-        What has several windows is a batch of its own.
+        A recording of several windows is a batch of its own.
         """
         rows, length = sample.tensors["waveform"].shape
         if rows > 1:
@@ -157,7 +161,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         return -similar_length(length) if self.config.lengths else length
 
     def collate(self, samples: Sequence[Sample[object, Cut]]) -> Tensors:
-        """All windows to `waveform`, (N, S) float32, padded on the right, and `lengths`, (N,)."""
+        """Combine windows into `waveform`, (N, S) float32, right-padded, and `lengths`, (N,)."""
         rows = [row for sample in samples for row in sample.tensors["waveform"]]
         batch = {"waveform": _padded(rows)}
         if self.config.lengths:
@@ -165,11 +169,11 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         return batch
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The length differs from batch to batch."""
+        """The axis of the length, which differs from batch to batch."""
         return {"waveform": (1,)}
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Transcript]:
-        """Frames to text: windows are joined, then tokens found, then words."""
+        """Turn frames into text: join windows, then find tokens, then words."""
         logits = next(iter(outputs.values()))
         count = sum(len(sample.meta.windows) for sample in samples)
         if logits.ndim != 3 or (logits.shape[0], logits.shape[2]) != (count, len(self.names)):
@@ -217,7 +221,7 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         return "audio/wav", recordings.tone(self.config.sample_rate)
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be."""
+        """Describe what an instance may be."""
         return {
             "recording": f"an audio file ({', '.join(recordings.FORMATS)}), as bytes or base64",
             "samples": "a list of floats in [-1, 1]; tensors FP32 or INT16; see 'sample_rate'",

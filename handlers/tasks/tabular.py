@@ -1,4 +1,4 @@
-"""Tables: a row of numbers and categories in, a label or a number out."""
+"""Tabular prediction: a row of numbers and categories in, a label or a number out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from handlers.task import Answer, Config, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class TabularConfig(Config):
-    """How a row becomes the model's inputs, and what is made of its outputs."""
+    """How a row becomes the model's inputs, and what its outputs mean."""
 
     kind: Literal["classification", "regression"] = setting(
         "classification", "Whether the outputs are logits of classes, or numbers."
@@ -32,29 +32,29 @@ class TabularConfig(Config):
     columns: str = setting("columns.json", "A file in the archive, as marsmith.columns writes it.")
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
     unknown: Literal["refuse", "missing"] = setting(
-        "refuse", "What becomes of a category's value that training never saw."
+        "refuse", "How to treat a category value that training never saw."
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TabularOptions:
-    """What a request may ask for."""
+    """The options of a request."""
 
     top_k: int | None = setting(
-        None, "Of how many labels, the likeliest, to give the probability; by default of all.",
+        None, "How many of the likeliest labels to answer, with probabilities; all by default.",
         minimum=1,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Prediction(Answer):
-    """Of a regression, a number, or one for each target in their order."""
+    """The prediction: of a regression, a number, or one for each target in order."""
 
     prediction: str | float | list[float]
 
     @classmethod
     def schema(cls) -> JsonObject:
-        """An object with the prediction and, of a classification, probabilities, best first."""
+        """An object with the prediction and, for a classification, probabilities, best first."""
         numbers: JsonObject = {"type": "array", "items": {"type": "number"}}
         probability: JsonObject = {"type": "number", "minimum": 0, "maximum": 1}
         return object_schema(
@@ -65,7 +65,7 @@ class Prediction(Answer):
 
 @dataclass(frozen=True)
 class RowLabels(Prediction):
-    """Of a classification, the likeliest label, and labels with their probabilities."""
+    """The likeliest label, and labels with their probabilities, best first."""
 
     labels: list[str]
     probabilities: list[float]
@@ -80,7 +80,7 @@ _Sample = Sample[TabularOptions, None]
 
 
 class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]):
-    """Predicts from rows; see `columns` for what a row is, and for the model's inputs.
+    """Predicts from rows; see `tables.columns` for what a row is, and for the model's inputs.
 
     A classifier answers (N, classes) logits, or with two classes the second's alone, (N,) or
     (N, 1); a regression (N,) or (N, targets), which are scaled back.
@@ -96,12 +96,12 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
         self.columns = columns.read(folder / self.config.columns)
         self.names: list[str] | None = [target.name for target in self.columns.targets] or None
         if self.config.kind == "regression" and self.config.labels:
-            raise LoadError("'labels' are for a classification")
+            raise LoadError("'labels' are for a classification, not for a regression")
         if self.config.kind == "classification":
             self.names = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def decode(self, instance: object, options: TabularOptions) -> _Sample:
-        """One row to "numbers", (F,) float32, and "categories", (K,) int64."""
+        """Convert a row to "numbers", (F,) float32, and "categories", (K,) int64."""
         row, alone = instance, len(self.columns.names) == 1
         if isinstance(row, bytes) or (isinstance(row, str) and not alone):
             row = _parsed(row)
@@ -111,7 +111,7 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
         return Sample(self.columns.encode(row, refuse_unknown=refuse), options, None)
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> Sequence[Prediction]:
-        """A label and probabilities, best first; or a number for each target."""
+        """Answer a label and probabilities, best first; or a number for each target."""
         found = self._found(outputs)
         if self.config.kind == "regression":
             return [Prediction(row[0] if len(row) == 1 else row) for row in found.tolist()]
@@ -127,11 +127,11 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
         ]
 
     def explainer(self) -> Explainer[None]:
-        """Itself."""
+        """Return itself."""
         return self
 
     def explained(self, outputs: Tensors) -> torch.Tensor:
-        """Numbers as they are predicted, (N, targets); or logits, (N, classes)."""
+        """The predicted numbers, (N, targets); or the logits, (N, classes)."""
         found = self._found(outputs)
         binary = self.config.kind == "classification" and found.shape[1] == 1
         return torch.cat([-found, found], dim=1) if binary else found
@@ -139,7 +139,7 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
     def targets(
         self, outputs: Tensors, samples: Sequence[Sample[explanations.ExplanationOptions, None]]
     ) -> torch.Tensor:
-        """What a request names; or else the likeliest label, or the first number."""
+        """The target that a request names; or else the likeliest label, or the first number."""
         found = self.explained(outputs)
         first = torch.zeros(len(samples), dtype=torch.int64)
         best = found.argmax(dim=1) if self.config.kind == "classification" else first
@@ -160,7 +160,7 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
         ]
 
     def example(self) -> tuple[str, bytes]:
-        """A row of what is common."""
+        """A row of common values."""
         return payload.JSON, payload.dump({"data": self.columns.example()})
 
     def describe_input(self) -> dict[str, object]:

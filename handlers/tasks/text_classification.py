@@ -1,4 +1,4 @@
-"""Text classification: a text, or a pair of them, in, the most likely labels and scores out."""
+"""Text classification: a text, or a pair, in, the most likely labels and their scores out."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class TextClassificationConfig(text.TextConfig):
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
     activation: Literal["softmax", "sigmoid", "none"] = setting(
         "softmax",
-        "How logits become scores: of labels of which one is right (softmax), or any number "
-        "(sigmoid); none for what is measured, in any range.",
+        "How logits become scores: softmax where one label is right, sigmoid where any number of "
+        "them is; none for measurements in any range.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassificationOptions(text.TextOptions):
-    """What a request may ask for."""
+    """The options of a request."""
 
     top_k: int = setting(5, "How many labels to answer; at most all there are.", minimum=1)
 
@@ -42,7 +42,7 @@ class TextClassificationOptions(text.TextOptions):
 class TextLabels(Answer):
     """The most likely labels, best first, and their scores.
 
-    `tokens` is how many the model was given, `truncated` that there were more.
+    `tokens` is how many the model was given; `truncated` says that there were more.
     """
 
     labels: list[str]
@@ -57,7 +57,7 @@ class TextLabels(Answer):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        """An object of labels and scores among the rest; in [0, 1] if they are probabilities."""
+        """An object with an object of labels and scores, in [0, 1] if they are probabilities."""
         return object_schema(
             {
                 "scores": {"type": "object", "additionalProperties": {"type": "number"}},
@@ -88,13 +88,13 @@ class TextClassification(TextHandler[TextClassificationConfig, TextClassificatio
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def decode(self, instance: object, options: TextClassificationOptions) -> _Sample:
-        """One text, or two, to tokens; of two the longer is cut first."""
+        """Convert one text, or two, to tokens; the longer of two is cut first."""
         first, second = text.read_pair(instance)
         tensors, tokens = self.encoder.encode(first, truncate=options.truncate, pair=second)
         return Sample(tensors, options, tokens)
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[TextLabels]:
-        """Scores, then the `top_k` of each."""
+        """Compute scores, and take the `top_k` of each."""
         scores, order = self._scores(outputs).sort(dim=1, descending=True, stable=True)
         names = labels.of(self.labels, scores.shape[1])
         answers: list[TextLabels] = []
@@ -113,11 +113,14 @@ class TextClassification(TextHandler[TextClassificationConfig, TextClassificatio
             return torch.sigmoid(logits)
         if self.config.activation == "none":
             return logits
-        if logits.shape[1] < 2:  # of one, softmax makes 1, whatever it was
-            raise ModelError("one number for each text is no softmax: say another 'activation'")
+        if logits.shape[1] < 2:  # softmax makes a single logit 1, whatever it is
+            raise ModelError(
+                "softmax needs two labels or more, and the model answers one",
+                hint="set another 'activation'",
+            )
         return torch.softmax(logits, dim=1)
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be."""
+        """Describe what an instance may be."""
         pair = '{"text": "...", "text_pair": "..."}, or a list of both'
         return {**super().describe_input(), "pair": pair}

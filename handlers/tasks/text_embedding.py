@@ -1,6 +1,6 @@
 """Text embedding: a text in, a vector out whose dot products say how alike texts are.
 
-Or a text and others in, and how alike they are out, too.
+A text may come with others, and is then compared with them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ HINT = 'send {"text": "...", "compare_with": ["...", "..."]}'
 
 @dataclass(frozen=True, kw_only=True)
 class TextEmbeddingConfig(text.TextConfig):
-    """How a text becomes tokens, and what the model answers becomes a vector."""
+    """How a text becomes tokens, and the model's answer a vector."""
 
     pooling: Literal["mean", "cls"] = setting(
-        "mean", "How the states of tokens become one vector, if the model hasn't done it."
+        "mean", "How the states of tokens become one vector, if the model doesn't do it."
     )
     normalise: bool = setting(True, "Scale every vector to length 1.")
     max_compared: int = setting(64, "The most texts to compare one with.", minimum=1)
@@ -44,7 +44,7 @@ class TextVector(Answer):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        """With the similarities of a text that is compared."""
+        """An object; it has similarities when the text is compared."""
         cosine: JsonObject = {"type": "number", "minimum": -1, "maximum": 1}
         similarities: JsonObject = {"type": "array", "items": cosine}
         return object_schema(cls.field_schemas(), {"similarities": similarities})
@@ -52,19 +52,19 @@ class TextVector(Answer):
 
 @dataclass(frozen=True)
 class Comparison(TextVector):
-    """The cosines of a text's vector with those that it is compared with, in their order."""
+    """A text's vector, and its cosines with those of the texts it is compared with."""
 
     similarities: list[float]
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What is answered beside the vectors of a text and of those that it is compared with.
+    """A text and those that it is compared with, as far as the answer needs them.
 
     Attributes:
-        lengths: of each, how many tokens it has.
+        lengths: how many tokens each text has.
         truncated: whether one of them was cut.
-        compared: whether they are to be compared; there may be none to compare with.
+        compared: whether they are to be compared; there may be no other to compare with.
     """
 
     lengths: list[int]
@@ -100,7 +100,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
             )
 
     def decode(self, instance: object, options: text.TextOptions) -> _Sample:
-        """A text and those to compare it with to tokens, a row for each: (1 + others, T)."""
+        """Convert a text and those to compare it with to tokens, a row each: (1 + others, T)."""
         one, others = _read(instance)
         if others is not None and len(others) > self.config.max_compared:
             raise BadRequest(
@@ -117,7 +117,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
         return Sample(self.encoder.pad(rows), options, meta)
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[TextVector]:
-        """One vector per text: pooled if it is yet to be, normalised if it shall be."""
+        """Answer one vector per text: pooled if the model hasn't, and normalised if wanted."""
         lengths = [length for sample in samples for length in sample.meta.lengths]
         found = next(iter(outputs.values())).float()
         pooled = _pool(found, lengths, self.config.pooling) if found.ndim == 3 else found
@@ -138,7 +138,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
         return answers
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be."""
+        """Describe what an instance may be."""
         return {
             **super().describe_input(),
             "comparison": '{"text": "...", "compare_with": ["...", "..."]}',
@@ -147,7 +147,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
 
 
 def _read(instance: object) -> tuple[str, list[str] | None]:
-    """A text, and those to compare it with, if there are any."""
+    """Read a text, and those to compare it with, if there are any."""
     if not isinstance(instance, Mapping):
         return text.read(instance), None
     one, others = text.parts_of(instance, TextEmbedding.parts)
@@ -161,7 +161,7 @@ def _read(instance: object) -> tuple[str, list[str] | None]:
 
 
 def _listed(written: str) -> object:
-    """A list in JSON, or one text."""
+    """Read a list in JSON, or else one text."""
     try:
         found: object = json.loads(written) if written.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def _listed(written: str) -> object:
 
 
 def _pool(states: torch.Tensor, lengths: Sequence[int], pooling: str) -> torch.Tensor:
-    """The states of tokens, (N, T, D), to one vector each, (N, D); what is padded counts not."""
+    """Pool the states of tokens, (N, T, D), to vectors, (N, D); padding does not count."""
     if pooling == "cls":
         return states[:, 0]
     counts = torch.tensor(lengths)[:, None]

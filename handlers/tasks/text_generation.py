@@ -38,29 +38,29 @@ class TextGenerationConfig(handler.GenerationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TextGenerationOptions(sampling.SamplingOptions, text.TextOptions):
-    """What a request may ask for."""
+    """The options of a request."""
 
     truncate: bool = setting(
         True, "Cut a prompt of too many tokens at its beginning; otherwise it is refused."
     )
     max_new_tokens: int = setting(64, "The most tokens to write; 0 for none.", minimum=0)
     stop: tuple[str, ...] = setting(
-        (), "Strings that end the text, and are not in it.", max_items=MAX_STOPS
+        (), "Strings that end the text, and are not part of it.", max_items=MAX_STOPS
     )
     stream: bool = setting(False, "Send the text piece by piece, while it is written.")
-    score: bool = setting(False, "Say how likely the prompt itself is.")
+    score: bool = setting(False, "Answer how likely the prompt itself is, too.")
 
 
 @dataclass(frozen=True)
 class Generation(handler.Written):
-    """What follows a text, and how it came to be.
+    """What follows a text, and how it was written.
 
     Attributes:
         text: what was written.
         finish_reason: why it ended there: "stop", "length" or "time".
-        tokens: how many were written, one that ends a text included.
-        prompt_tokens: how many the model was given.
-        truncated: whether these are not all of the text's.
+        tokens: how many tokens were written, including one that ends the text.
+        prompt_tokens: how many tokens the model was given.
+        truncated: whether the text had more.
     """
 
     finish_reason: str
@@ -70,7 +70,7 @@ class Generation(handler.Written):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        """An object; with `log_likelihood` where a score was asked for."""
+        """An object; it has `log_likelihood` where a score was asked for."""
         likelihood: JsonObject = {
             "type": "number",
             "maximum": 0,
@@ -81,7 +81,7 @@ class Generation(handler.Written):
 
 @dataclass(frozen=True)
 class Scored(Generation):
-    """A generation, and how likely its prompt was: the mean of its tokens but the first."""
+    """A generation, and the mean log-likelihood of its prompt's tokens but the first."""
 
     log_likelihood: float
 
@@ -103,8 +103,8 @@ class TextGeneration(
     """Writes what follows a text, with a causal language model; see `decoding` for its inputs.
 
     An instance is a string, or bytes of UTF-8. A request that streams is answered in lines of
-    JSON, each with a piece of `text`; the last has all else of the answer, or an error. Who
-    accepts text/event-stream gets them as server-sent events.
+    JSON, each with a piece of `text`; the last has the rest of the answer, or an error. A client
+    that accepts text/event-stream gets server-sent events.
     """
 
     Config = TextGenerationConfig
@@ -112,7 +112,7 @@ class TextGeneration(
     Answer = Generation
 
     def setup(self, folder: Path) -> None:
-        """Read the tokenizer; see that the shape of the model's cache is known."""
+        """Read the tokenizer; check that the shape of the model's cache is known."""
         super().setup(folder)
         config = self.config
         if not (config.layers and config.key_value_heads and config.head_size):
@@ -123,11 +123,11 @@ class TextGeneration(
         for token in config.stop_tokens:
             number = self.tokenizer.token_to_id(token)
             if number is None:
-                raise LoadError(f"{token!r} in 'stop_tokens' is no token of the tokenizer's")
+                raise LoadError(f"{token!r} in 'stop_tokens' is not a token of the tokenizer")
             self.ends.add(number)
 
     def decode(self, instance: object, options: TextGenerationOptions) -> _Sample:
-        """One text to its tokens."""
+        """Convert a text to its tokens."""
         if any(not 1 <= len(stop) <= MAX_STOP for stop in options.stop):
             raise BadRequest(f"a string in 'stop' must have 1 to {MAX_STOP} characters", status=422)
         encoding = self.tokenizer.encode(text.read(instance))
@@ -135,7 +135,7 @@ class TextGeneration(
         if not ids:
             raise BadRequest("the text has no tokens in it", status=422)
         context = self.config.max_tokens
-        # What is to follow gets half of the room at most, if it needs it.
+        # The tokens that follow get at most half of the room, if they need it.
         room = context - min(options.max_new_tokens, context // 2)
         cut = len(ids) > room
         if cut and not options.truncate:
@@ -151,7 +151,7 @@ class TextGeneration(
         return Sample({}, options, Prompt(ids, cut))
 
     def sequence(self, sample: _Sample) -> TokenSequence:
-        """What is to be written for a text."""
+        """The sequence that is to be written for a text."""
         options, prompt = sample.options, sample.meta
         return TokenSequence(
             prompt.ids,
@@ -164,7 +164,7 @@ class TextGeneration(
         )
 
     def written(self, sequence: TokenSequence) -> Generation:
-        """What is answered for a sequence that has ended."""
+        """The answer to a sequence that has ended."""
         tokens, prompt_tokens = len(sequence.made), len(sequence.prompt)
         reason = sequence.reason or "stop"
         said = (sequence.text, reason, tokens, prompt_tokens, sequence.truncated)
@@ -173,31 +173,31 @@ class TextGeneration(
         return Scored(*said, sequence.log_likelihood / max(1, prompt_tokens - 1))
 
     def decoder(self, slots: int) -> Decoder:
-        """What writes sequences with this model."""
+        """A decoder that writes sequences with the model."""
         return Decoder(self.inference, self.shape, slots, self.ends)
 
     def group_key(self, sample: Sample[object, Prompt]) -> Hashable:
-        """Texts of all lengths are written together."""
+        """Let texts of all lengths be written together."""
         return None
 
     def collate(self, samples: Sequence[Sample[object, Prompt]]) -> Tensors:
-        """The beginnings of prompts; `answer` runs the model on what follows."""
+        """Combine the beginnings of prompts; `answer` runs the model on the rest."""
         return prompts([sample.meta.ids for sample in samples], self.shape)
 
     def typical(self, samples: Sequence[_Sample]) -> Tensors:
-        """One token each, with a cache of a block: most of the time goes there."""
+        """One token each, with a cache of a block: most of the time is spent on that."""
         first = self.collate(samples)
         past = empty(len(samples), self.shape.layers, self.shape.heads, self.shape.size, BLOCK)
         used = torch.full((len(samples),), BLOCK)
         return {"input_ids": first["input_ids"][:, :1], "past_tokens": used, **named(past)}
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """How many tokens are new, and how many there is room for in the cache."""
+        """The axes of new tokens, and of the cache's room for tokens."""
         cache = named(empty(1, self.shape.layers, 1, 1))
         return {"input_ids": (1,), **dict.fromkeys(cache, (2,))}
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Generation]:
-        """What follows each text, from what the model has said of the prompts' beginnings."""
+        """Write what follows each text, after the model has run on the prompts' beginnings."""
         sequences = [self.sequence(sample) for sample in samples]
         decoder = self.decoder(len(sequences))
         decoder.first(sequences, outputs)
@@ -209,10 +209,10 @@ class TextGeneration(
         return [self.written(sequence) for sequence in sequences]
 
     def example(self) -> tuple[str, bytes]:
-        """The beginning of a sentence, and a few tokens to follow it, the likeliest."""
+        """The beginning of a sentence, to be followed by a few of the likeliest tokens."""
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
         return payload.JSON, payload.dump({"data": "import this", "parameters": wanted})
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be."""
+        """Describe what an instance may be."""
         return {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}

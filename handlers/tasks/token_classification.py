@@ -1,4 +1,4 @@
-"""Token classification: a text in, the names, dates or whatever else is to be found in it out."""
+"""Token classification: a text in, the names, dates or other entities in it out."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from handlers.text.windows import Windows
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClassificationConfig(windows.WindowConfig):
-    """How a text becomes tokens, and what their labels are called."""
+    """How a text becomes tokens, and the names of their labels."""
 
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClassificationOptions(text.TextOptions):
-    """What a request may ask for."""
+    """The options of a request."""
 
     aggregation: entities.Aggregation | None = setting(
         None,
-        "What becomes of tokens: answered as they are (none), joined where labels are alike "
-        "(simple), or words first: by their first token, their average or their surest (max). By "
-        "default simple where labels have prefixes, as B-PER and I-PER, else none.",
+        "How tokens become entities: each is one (none), equal labels are joined (simple), "
+        "or words are labelled first: by their first token, their average or their surest (max); "
+        "by default simple where labels have prefixes, such as B-PER and I-PER, else none.",
     )
     score_threshold: float = setting(0.0, "The lowest score to answer.", minimum=0, maximum=1)
 
@@ -43,9 +43,9 @@ class TokenClassificationOptions(text.TextOptions):
 class Entities(Answer):
     """What was found, in the order of the text; `starts` and `ends` are in code points.
 
-    Blanks alone are no find, and no find splits what people see as one character.
-    A score is a probability, of several tokens their mean. `truncated` says that the end of the
-    text was not looked at.
+    Blanks alone are no entity, and no entity splits what people see as one character. A score is
+    a probability, or the mean of several tokens'. `truncated` says that the end of the text was
+    not read.
     """
 
     labels: list[str]
@@ -114,12 +114,12 @@ class TokenClassification(
         self.names = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def decode(self, instance: object, options: TokenClassificationOptions) -> _Sample:
-        """One text to its windows."""
+        """Convert a text to its windows."""
         tensors, found = self.reader.read(text.read(instance), truncate=options.truncate)
         return Sample(tensors, options, found)
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Entities]:
-        """The entities of each text, where they are in it."""
+        """Answer the entities of each text, and where they are in it."""
         logits = next(iter(outputs.values())).float()
         scores = windows.split(
             torch.softmax(logits, dim=-1), [each.tensors for each in samples], "(N, T, classes)"
@@ -143,7 +143,7 @@ class TokenClassification(
             ids = sample.tensors["input_ids"][rows, columns].tolist()
             begins = self.words.begin(ids, spans, meta.source)
         each = scores[rows, columns]
-        if not torch.isfinite(each).all():  # of NaN the first label would come out
+        if not torch.isfinite(each).all():  # NaN would give the first label
             raise ModelError("the model's answer is not finite", hint="check the input")
         finds = [
             entity
@@ -174,5 +174,5 @@ class TokenClassification(
         )
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be, and how much of it is read."""
+        """Describe what an instance may be, and how much of it is read."""
         return {**super().describe_input(), "max_windows": self.config.max_windows}

@@ -1,1 +1,1 @@
-"""What tasks that take texts share: tokens and windows in, spans and entities out."""
+"""Shared by tasks that take texts: tokens and windows in, spans and entities out."""

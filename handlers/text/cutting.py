@@ -1,7 +1,7 @@
-"""Which tokens of one text or two fit into a model: the first ones, or all of them in windows.
+"""Choose the tokens of one or two texts that fit a model: the first ones, or all, in windows.
 
-The tokenizers library cuts, too; but of a pair it makes every part of the one with every part of
-the other, which two long texts turn into gigabytes. What is chosen here is what it would choose.
+The tokenizers library cuts, too; but it combines every part of a pair's first text with every part
+of the second, which takes gigabytes for two long texts. The choice here is the same as its own.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from handlers.errors import BadRequest
 
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Sequences = Sequence[int | None]
-"""Of each token, the text that it is of, 0 or 1; None where it is special, and always kept."""
+"""The text that each token is of, 0 or 1; None for special tokens, which are always kept."""
 
 
 def first(sequences: Sequences, most: int, truncation: Truncation) -> list[int]:
-    """The places of the tokens that are kept when there are more than `most`.
+    """The positions of the tokens that are kept when there are more than `most`.
 
     Raises:
-        BadRequest: that leaves nothing of a text.
+        BadRequest: nothing would be left of a text.
     """
     sizes = sequences.count(0), sequences.count(1)
     kept = _kept(*sizes, most - sequences.count(None), truncation)
@@ -36,7 +36,7 @@ def first(sequences: Sequences, most: int, truncation: Truncation) -> list[int]:
 
 
 def _kept(first: int, second: int, room: int, truncation: Truncation) -> tuple[int, int]:
-    """How many tokens of two texts are kept."""
+    """How many tokens of each of two texts are kept."""
     if truncation == "only_first":
         return room - second, second
     if truncation == "only_second":
@@ -51,15 +51,15 @@ def _kept(first: int, second: int, room: int, truncation: Truncation) -> tuple[i
 def windows(
     sequences: Sequences, most: int, *, moving: int, overlap: int, limit: int, truncate: bool
 ) -> tuple[list[list[int]], bool]:
-    """The places of the tokens in each window of at most `most`.
+    """The positions of the tokens in each window of at most `most`.
 
     Args:
-        sequences: of all tokens.
-        most: tokens in a window.
-        moving: the text whose parts are in the windows; another is whole in each.
+        sequences: the text of each token.
+        most: the most tokens in a window.
+        moving: the text whose parts are in the windows; the other text is whole in each.
         overlap: how many tokens of a window are in the next one, too.
         limit: how many windows there may be.
-        truncate: leave out what lies behind them; otherwise that is refused.
+        truncate: leave out what follows the last window; otherwise that is refused.
 
     Returns:
         The windows, and whether anything was left out.

@@ -1,4 +1,4 @@
-"""Labels of tokens to entities: stretches of a text that have one label."""
+"""Entities: stretches of a text that have one label, from the labels of its tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEGINS, ENDS = frozenset("BSU"), frozenset("ESLU")
 
 @dataclass(frozen=True)
 class Entity:
-    """A find; `start` and `end` are the places of its text, in code points."""
+    """An entity; its text is from `start` to `end`, in code points."""
 
     label: str
     score: float
@@ -28,7 +28,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Unit:
-    """A token, or a word of several, with one label."""
+    """A token, or a word of several tokens, with one label."""
 
     label: str
     score: float
@@ -39,7 +39,7 @@ class Unit:
 class Labels:
     """The names of classes, and what their prefixes mean.
 
-    Prefixes count where every name but "O" has one, as "B-" in "B-PER".
+    Prefixes count where every name but "O" has one, such as "B-" in "B-PER".
 
     Args:
         names: in the order of the model's scores.
@@ -53,7 +53,7 @@ class Labels:
         )
 
     def parts(self, name: str) -> tuple[str, str]:
-        """The prefix and the label; of a name without prefix, "I"."""
+        """The prefix and the label of a name; the prefix "I" where it has none."""
         if self.prefixed and name != OUTSIDE:
             return name[0], name[2:]
         return "I", name
@@ -66,19 +66,19 @@ def decode(
     labels: Labels,
     aggregation: Aggregation,
 ) -> list[Entity]:
-    """The entities of a text, in its order; what is labelled "O" is none.
+    """Find the entities of a text, in its order; tokens labelled "O" are in none.
 
     Args:
         scores: (T, classes) float32 probabilities of each token's labels.
-        spans: of each token, where it is in the text.
-        begins: of each token, whether a word begins with it.
+        spans: where each token is in the text.
+        begins: whether a word begins with each token.
         labels: the names of the classes.
         aggregation: "none" answers tokens, with the labels' full names; "simple" joins tokens
-            that follow each other with one label; the others give every word one label, then join
-            words: that of its first token, of its surest, or of the average of all.
+            that follow each other with one label; the others give every word the label of its first
+            token, of its surest, or of the average of all, then join words.
 
-    See: `TokenClassificationPipeline` in transformers, whose results these are for labels in BIO.
-    Of BIOES and BILOU the prefixes for ends and for single tokens are heeded, too.
+    See: `TokenClassificationPipeline` in transformers, which has the same results for labels in
+    BIO. In BIOES and BILOU, the prefixes for ends and for single tokens count, too.
     """
     if aggregation in ("none", "simple"):
         groups = [[place] for place in range(len(spans))]
@@ -140,7 +140,7 @@ def _joined(units: Sequence[Unit], labels: Labels) -> list[Entity]:
 
 
 def apart(entities: Sequence[Entity]) -> list[Entity]:
-    """Of entities that share characters, the longest; of equally long ones the surest.
+    """Keep the longest of entities that share characters; the surest of equally long ones.
 
     Args:
         entities: in the order of the text.

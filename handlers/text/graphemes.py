@@ -1,4 +1,4 @@
-"""Spans of a text that split nothing that people see as one character."""
+"""Spans of a text that don't split what people see as one character."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from handlers.errors import LoadError
 
-# Flags are pairs of letters. \X would look back over a whole row of them, for each.
+# Flags are pairs of letters. For each, \X would look back over a whole row of them.
 CLUSTER = r"[\U0001F1E6-\U0001F1FF]{2}[\p{Grapheme_Extend}\u200d\p{Mc}]*|\X"
 
 
 def safe(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans without blanks at their ends, widened until none splits what people see as one.
+    """Trim blanks from spans, and widen them until none splits what people see as one character.
 
     A tokenizer may count the blank before a word as part of it, strip the accent of a letter, or
     cut an emoji of several code points.
 
     Args:
-        text: the caller's own.
+        text: the caller's text.
         spans: (start, end) in it, in code points.
 
     Raises:

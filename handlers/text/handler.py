@@ -1,4 +1,4 @@
-"""What tasks that take texts share: a text in, tokens for the model out."""
+"""Shared by tasks that take texts: a text in, tokens for the model out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ C = TypeVar("C", bound=text.TextConfig)
 
 
 class TextHandler(base.Handler[C, O, M]):
-    """A task that takes texts as tokens. It writes `decode` and `answer`.
+    """A task that takes texts as tokens. A subclass implements `decode` and `answer`.
 
     The model takes input_ids and attention_mask, (N, T) int64, and token_type_ids if the settings
     say so. A sample's tensors are (T,), or (R, T) where an instance has several rows: windows of
@@ -32,15 +32,15 @@ class TextHandler(base.Handler[C, O, M]):
         text.check_together(instances, max_characters=self.config.max_characters)
 
     def group_key(self, sample: Sample[object, M]) -> Hashable:
-        """Texts of about one length share a batch: padding is work, too."""
+        """Let texts of similar length share a batch: padding costs time, too."""
         return similar_length(length(sample.tensors))
 
     def collate(self, samples: Sequence[Sample[object, M]]) -> Tensors:
-        """The rows of all samples to (rows, T) int64, padded to the longest."""
+        """Combine the rows of all samples into (rows, T) int64, padded to the longest."""
         return self.encoder.pad([sample.tensors for sample in samples])
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The length differs from batch to batch."""
+        """The axis of the length, which differs from batch to batch."""
         return self.encoder.varying_axes
 
     def example(self) -> tuple[str, bytes]:
@@ -48,7 +48,7 @@ class TextHandler(base.Handler[C, O, M]):
         return "text/plain", b"A model is only as useful as the people who can ask it something."
 
     def describe_input(self) -> dict[str, object]:
-        """What an instance may be, and how much of it is read."""
+        """Describe what an instance may be, and how much of it is read."""
         return {
             "text": "a string, or UTF-8 bytes",
             "max_tokens": self.config.max_tokens,

@@ -1,4 +1,4 @@
-"""Where an answer begins and where it ends: logits of tokens to the best spans."""
+"""Spans: find where answers begin and end, from logits of tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handlers.errors import ModelError
 
 @dataclass(frozen=True)
 class Span:
-    """Tokens `first` to `last`, both in it, of a window."""
+    """Tokens `first` to `last` of a window, both included."""
 
     score: float
     window: int
@@ -28,21 +28,21 @@ def best(
     count: int,
     longest: int,
 ) -> tuple[list[Span], float]:
-    """The best spans of all windows, and how sure it is that there is none.
+    """Find the best spans of all windows, and the score that there is none.
 
     A span's score is the probability that it begins at its first token times the probability
     that it ends at its last; both are over the allowed tokens of its window and the null token.
 
     Args:
         starts: (W, T) float32 logits of where an answer begins.
-        ends: (W, T) likewise, of where it ends.
+        ends: (W, T) float32 logits of where it ends.
         allowed: (W, T) bool; which tokens may be in an answer.
         null: (W, T) bool; at most one token of each window, which stands for "there is none".
-        count: how many spans, at most.
-        longest: how many tokens a span may have.
+        count: the most spans.
+        longest: the most tokens of a span.
 
     Returns:
-        Spans, best first, and the least of all windows' scores of the null token.
+        The spans, best first, and the least of all windows' scores of the null token.
 
     Raises:
         ModelError: a logit that counts is not finite.
@@ -55,7 +55,7 @@ def best(
     starts, ends = (torch.where(allowed, each, 0.0) for each in (starts, ends))
     longest = min(longest, starts.shape[1])
     windows = torch.nn.functional.pad(ends, (0, longest - 1)).unfold(1, longest, 1)
-    scores = starts[..., None] * windows  # (W, T, L): of a window, a first token and a length
+    scores = starts[..., None] * windows  # (W, T, L): by window, first token and length
     found = scores.flatten().topk(min(count, scores.numel()))
     spans = []
     for score, place in zip(found.values.tolist(), found.indices.tolist(), strict=True):
@@ -67,7 +67,7 @@ def best(
 
 
 def _probabilities(logits: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Softmax over the known tokens of each window, 0 elsewhere; of none known, all 0."""
+    """Softmax over the known tokens of each window, 0 elsewhere; all 0 where none is known."""
     found = torch.softmax(logits.masked_fill(~known, -torch.inf), dim=1)
     found = torch.where(known, found, 0.0)
     if not torch.isfinite(found).all():

@@ -1,4 +1,4 @@
-"""Text that text tasks share: how it is set, and how it is read from an instance."""
+"""Shared by text tasks: the settings of texts, and reading them from instances."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class TextConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """What a request may ask for."""
+    """The options of a request."""
 
     truncate: bool = setting(True, "Cut a text of too many tokens; otherwise it is refused.")
 
 
 def read(instance: object) -> str:
-    """The text of an instance.
+    """Read the text of an instance.
 
     Raises:
-        BadRequest: it is no text, or no valid Unicode.
+        BadRequest: it is not a text, or not valid Unicode.
     """
     if isinstance(instance, bytes):
         try:
@@ -53,7 +53,7 @@ def read(instance: object) -> str:
         )
     try:
         instance.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can say half of a pair, "\ud83d"
+    except UnicodeEncodeError as error:  # JSON can have half of a pair, "\ud83d"
         raise BadRequest(
             f"the text has a lone surrogate in it, at character {error.start}", status=422
         ) from None
@@ -63,15 +63,15 @@ def read(instance: object) -> str:
 def read_pair(
     instance: object, parts: tuple[str, str] = PAIR, *, both: bool = False
 ) -> tuple[str, str | None]:
-    """One text or two of an instance: a text, an object of `parts`, or a list of two texts.
+    """Read one or two texts of an instance: a text, an object of `parts`, or a list of two.
 
     Args:
         instance: see `payload.ParsedRequest`; v2's named inputs come as an object of them.
-        parts: what an object calls the first and the second.
-        both: the second may not be left out.
+        parts: an object's names of the first and the second.
+        both: whether the second is required, too.
 
     Raises:
-        BadRequest: it is none of these, or a text is no valid Unicode.
+        BadRequest: it is none of these, or a text is not valid Unicode.
     """
     first, second = parts
     if isinstance(instance, Mapping):
@@ -88,7 +88,7 @@ def read_pair(
 
 
 def parts_of(instance: Mapping[str, object], parts: Sequence[str]) -> list[object]:
-    """What an object has under each of some names; None for what it hasn't.
+    """Read what an object has under each of some names; None for what it doesn't have.
 
     Raises:
         BadRequest: it has something under another name.
@@ -100,7 +100,7 @@ def parts_of(instance: Mapping[str, object], parts: Sequence[str]) -> list[objec
 
 
 def check_together(instances: Sequence[object], *, max_characters: int) -> None:
-    """Refuse texts that would take too long to tokenise: some 2 s for a million characters.
+    """Refuse texts that would take too long to tokenise: about 2 s for a million characters.
 
     Raises:
         BadRequest: they have more than `max_characters` together.

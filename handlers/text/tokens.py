@@ -1,4 +1,4 @@
-"""From text to tokens, and from tokens to a padded batch."""
+"""Tokens: convert texts to tokens, and tokens to padded batches."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
-STEP = 8  # tokens that a batch's length is a multiple of: engines keep something for every shape
-GROWTH = 18  # characters that one may become, by Unicode's NFKC
+STEP = 8  # a batch's length is a multiple of it: engines keep something for every shape
+GROWTH = 18  # the most characters that one may become in Unicode's NFKC
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Tokens:
 
     Attributes:
         truncated: whether tokens were left out.
-        offsets: of each token, (start, end) in the caller's own text, in code points. What a
-            tokenizer adds has (0, 0), and what it normalises has the place it was made from.
-        sequences: of each token, 0 in the first text, 1 in the second; None where it is special.
+        offsets: (start, end) of each token in the caller's own text, in code points. Tokens that
+            a tokenizer adds have (0, 0), and normalised ones the place they were made from.
+        sequences: 0 for each token of the first text, 1 of the second; None for special ones.
     """
 
     truncated: bool
@@ -55,7 +55,7 @@ class Encoded(NamedTuple):
 
 
 class _All(NamedTuple):
-    """Of each token of a whole text: its number, type, place and sequence; see `Tokens`."""
+    """The number, type, place and sequence of each token of a whole text; see `Tokens`."""
 
     ids: list[int]
     types: list[int]
@@ -64,11 +64,11 @@ class _All(NamedTuple):
 
 
 class Encoder:
-    """A tokenizer, which cuts what is too long and leaves padding to `pad`.
+    """A tokenizer, which cuts texts that are too long and leaves padding to `pad`.
 
     Args:
-        path: what the tokenizers library wrote, a `tokenizer.json`.
-        config: how many tokens at most, and which inputs the model takes.
+        path: a `tokenizer.json` that the tokenizers library wrote.
+        config: the most tokens, and which inputs the model takes.
 
     Raises:
         LoadError: tokenizers is missing, the file can't be read, or nothing would fit.
@@ -104,7 +104,7 @@ class Encoder:
         pair: str | None = None,
         truncation: cutting.Truncation = "longest_first",
     ) -> Encoded:
-        """A text, or two, to tokens.
+        """Convert a text, or two, to tokens.
 
         Args:
             text: the first text.
@@ -116,7 +116,7 @@ class Encoder:
             1 to `max_tokens` tokens.
 
         Raises:
-            BadRequest: there are too many tokens and none is to be cut, or none at all.
+            BadRequest: there are too many tokens and none may be cut, or there are none.
         """
         tokens = self._tokens(text, pair)
         sequences, most = tokens.sequences, self.config.max_tokens
@@ -134,7 +134,7 @@ class Encoder:
     def windows(
         self, text: str, *, truncate: bool = True, pair: str | None = None, overlap: int, limit: int
     ) -> list[Encoded]:
-        """All of a text, or of the second of two, in windows of at most `max_tokens`.
+        """Convert a text, or the second of two, to tokens in windows of at most `max_tokens`.
 
         Args:
             text: the text; or the first of two, which is whole in every window.
@@ -144,11 +144,11 @@ class Encoder:
             limit: how many windows there may be.
 
         Returns:
-            One or more, as of `encode`; truncated, all of them, when there would be more than
+            One window or more, as from `encode`; all are truncated when there would be more than
             `limit`.
 
         Raises:
-            BadRequest: there would be more and nothing is to be cut, or there are no tokens, or
+            BadRequest: there would be more and nothing may be cut, or there are no tokens, or
                 too many of the first text.
         """
         tokens = self._tokens(text, pair)
@@ -172,7 +172,7 @@ class Encoder:
         return found
 
     def _check_normalised(self, *texts: str) -> None:
-        """Refuse what becomes too long: a ligature may be taken apart into eighteen letters."""
+        """Refuse texts that become too long: a ligature may become eighteen letters."""
         normalizer, most = self.tokenizer.normalizer, self.config.max_characters
         if normalizer is None or sum(map(len, texts)) * GROWTH <= most:
             return
@@ -196,11 +196,11 @@ class Encoder:
         return Encoded(tensors, Tokens(truncated, of(tokens.offsets), of(tokens.sequences)))
 
     def pad(self, texts: Sequence[Tensors]) -> Tensors:
-        """Tensors of texts to a batch, (N, T) int64, each padded on the right.
+        """Combine tensors of texts into a batch, (N, T) int64, each padded on the right.
 
-        T is that of the longest, rounded up to a multiple of STEP, but not above `max_tokens`.
-        What is padded is masked: the answers are those that each would get alone. Tensors of
-        several rows, (R, T), have as many rows in the batch.
+        T is the longest length, rounded up to a multiple of STEP, but not above `max_tokens`.
+        Padding is masked: each text gets the answer that it would get alone. Tensors of several
+        rows, (R, T), have as many rows in the batch.
         """
         batch = {}
         for name in texts[0]:
@@ -214,7 +214,7 @@ class Encoder:
 
     @property
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The axes of a batch's inputs that differ from request to request, by name."""
+        """The axes of each input of a batch that differ from request to request."""
         names = ["input_ids", "attention_mask"]
         return dict.fromkeys([*names, "token_type_ids"] if self.config.token_types else names, (1,))
 

@@ -1,4 +1,4 @@
-"""Long texts in windows that overlap, each a row of the model's batch."""
+"""Windows: long texts are read in parts that overlap, each a row of the model's batch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class WindowConfig(text.TextConfig):
 
     overlap: int | None = setting(
         None,
-        "How many tokens of a window are in the next one, too; by default a quarter of them.",
+        "How many tokens of a window are in the next one, too; by default a quarter of it.",
         minimum=0,
     )
     max_windows: int = setting(
-        16, "The most windows of one instance; what lies behind is cut, or refused.", minimum=1
+        16, "The most windows of one instance; text behind them is cut, or refused.", minimum=1
     )
 
 
@@ -34,9 +34,9 @@ class Windows:
 
     Attributes:
         source: the text that is read in windows.
-        tokens: those of each window, in order.
-        overlap: how many of the text each has in common with the next.
-        truncated: whether there was more of the text than windows.
+        tokens: the tokens of each window, in order.
+        overlap: how many tokens of the text each has in common with the next.
+        truncated: whether the text was longer than the windows.
     """
 
     source: str
@@ -49,9 +49,9 @@ class Reader:
     """Reads the whole of a text, or of the second of two, in windows.
 
     Args:
-        encoder: what makes tokens of them.
-        config: how large windows are, and how many.
-        paired: there are two texts; the first is in every window.
+        encoder: turns texts into tokens.
+        config: the size and number of windows.
+        paired: whether there are two texts; the first is in every window.
 
     Raises:
         LoadError: a window has no room for more than the overlap.
@@ -70,7 +70,7 @@ class Reader:
     def read(
         self, first: str, second: str | None = None, *, truncate: bool = True
     ) -> tuple[Tensors, Windows]:
-        """A text, or two, to windows.
+        """Convert a text, or two, to windows.
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids: (W, T) int64,
@@ -93,12 +93,12 @@ class Reader:
 
 
 def split(output: torch.Tensor, texts: Sequence[Tensors], shape: str) -> list[torch.Tensor]:
-    """A model's output, (N, T, ...), by text: (W, T, ...) each.
+    """Split a model's output, (N, T, ...), by text: (W, T, ...) each.
 
     Args:
-        output: of the texts in one batch, as `tokens.Encoder.pad` makes it.
-        texts: what `Reader.read` has made of each, in their order.
-        shape: what the model must answer, for messages.
+        output: the output for a batch of texts, as `tokens.Encoder.pad` makes it.
+        texts: the tensors that `Reader.read` made of each, in order.
+        shape: the shape that the model must answer, for messages.
 
     Raises:
         ModelError: it has other rows than the batch, or fewer tokens.
@@ -111,10 +111,9 @@ def split(output: torch.Tensor, texts: Sequence[Tensors], shape: str) -> list[to
 
 
 def once(windows: Windows) -> tuple[list[int], list[int]]:
-    """Every token of the text once, in its order: the rows and columns of where it is.
+    """The rows and columns of every token of the text, once and in order.
 
-    Of two windows that share a token it is taken from the one in which it is farther from the
-    edge.
+    A token that two windows share is taken from the one in which it is farther from the edge.
     """
     rows: list[int] = []
     columns: list[int] = []

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-UNKNOWN = "<unk>"  # of models that don't tell
+UNKNOWN = "<unk>"  # of models that don't name theirs
 
 
 class Words:
-    """Tells words by what a tokenizer puts before their other parts, as "##"; else by blanks.
+    """Finds words by a tokenizer's prefix of their other parts, such as "##"; else by blanks.
 
     Args:
         tokenizer: of the tokenizers library.
@@ -29,10 +29,10 @@ class Words:
     def begin(
         self, ids: Sequence[int], spans: Sequence[tuple[int, int]], source: str
     ) -> list[bool]:
-        """Of each token, whether a word begins with it.
+        """Whether a word begins with each token.
 
         Args:
-            ids: of the tokens.
+            ids: the tokens.
             spans: where each is in the text, in code points.
             source: the text.
         """

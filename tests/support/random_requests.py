@@ -119,7 +119,7 @@ def good(
     if "seed" in said["options"]["properties"]:
         asked["seed"] = random_.randrange(2**63)  # of chance, but the same alone
     if form in ("v1", "v2"):
-        asked.pop("stream", None)  # a stream is of one instance
+        asked.pop("stream", None)  # a stream takes one instance
     if form == "v1":
         several = [jsonable(instance(random_)) for _ in range(random_.randint(1, 3))]
         body = {"instances": several, "parameters": asked}

@@ -81,8 +81,8 @@ def test_lengths_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("shape", "datatype", "data", "words"),
     [
-        ([2], "FP32", b"1234", "4 bytes are not those of its shape"),
-        ([2**31 - 1] * 3, "FP32", b"1234", "4 bytes are not those of its shape"),
+        ([2], "FP32", b"1234", "4 bytes do not fit its shape"),
+        ([2**31 - 1] * 3, "FP32", b"1234", "4 bytes do not fit its shape"),
         ([1], "BYTES", b"12", "lengths before its BYTES"),
         ([1], "BYTES", LENGTH.pack(2**32 - 1) + b"x", "lengths before its BYTES"),
         ([2], "BYTES", LENGTH.pack(1) + b"x", "a flat list of shape"),

@@ -127,13 +127,13 @@ def test_the_parts_of_an_instance_may_be_fields_of_a_form() -> None:
     assert request.instances == [{"text": b"a", "text_pair": "b"}]
     assert (request.options, request.textual) == ({"top_k": "3"}, True)
     assert read({"text": b"{}"}, {}, OPTIONS, parts=parts).instances == [{"text": b"{}"}]
-    with pytest.raises(BadRequest, match="no telling which field"):
+    with pytest.raises(BadRequest, match="it is unclear which field"):
         read({"text": b"a", "other": b"b"}, {}, OPTIONS, parts=parts)
     assert read({"data": b"a", "text": b"b"}, {}, OPTIONS, parts=parts).instances == [b"a"]
 
 
 def test_a_form_with_two_files_is_ambiguous() -> None:
-    with pytest.raises(BadRequest, match=r"no telling which field is the instance: 'a', 'b'"):
+    with pytest.raises(BadRequest, match=r"it is unclear which field is the instance: 'a', 'b'"):
         read({"a": b"1", "b": b"2", "top_k": b"3"}, {}, OPTIONS)
 
 
@@ -216,8 +216,8 @@ def test_v2_takes_nested_data_as_well_as_flat() -> None:
         ({"inputs": [tensor(shape=[-2, -2])]}, "'shape' must be a list"),
         ({"inputs": [tensor(shape=[True, 4])]}, "'shape' must be a list"),
         ({"inputs": [tensor(shape=[0], data=[])]}, "'shape' must be a list"),
-        ({"inputs": [tensor(shape=[2, 3])]}, "'data' has 4 numbers, not those of its shape"),
-        ({"inputs": [tensor(shape=[2**30, 2**30, 4])]}, "not those of its shape"),
+        ({"inputs": [tensor(shape=[2, 3])]}, "'data' has 4 numbers, not as many as its shape"),
+        ({"inputs": [tensor(shape=[2**30, 2**30, 4])]}, "not as many as its shape"),
         ({"inputs": [tensor(datatype="STRING")]}, "'datatype' must be one of BOOL"),
         ({"inputs": [tensor(datatype=["FP32"])]}, "'datatype' must be one of BOOL"),
         ({"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}, "no 'data'"),

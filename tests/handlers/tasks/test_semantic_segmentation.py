@@ -170,7 +170,7 @@ def test_no_pixel_may_be_cropped_away(tmp_path: Path, section: Any, fits: bool) 
     if fits:
         configured(tmp_path, **section)
     else:
-        with pytest.raises(LoadError, match="'crop' would take away pixels"):
+        with pytest.raises(LoadError, match="'crop' would remove pixels"):
             configured(tmp_path, **section)
 
 

@@ -165,7 +165,7 @@ def test_in_every_protocol(handler: TextClassification) -> None:
     [
         (torch.zeros(1, 4, 3), "softmax", r"answers \(N, classes\), this one \(1, 4, 3\)"),
         (torch.zeros(1, 2), "softmax", "3 labels for 2 classes"),
-        (torch.zeros(1, 1), "softmax", "say another 'activation'"),
+        (torch.zeros(1, 1), "softmax", "softmax needs two labels or more"),
     ],
 )
 def test_a_model_that_does_not_fit_is_told(

@@ -103,7 +103,7 @@ def test_what_cannot_be_written_on_is_refused(
     ("section", "words"),
     [
         ({"layers": 0}, "must be at least 1"),
-        ({"stop_tokens": ["<eos>"]}, "is no token of the tokenizer's"),
+        ({"stop_tokens": ["<eos>"]}, "is not a token of the tokenizer"),
         ({"tokenizer": "vocab.txt"}, "no tokenizer vocab.txt"),
         ({"defaults": {"top_p": 2}}, "must be at most 1"),
     ],
