@@ -1,4 +1,4 @@
-"""What is known of a table's columns, taken from the rows that a model is trained on.
+"""The columns of a table, defined by the rows that a model is trained on.
 
 definition = columns.describe(rows, categories=["grade"])
 inputs = columns.encode(definition, rows)    # what the model is trained on, and will be given
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,8 +21,22 @@ from marsmith.errors import BuildError
 
 FILE = "columns.json"  # what the task reads unless it is told otherwise
 
-Table = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
-"""Values by column, or rows; a pandas.DataFrame is the former."""
+
+@runtime_checkable
+class ByColumn(Protocol):
+    """Values by column: a mapping, or a pandas.DataFrame."""
+
+    def keys(self) -> Iterable[str]:
+        """The columns' names."""
+
+    def __getitem__(self, name: str, /) -> Iterable[object]: ...
+
+
+Table = ByColumn | Sequence[Mapping[str, object]]
+"""Values by column, or rows."""
+
+Definition = dict[str, list[dict[str, object]]]
+"""What `handlers.tables.columns` reads, as plain JSON data."""
 
 
 def describe(
@@ -31,24 +45,21 @@ def describe(
     categories: Collection[str] = (),
     indicators: bool = False,
     targets: Mapping[str, Iterable[float]] | None = None,
-) -> dict[str, Any]:
+) -> Definition:
     """Define the columns of a table: the scales of numbers, the vocabularies of categories.
 
-    None, NaN and "" are missing: they count for nothing here, and are filled with the mean.
+    None, NaN and "" are missing: they are left out here, and the mean stands for them later.
 
     Args:
         table: the training part, without what is predicted.
-        categories: columns whose numbers are mere names; those with text are categories anyway.
-        indicators: tell the model, by one more input each, which numbers are missing, of the
-            columns where some are.
-        targets: by name, what a regression predicts; the model is to be trained on
-            (value - mean) / std, and its answers are scaled back.
-
-    Returns:
-        What `handlers.tables.columns` reads, as plain JSON data.
+        categories: columns whose numbers are mere names; columns with text are always categories.
+        indicators: add an input to each column of numbers where some are missing, which tells the
+            model which ones are.
+        targets: the values that a regression predicts, by name. The model must be trained on
+            (value - mean) / std; its answers are scaled back.
 
     Raises:
-        BuildError: a column has no values, or others than finite numbers and text.
+        BuildError: a column has no values, or some that are neither finite numbers nor text.
     """
     columns = _by_column(table)
     if absent := sorted(set(categories) - set(columns)):
@@ -65,8 +76,8 @@ def describe(
     return {"columns": defined, **({"targets": scales} if scales else {})}
 
 
-def encode(definition: Mapping[str, Any], table: Table) -> Tensors:
-    """A table to the model's inputs, exactly as they will be when it serves.
+def encode(definition: Mapping[str, object], table: Table) -> Tensors:
+    """Encode a table as the model's inputs, exactly as they will be when it serves.
 
     Returns:
         "numbers", (N, F) float32, and "categories", (N, K) int64; see `handlers.tables.columns`.
@@ -79,20 +90,20 @@ def encode(definition: Mapping[str, Any], table: Table) -> Tensors:
     return stack([columns.encode(dict(zip(values, row, strict=True))) for row in rows])
 
 
-def write(definition: Mapping[str, Any], folder: Path) -> None:
+def write(definition: Mapping[str, object], folder: Path) -> None:
     """Write a definition where the task reads it: `columns.json`."""
     (folder / FILE).write_text(json.dumps(definition, indent=1, allow_nan=False), "utf-8")
 
 
-def _by_column(table: Any) -> dict[str, list[Any]]:
-    if hasattr(table, "keys"):
+def _by_column(table: Table) -> dict[str, list[object]]:
+    if isinstance(table, ByColumn):
         return {str(name): _plain(table[name]) for name in table.keys()}  # noqa: SIM118 - or pandas'
     rows = list(table)
     names = dict.fromkeys(name for row in rows for name in row)
     return {str(name): _plain([row.get(name) for row in rows]) for name in names}
 
 
-def _plain(values: Iterable[Any]) -> list[Any]:
+def _plain(values: Iterable[object]) -> list[object]:
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
@@ -100,7 +111,7 @@ def _is_missing(value: object) -> bool:
     return value is None or value == "" or (isinstance(value, float) and value != value)
 
 
-def _category(name: str, present: Sequence[Any]) -> dict[str, Any]:
+def _category(name: str, present: Sequence[object]) -> dict[str, object]:
     texts = {as_text(each) if isinstance(each, (str, int, float)) else None for each in present}
     found = sorted(text for text in texts if text is not None)
     if not found or None in texts:
@@ -108,12 +119,12 @@ def _category(name: str, present: Sequence[Any]) -> dict[str, Any]:
     return {"name": name, "type": "category", "values": found}
 
 
-def _scale(name: str, values: Sequence[Any]) -> dict[str, float]:
-    """Mean and standard deviation; 1 for what never differs."""
+def _scale(name: str, values: Sequence[object]) -> dict[str, float]:
+    """Mean and standard deviation; the latter is 1 where all values are equal."""
     if not values or not all(isinstance(value, (int, float)) for value in values):
         raise BuildError(f"{name!r} must have values, all of them numbers or all of them text")
     numbers = np.array(values, dtype=np.float64)
-    with np.errstate(all="ignore"):  # it shows in the mean
+    with np.errstate(all="ignore"):  # an overflow shows in the mean
         mean, std = float(numbers.mean()), float(numbers.std())
     if not np.isfinite([mean, std]).all():
         raise BuildError(f"{name!r} has numbers in it that are not finite, or too large")

@@ -1,6 +1,6 @@
 """What travels in an archive beside the model: a recipe's files, and a handler of one's own.
 
-A name in the archive is an import name, too: what lies at its root is imported before anything
+A name in the archive is an import name, too: Python finds what lies at its root before anything
 that the server has.
 """
 
@@ -27,11 +27,11 @@ def travelling(recipe: Recipe) -> dict[str, Path]:
     """What a recipe adds to an archive: its files and folders, and the package of its own task.
 
     Returns:
-        Paths within the archive, "/" between their parts, to the files that they are copies of.
+        The file to copy, by its path in the archive with "/" between the parts.
 
     Raises:
-        BuildError: two things of one name, a name that the archive needs itself, or one that
-            would hide what a server needs.
+        BuildError: two things have one name, or a name is one that the archive needs itself or
+            that would hide what a server needs.
     """
     roots: dict[str, Path] = {}
     own = own_code(recipe.task)
@@ -47,11 +47,12 @@ def own_code(task: str) -> Path | None:
     """The folder or the file that a task of one's own is imported from; None for one of ours.
 
     Args:
-        task: "module:Class", or a module of `handlers`. Of "package.module:Class" it is the
-            folder of `package`.
+        task: "module:Class", or a module of `handlers`. For "package.module:Class" the result
+            is the folder of `package`.
 
     Raises:
-        BuildError: it was not imported from one folder, or one file, or needs what can't travel.
+        BuildError: the task was not imported from one folder or file, or it needs what can't
+            travel.
     """
     module, colon, _ = task.partition(":")
     top = module.partition(".")[0]
@@ -65,7 +66,7 @@ def own_code(task: str) -> Path | None:
         )
     if top == "handlers":
         return None
-    # What is run as a program is another module in each process.
+    # `__main__` is another module in each process.
     found = None if top == "__main__" else importlib.util.find_spec(top)
     places = [] if found is None else list(found.submodule_search_locations or [])
     if found is not None and found.has_location and not places:
@@ -84,10 +85,10 @@ def copy(files: dict[str, Path], into: Path, taken: Collection[str] = ()) -> Non
     Args:
         files: see `travelling`.
         into: the folder.
-        taken: names at its root that are another's.
+        taken: names at its root that are in use.
 
     Raises:
-        BuildError: one of them would be taken twice.
+        BuildError: a name would be used twice.
     """
     for name, file in files.items():
         if (root := name.partition("/")[0]) in taken:

@@ -1,4 +1,4 @@
-"""An OpenAPI document of a server of some archives, from the schemas that travel in them.
+"""The OpenAPI document of a server, from the schemas that travel in its archives.
 
 See: https://spec.openapis.org/oas/v3.1.1.html; its schemas are JSON Schemas (2020-12).
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from handlers.protocols.tensors import DATATYPES
 from marsmith.archive.reading import inspect
@@ -18,7 +18,7 @@ from marsmith.errors import ArchiveError
 JSON = "application/json"
 BYTES = "application/octet-stream"
 FORM = "multipart/form-data"
-Schema = dict[str, Any]
+Schema = Mapping[str, object]
 
 STATUSES = {
     "4XX": "The request can't be read (400), is too large (413), of a medium that isn't supported"
@@ -60,7 +60,33 @@ SHARED: dict[str, Schema] = {
 }
 
 
-def document(archives: Sequence[Path], address: str = "http://127.0.0.1:8080") -> dict[str, Any]:
+class Options(TypedDict):
+    """The JSON Schema of a request's options."""
+
+    properties: Schema
+
+
+class Kind(TypedDict):
+    """What an archive says of one kind of answers: predictions, or explanations."""
+
+    options: Options
+    output: Schema
+    columns: Sequence[str]
+    media_types: Sequence[str]
+
+
+class Described(Kind):
+    """What is read of an archive's facts."""
+
+    name: str
+    task: str
+    content_type: str
+    max_instances: int
+    input: object
+    explanations: Kind
+
+
+def document(archives: Sequence[Path], address: str = "http://127.0.0.1:8080") -> dict[str, object]:
     """Describe a server that serves archives.
 
     Args:
@@ -68,13 +94,13 @@ def document(archives: Sequence[Path], address: str = "http://127.0.0.1:8080") -
         address: of the server's inference API.
 
     Returns:
-        An OpenAPI 3.1 document: for every model what it takes, what it answers in each
-        protocol, and how it explains itself if it does.
+        An OpenAPI 3.1 document: for every model what it takes, what it answers in each protocol,
+        and how it explains its answers if it does.
 
     Raises:
-        ArchiveError: one is no archive of marsmith's, or two hold models of one name.
+        ArchiveError: one was not built by marsmith, or two hold models of one name.
     """
-    paths: dict[str, Any] = {}
+    paths: dict[str, object] = {}
     schemas = dict(SHARED)
     for path in archives:
         facts = _facts(path)
@@ -108,8 +134,8 @@ def document(archives: Sequence[Path], address: str = "http://127.0.0.1:8080") -
     }
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    facts = inspect(path)["facts"]
+def _facts(path: Path) -> Described:
+    facts: Described | None = inspect(path)["facts"]
     if not isinstance(facts, dict) or not {"columns", "media_types", "explanations"} <= set(facts):
         raise ArchiveError(
             f"{path} has no schemas in it that an OpenAPI document could be made of",
@@ -118,7 +144,7 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _schemas(name: str, kind: str, made: Mapping[str, Any]) -> dict[str, Schema]:
+def _schemas(name: str, kind: str, made: Kind) -> dict[str, Schema]:
     """The schemas of one model's answers, or of its explanations, and of their options."""
     answer = f"{name}.{kind}"
     columns = ", ".join(made["columns"])
@@ -142,16 +168,14 @@ def _schemas(name: str, kind: str, made: Mapping[str, Any]) -> dict[str, Schema]
     }
 
 
-def _operation(
-    facts: Mapping[str, Any], verb: str, kind: str, made: Mapping[str, Any]
-) -> dict[str, Any]:
+def _operation(facts: Described, verb: str, kind: str, made: Kind) -> Schema:
     name = facts["name"]
     forms = [_ref(f"{name}.{kind}{protocol}") for protocol in ("", ".v1", ".v2")]
-    answers: dict[str, Any] = {JSON: {"schema": {"anyOf": forms}}}
+    answers: dict[str, Schema] = {JSON: {"schema": {"anyOf": forms}}}
     answers |= {media_type: {} for media_type in made["media_types"] if media_type != JSON}
     failed = {"content": {JSON: {"schema": _ref("Error")}}}
     options = _ref(f"{name}.{kind}.options")
-    bodies: dict[str, Any] = {JSON: {"schema": {"anyOf": _json_bodies(facts, options)}}}
+    bodies: dict[str, Schema] = {JSON: {"schema": {"anyOf": _json_bodies(facts, options)}}}
     bodies |= {media_type: {} for media_type in (facts["content_type"], BYTES)} | bodies
     fields = {"data": {"description": "The instance: a file."}, **made["options"]["properties"]}
     bodies[FORM] = {"schema": _object(fields, optional=made["options"]["properties"])}
@@ -167,8 +191,8 @@ def _operation(
     }
 
 
-def _json_bodies(facts: Mapping[str, Any], options: Schema) -> list[Schema]:
-    """A request's body in each protocol; the last may be anything."""
+def _json_bodies(facts: Described, options: Schema) -> list[Schema]:
+    """The body of a request in each protocol; the last may be anything."""
     instance = {"description": "An instance."}
     several = {"type": "array", "minItems": 1, "maxItems": facts["max_instances"]}
     tensors = {"type": "array", "minItems": 1, "items": _ref("Tensor")}
@@ -178,13 +202,13 @@ def _json_bodies(facts: Mapping[str, Any], options: Schema) -> list[Schema]:
         "Tensors: Open Inference Protocol v2": {"inputs": tensors, "id": {"type": "string"}},
     }
     bodies = [
-        _object({**form, "parameters": options}, optional=("parameters", "id")) | {"title": title}
+        {**_object({**form, "parameters": options}, optional=("parameters", "id")), "title": title}
         for title, form in forms.items()
     ]
     return [*bodies, {"title": "The instance itself"}]
 
 
-def _object(properties: Mapping[str, Any], optional: Iterable[str] = ()) -> Schema:
+def _object(properties: Schema, optional: Iterable[str] = ()) -> Schema:
     left_out = set(optional)
     required = [name for name in properties if name not in left_out]
     return {"type": "object", "properties": dict(properties), "required": required}

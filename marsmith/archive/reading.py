@@ -1,4 +1,4 @@
-"""What an archive says of itself, read without loading anything in it."""
+"""Reads what an archive says of itself, without loading anything in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTS = "MAR-INF/marsmith.json"
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
-    """What an archive says of itself, read without loading anything in it.
+    """Read what an archive says of itself, without loading anything in it.
 
     Returns:
         "archive", "sha256", "bytes", "manifest", "config", "files" (name to size and hash),
@@ -26,7 +26,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
         what SHA256SUMS says).
 
     Raises:
-        ArchiveError: no such file, or not a model archive.
+        ArchiveError: there is no such file, or it is not a model archive.
     """
     path = Path(path)
     try:

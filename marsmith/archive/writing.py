@@ -1,4 +1,4 @@
-"""The archive: `torch-model-archiver`, then canonical bytes and hashes."""
+"""Writes an archive: `torch-model-archiver`, then canonical bytes and hashes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -29,22 +29,26 @@ ARCHIVER_TIMEOUT_S = 600
 
 
 def package(
-    recipe: Recipe, candidate: Candidate, artifact: Artifact, facts: dict[str, Any], work: Path
+    recipe: Recipe,
+    candidate: Candidate,
+    artifact: Artifact,
+    facts: Mapping[str, object],
+    work: Path,
 ) -> Path:
     """Write a self-contained archive.
 
     Args:
         recipe: name, version, task settings and serving settings.
-        candidate: the form that the model has.
+        candidate: the model's runtime and precision.
         artifact: the converted model.
         facts: what was verified; travels as MAR-INF/marsmith.json.
-        work: a folder that isn't there yet, for the archive and what it is made of.
+        work: a folder that doesn't exist yet, for the archive and what it is made of.
 
     Returns:
         `work/NAME.mar`: equal inputs give equal bytes.
 
     Raises:
-        BuildError: two files of one name, or torch-model-archiver failed.
+        BuildError: two files have one name, or torch-model-archiver failed.
     """
     stage = work / "stage"
     stage.mkdir(parents=True)
@@ -64,7 +68,7 @@ def package(
 
 
 def _only_code(folder: str, names: list[str]) -> list[str]:
-    """What `shutil.copytree` is to leave out."""
+    """The names that `shutil.copytree` leaves out."""
     return [
         name
         for name in names
@@ -73,14 +77,16 @@ def _only_code(folder: str, names: list[str]) -> list[str]:
     ]
 
 
-def model_config(recipe: Recipe, candidate: Candidate, runtime_options: dict[str, Any]) -> str:
+def model_config(
+    recipe: Recipe, candidate: Candidate, runtime_options: Mapping[str, object]
+) -> str:
     """The archive's `model-config.yaml`: TorchServe's settings, then the handler's own.
 
-    TorchServe ignores a setting of the wrong type without a word, and without timeouts here
-    its own 120 s override those of config.properties.
+    TorchServe silently ignores a setting of the wrong type. Without timeouts here, its default of
+    120 s overrides those of config.properties.
     """
     serving: Serving = recipe.serving
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "minWorkers": serving.min_workers,
         "maxWorkers": serving.max_workers,
         "batchSize": serving.batch_size,
@@ -96,7 +102,7 @@ def model_config(recipe: Recipe, candidate: Candidate, runtime_options: dict[str
     form = {"runtime": candidate.runtime, "precision": candidate.precision}
     section = {**recipe.handler_section, **form}
     if runtime_options:
-        section["runtime_options"] = runtime_options
+        section["runtime_options"] = dict(runtime_options)
     return yaml.safe_dump({**settings, "handler": section}, sort_keys=False)
 
 
@@ -128,7 +134,7 @@ def _run_archiver(
     return archive
 
 
-def _canonicalise(raw: Path, facts: dict[str, Any], out: Path) -> None:
+def _canonicalise(raw: Path, facts: Mapping[str, object], out: Path) -> None:
     with zipfile.ZipFile(raw) as archive:
         entries = {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
     manifest = json.loads(entries[MANIFEST])
@@ -146,12 +152,12 @@ def _canonicalise(raw: Path, facts: dict[str, Any], out: Path) -> None:
 
 
 def _sums(entries: dict[str, bytes]) -> bytes:
-    """What `sha256sum -c` reads, and a last line for itself, which it takes for a comment."""
+    """What `sha256sum -c` reads, and a last line with its own hash, which is a comment to it."""
     digests = ((hashlib.sha256(entries[name]).hexdigest(), name) for name in sorted(entries))
     lines = "".join(f"{digest}  {name}\n" for digest, name in digests).encode()
     return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
-def dump(data: Any) -> bytes:
-    """Canonical JSON."""
+def dump(data: object) -> bytes:
+    """Data as canonical JSON."""
     return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()

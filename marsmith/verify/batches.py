@@ -1,4 +1,4 @@
-"""Batches of the data that a model is verified on: for who compares, converts and times."""
+"""Batches of the data that a model is verified on: for comparing, converting and timing."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Batches:
         self.handler, self.samples = handler, samples
 
     def served(self, count: int, size: int) -> Iterator[list[int]]:
-        """The places of the first `count` samples, in batches as a worker makes them of `size`."""
+        """The positions of the first `count` samples, in batches of `size` as a worker makes them."""
         for start in range(0, min(count, len(self.samples)), size):
             together = self.samples[start : min(count, start + size)]
             for batch in batching.plan(together, self.handler.group_key, size):
                 yield [start + place for place in batch]
 
     def one(self, size: int) -> Tensors:
-        """Real inputs: one batch of exactly `size`, of the data's first shape."""
+        """Real inputs: one batch of exactly `size`, of the first shape in the data."""
         return self.some(size, 1)[0]
 
     def some(self, size: int, count: int) -> list[Tensors]:
-        """Real inputs: `count` batches of exactly `size`, evenly from all over the data."""
+        """Real inputs: `count` batches of exactly `size`, spread evenly over the data."""
         return self._picked(self.handler.collate, size, count)
 
     def typical(self, size: int, count: int) -> list[Tensors]:
-        """As `some`, of what the model is mostly run on: what it is timed on."""
+        """Like `some`, but the inputs that the model mostly runs on: those that it is timed on."""
         return self._picked(self.handler.typical, size, count)
 
     def _picked(
@@ -64,7 +64,7 @@ class Batches:
         return [self.handler.collate([self.samples[place] for place in batch]) for batch in plan]
 
     def varying(self) -> dict[str, tuple[int, ...]]:
-        """By input, the axes besides the batch that differ: by the task's word, or in the data."""
+        """The axes besides the batch that vary, by input: as the task says, or in the data."""
         found = {name: set(axes) for name, axes in self.handler.varying_axes().items()}
         first = self.one(1)
         for sample in self.samples[:VARYING_SAMPLES]:

@@ -1,9 +1,8 @@
-"""How outputs, and answers, differ from those that they are compared with."""
+"""How outputs and answers differ from those that they are compared with."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
@@ -13,7 +12,7 @@ from marsmith.report.measurements import Difference
 
 
 def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:
-    """Each output's difference from the reference's.
+    """The difference of each output from the reference's.
 
     Raises:
         BuildError: the outputs differ in name or shape.
@@ -26,16 +25,16 @@ def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:
 
 def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
     mine, its = (t.double().reshape(len(t), -1) for t in (output, wanted))
-    # A NaN is as wrong as can be; `max` and `min` would lose it.
+    # A NaN counts as the largest error; `max` and `min` would lose it.
     error = float((mine - its).abs().nan_to_num(nan=math.inf).max())
     magnitude = float(its.abs().nan_to_num(nan=0.0).max())
     cosines = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
-    cosines[(mine == its).all(dim=1)] = 1.0  # of zeros, too
+    cosines[(mine == its).all(dim=1)] = 1.0  # zeros, too
     return Difference(error, error / magnitude if magnitude else error, float(cosines.min()))
 
 
-def difference(answers: Any, expected: Any) -> float:
-    """The largest difference of any number in two JSON values; infinite where they differ else."""
+def difference(answers: object, expected: object) -> float:
+    """The largest difference of a number in two JSON values; infinite if all else is not equal."""
     if (
         isinstance(answers, dict)
         and isinstance(expected, dict)

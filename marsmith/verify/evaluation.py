@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from handlers.base import Handler
 from handlers.protocols.exchange import Exchange
-from handlers.task import Sample
+from handlers.task import Config, Sample
 from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Evaluation
+
+C = TypeVar("C", bound=Config)
+O = TypeVar("O")  # noqa: E741 - a task's options
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -21,22 +25,21 @@ class Data:
 
     Attributes:
         bodies: request bodies, as a client sends them.
-        media_type: of the bodies, "" for raw bytes of no stated type.
-        expected: the right answers; None when there are none, and nothing but the
-            handler's own example to compare on.
+        media_type: of the bodies; "" for raw bytes of no stated type.
+        expected: the right answers; None where nobody needs or knows any.
     """
 
     bodies: Sequence[bytes]
     media_type: str
-    expected: Sequence[Any] | None
+    expected: Sequence[object] | None
 
 
-def load_data(handler: Handler[Any, Any, Any], evaluation: Evaluation | None) -> Data:
+def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
     """The recipe's evaluation data, or the handler's example when it has none.
 
     Raises:
-        BuildError: the data function returned something else than bodies, or (body, expected)
-            pairs; or a metric has nothing to compare with.
+        BuildError: the data function returned neither bodies nor (body, expected) pairs, or a
+            metric has nothing to compare with.
     """
     if evaluation is None:
         media_type, body = handler.example()
@@ -53,28 +56,30 @@ def load_data(handler: Handler[Any, Any, Any], evaluation: Evaluation | None) ->
     return Data(bodies, "", [expected for _, expected in items])
 
 
-def bodies_of(items: Sequence[Any], name: str) -> list[bytes]:
+def bodies_of(items: Sequence[object], name: str) -> list[bytes]:
     """The request bodies of evaluation or calibration data.
 
     Raises:
         BuildError: there are none, or the items are neither bodies nor pairs that begin with one.
     """
-    pairs = all(isinstance(e, tuple) and len(e) == 2 and isinstance(e[0], bytes) for e in items)
-    if not items or not (pairs or all(isinstance(each, bytes) for each in items)):
+    alone = [each for each in items if isinstance(each, bytes)]
+    pairs = [each for each in items if isinstance(each, tuple) and len(each) == 2]
+    bodies = alone or [body for body, _ in pairs if isinstance(body, bytes)]
+    if not items or len(bodies) < len(items):
         raise BuildError(
             f"{name} must return (request body: bytes, expected) pairs, or bodies alone"
         )
-    return [each[0] for each in items] if pairs else list(items)
+    return bodies
 
 
 def decode(
-    handler: Handler[Any, Any, Any], bodies: Sequence[bytes], what: str, media_type: str = ""
-) -> list[Sample[Any, Any]]:
-    """Request bodies to samples, as the handler will when it serves.
+    handler: Handler[C, O, M], bodies: Sequence[bytes], what: str, media_type: str = ""
+) -> list[Sample[O, M]]:
+    """Decode request bodies to samples, as the handler will when it serves.
 
     Raises:
-        BuildError: one of them can't be read, or holds not one instance; the message has its
-            number.
+        BuildError: a body can't be read, or doesn't hold exactly one instance; the message has
+            its number.
     """
     exchanges = [Exchange({"body": body}, {"body": media_type}) for body in bodies]
     handler.read_all(exchanges)

@@ -1,7 +1,7 @@
 """The ladder: original -> after passes -> each candidate -> archived -> served.
 
-Candidates are compared with the model that they were converted from, on the same inputs; what
-is packaged or served, with the answers of the candidate that it is made from.
+Candidates are compared with the model that they were converted from, on the same inputs. Archives
+are compared, loaded or served, with the answers of the candidate in them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from marsmith.verify.evaluation import decode, load_data
 ANSWER_TIMEOUT_S = 300
 PASSES = "passes"
 SMALL_BATCH_SAMPLES = 64  # the rest is compared at the largest batch size alone
-ANSWER_TOLERANCE = 1e-4  # a request's place in its batch shows in the last bits
+ANSWER_TOLERANCE = 1e-4  # a request's position in its batch shows in the last bits
 
 
-Answers = dict[int, list[Any]]
-"""By batch size, answers to the samples in their order, as JSON data."""
+Answers = dict[int, list[object]]
+"""Answers by batch size, to the samples in their order, as JSON data."""
 
 
 class Ladder:
@@ -40,11 +40,11 @@ class Ladder:
 
     Args:
         handler: configured for the recipe; decodes and answers exactly as it will when served.
-        evaluation: the recipe's; None compares on the handler's example alone.
+        evaluation: the recipe's; None to compare on the handler's example alone.
         batch_size: the largest batch that will be served.
 
     Raises:
-        BuildError: the evaluation data can't be decoded, or there is none of it.
+        BuildError: the evaluation data can't be decoded, or there is none.
     """
 
     def __init__(
@@ -64,14 +64,15 @@ class Ladder:
 
         Args:
             name: the rung's.
-            runtime: what is measured.
-            refer: make it the reference, which all that come later are compared with.
+            runtime: the model to measure.
+            refer: make it the reference, which all later ones are compared with.
 
         Returns:
             The rung, and its answers by batch size.
 
         Raises:
-            BuildError: it fails on the data, or its outputs have other names or shapes.
+            BuildError: it fails on the data, or its outputs have names or shapes that the
+                reference's don't have.
         """
         if refer:
             self.reference = []
@@ -81,7 +82,7 @@ class Ladder:
         answers: Answers = {
             size: [None] * min(self._enough(size), len(samples)) for size in self.batch_sizes
         }
-        # All samples at the largest size, which comes last; enough to see a difference at others.
+        # All samples at the largest size, which comes last; at others enough to see a difference.
         plan = [(n, b) for n in self.batch_sizes for b in self.batches.served(self._enough(n), n)]
         for turn, (size, members) in enumerate(plan):
             batch = [samples[index] for index in members]
@@ -121,7 +122,7 @@ class Ladder:
         """
         with Harness(archive, env={"PYTHONPATH": ""}, timeout_s=ANSWER_TIMEOUT_S) as harness:
 
-            def ask(bodies: Sequence[bytes]) -> list[Any]:
+            def ask(bodies: Sequence[bytes]) -> list[object]:
                 requests = [Request.raw(body, self.data.media_type) for body in bodies]
                 return [_answer(response) for response in harness.predict(requests)]
 
@@ -146,7 +147,7 @@ class Ladder:
                 ThreadPoolExecutor(max(self.batch_sizes)) as pool,
             ):
 
-                def ask(body: bytes) -> Any:
+                def ask(body: bytes) -> object:
                     return client.predict(archive.stem, body, content_type=self.data.media_type)
 
                 return self._answered(
@@ -158,18 +159,18 @@ class Ladder:
     def _answered(
         self,
         name: str,
-        ask: Callable[[Sequence[bytes]], Iterable[Any]],
+        ask: Callable[[Sequence[bytes]], Iterable[object]],
         rung: Rung,
         expected: Answers,
     ) -> Rung:
         worst = 0.0
-        answers: list[Any] = []
+        answers: list[object] = []
         for size in self.batch_sizes:
             bodies = self.data.bodies[: self._enough(size)]
             answers = []
             for start in range(0, len(bodies), size):
                 answers += ask(bodies[start : start + size])
-            # A server makes up batches in its own way: what depends on them may differ by that.
+            # A server forms batches in its own way; answers may differ by as much as that changes.
             allowed = ANSWER_TOLERANCE if size == 1 else max(ANSWER_TOLERANCE, rung.spread)
             error = difference(answers, expected[size])
             if not error <= allowed:
@@ -185,13 +186,13 @@ class Ladder:
     def _enough(self, size: int) -> int:
         return len(self.batches.samples) if size == max(self.batch_sizes) else SMALL_BATCH_SAMPLES
 
-    def _score(self, answers: list[Any]) -> float | None:
+    def _score(self, answers: list[object]) -> float | None:
         if self.metric is None or self.data.expected is None:
             return None
         return float(self.metric(answers, self.data.expected))
 
 
-def _answer(response: Response) -> Any:
+def _answer(response: Response) -> object:
     if response.status != 200:
         raise BuildError(f"the archive answered {response.status}: {response.body[:500]!r}")
     return response.json()
@@ -200,10 +201,10 @@ def _answer(response: Response) -> Any:
 def gate(rung: Rung, original: Rung, accept: Accept) -> None:
     """Refuse a rung that misses a bound.
 
-    What a pass has changed is meant to differ: where there is a metric, nothing else of it counts.
+    A pass is meant to change outputs: where there is a metric, only the metric counts for it.
 
     Raises:
-        GateError: which number missed which bound, all of them.
+        GateError: the rung missed bounds; the message lists each with its number.
     """
     missed = []
     if rung.metric is not None and original.metric is not None:

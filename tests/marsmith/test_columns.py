@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from handlers.tables.columns import read
 from marsmith import columns
 from marsmith.errors import BuildError
 
-ROWS: list[dict[str, Any]] = [
+ROWS: list[dict[str, object]] = [
     {"area": 10, "town": "Rome", "floor": 2, "age": 1.0},
     {"area": 30, "town": "Oslo", "floor": 10, "age": None},
     {"area": 20.0, "town": None, "floor": 2, "age": math.nan},
     {"area": 20, "town": "", "age": 3.0},
 ]
-ARRAYS: dict[str, Any] = {
+ARRAYS: dict[str, Iterable[object]] = {
     "area": np.array([10, 30, 20, 20], dtype=np.int32),
     "town": np.array(["Rome", "Oslo", None, ""], dtype=object),
     "floor": [2, 10, 2, None],
@@ -34,12 +35,12 @@ class Frame:
     def keys(self) -> list[str]:
         return list(ARRAYS)
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Iterator[object]:
         return iter(ARRAYS[name])
 
 
 @pytest.mark.parametrize("table", [ROWS, ARRAYS, Frame()], ids=["rows", "arrays", "frame"])
-def test_rows_arrays_and_frames_are_one_table(table: Any) -> None:
+def test_rows_arrays_and_frames_are_one_table(table: columns.Table) -> None:
     found = columns.describe(table, categories=["floor"], indicators=True)
     assert json.loads(json.dumps(found)) == {
         "columns": [
@@ -83,6 +84,8 @@ def test_what_never_differs_is_not_divided_by_nothing() -> None:
         ({"a": [1]}, {"targets": {"y": ["z"]}}, "'y' must have values"),
     ],
 )
-def test_what_is_no_table_is_told_why(table: Any, more: dict[str, Any], words: str) -> None:
+def test_what_is_no_table_is_told_why(
+    table: columns.Table, more: dict[str, Any], words: str
+) -> None:
     with pytest.raises(BuildError, match=words):
         columns.describe(table, **more)

@@ -6,13 +6,12 @@ Each has `measure(answers, expected) -> float`: answers as a client sees them, J
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from handlers import by_name
 from marsmith.errors import RecipeError
 from marsmith.recipe.references import resolve
 
-Metric = Callable[[Sequence[Any], Sequence[Any]], float]
+Metric = Callable[[Sequence[object], Sequence[object]], float]
 
 
 def find(name: str) -> Metric:

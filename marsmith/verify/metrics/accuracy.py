@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from marsmith.errors import BuildError
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
+def measure(answers: Sequence[Mapping[str, object]], expected: Sequence[str]) -> float:
     """The share of answers whose prediction is the expected one, in [0, 1].
 
     Args:
         answers: a `prediction` and `probabilities`; or labels and their scores, best first, which
-            may be among others as `scores`.
+            may be under `scores` beside other fields.
         expected: the labels.
 
     Raises:
-        BuildError: the expected answers are no labels.
+        BuildError: the expected answers are not labels.
     """
     if not all(isinstance(each, str) for each in expected):
         raise BuildError("accuracy compares labels: the expected answers must be strings")
@@ -25,9 +24,9 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float
     return hits / len(expected)
 
 
-def predicted(answer: dict[str, Any]) -> object:
-    """The label that an answer says is the right one; None where it has none."""
+def predicted(answer: Mapping[str, object]) -> object:
+    """The label that an answer predicts; None where it has none."""
     if isinstance(answer.get("probabilities"), dict):
         return answer["prediction"]
-    scores = answer["scores"] if isinstance(answer.get("scores"), dict) else answer
-    return next(iter(scores), None)
+    scores = answer.get("scores")
+    return next(iter(scores if isinstance(scores, dict) else answer), None)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from marsmith.errors import BuildError
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
-    """How many times smaller the texts would be, coded by the model: 8 ÷ bits per byte.
+class Score(TypedDict, total=False):
+    """What is read of an answer."""
+
+    log_likelihood: float
+    prompt_tokens: int
+    truncated: bool
+    finish_reason: str | None
+
+
+def measure(answers: Sequence[Score], expected: Sequence[str]) -> float:
+    """How many times smaller the texts would be if the model coded them: 8 ÷ bits per byte.
 
     Args:
-        answers: to requests of the texts with `score` and no `max_new_tokens`; each has their
-            `log_likelihood`, of a token in the mean. What a tokenizer puts before a text is what
-            its first token follows; without that, this token isn't counted.
+        answers: to requests of the texts with `score` and no `max_new_tokens`; each has the mean
+            `log_likelihood` of a token. A first token that follows nothing, because the tokenizer
+            puts nothing before a text, is not counted.
         expected: the texts.
 
     Raises:
-        BuildError: an answer has no score, a text was cut, or the model ran out of time; or there
-            is nothing to measure.
+        BuildError: an answer has no score, a text was cut, the model ran out of time, or there is
+            nothing to measure.
     """
     nats, size = 0.0, 0
     for answer, text in zip(answers, expected, strict=True):

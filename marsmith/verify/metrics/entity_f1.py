@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 from marsmith.errors import BuildError
 
-Entity = dict[str, Any]
+Entity = Mapping[str, object]
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[Sequence[Entity]]) -> float:
-    """Twice the hits, by the number of those found and of those to be found, in [0, 1].
+class Entities(TypedDict):
+    """What is read of an answer."""
 
-    A hit has the very label, start and end; those of all texts count together.
+    entities: Sequence[Entity]
+
+
+def measure(answers: Sequence[Entities], expected: Sequence[Sequence[Entity]]) -> float:
+    """Twice the hits ÷ (entities found + entities expected), over all texts, in [0, 1].
+
+    A hit has exactly the expected label, start and end.
 
     Args:
         answers: with `entities` that have `label`, `start` and `end`.
-        expected: of each text a list of all that is to be found: `label`, `start` and `end`.
+        expected: for each text the list of its entities: `label`, `start` and `end`.
 
     Raises:
-        BuildError: the expected answers are no such lists, or there is nothing to find in any.
+        BuildError: the expected answers are not such lists, or no text has an entity.
 
     See: E. Tjong Kim Sang, F. De Meulder, Introduction to the CoNLL-2003 Shared Task, 2003.
     """
@@ -35,5 +41,5 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[Sequence[Entit
     return 2 * hits / (sum(map(len, found)) + sum(map(len, wanted)))
 
 
-def _keys(entities: Sequence[Entity]) -> set[tuple[str, int, int]]:
+def _keys(entities: Sequence[Entity]) -> set[tuple[object, object, object]]:
     return {(each["label"], each["start"], each["end"]) for each in entities}

@@ -1,21 +1,20 @@
-"""How many answers are right in all their words, as SQuAD counts: of `question_answering`."""
+"""The share of answers with all the right words, as SQuAD counts it: of `question_answering`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from marsmith.verify.metrics.span_f1 import mean_of, words
+from marsmith.verify.metrics.span_f1 import Answers, mean_of, words
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str | Sequence[str]]) -> float:
-    """The share of questions whose best answer has the very words of a right one, in [0, 1].
+def measure(answers: Sequence[Answers], expected: Sequence[str | Sequence[str]]) -> float:
+    """The share of questions whose best answer has the same words as a right one, in [0, 1].
 
     Case, punctuation and English articles don't count, unless there is nothing else.
 
     Args:
         answers: as `span_f1` takes them.
-        expected: likewise.
+        expected: as `span_f1` takes them.
 
     Raises:
         BuildError: the expected answers are neither strings nor lists of them.
@@ -27,5 +26,5 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str | Sequence
 
 def _same(answer: str, right: str) -> float:
     said, wanted = words(answer), words(right)
-    # Of "()" no words are left, as of no answer.
+    # "()" has no words left, just as no answer has none.
     return float(said == wanted if said or wanted else answer.split() == right.split())

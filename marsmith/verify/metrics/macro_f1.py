@@ -1,9 +1,8 @@
-"""How well every label is found, the rare as much as the common: of all classifiers."""
+"""How well every label is found, rare ones as much as common ones: of all classifiers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,19 +10,19 @@ from marsmith.errors import BuildError
 from marsmith.verify.metrics.accuracy import predicted
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
-    """The mean over the expected labels of F1: twice the hits, by what was said and what was so.
+def measure(answers: Sequence[Mapping[str, object]], expected: Sequence[str]) -> float:
+    """The mean F1 of the expected labels: twice the hits ÷ (times predicted + times expected).
 
     Args:
         answers: as `accuracy` takes them.
         expected: the labels.
 
     Returns:
-        In [0, 1]. A label that is answered and never expected counts where it is wrong, and has
-        no share of its own in the mean.
+        In [0, 1]. A label that is predicted and never expected counts as a miss of the expected
+        one, and has no share of its own in the mean.
 
     Raises:
-        BuildError: the expected answers are no labels.
+        BuildError: the expected answers are not labels.
 
     See: C. van Rijsbergen, Information Retrieval, 2nd edition, 1979, chapter 7.
     """
@@ -32,7 +31,7 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float
     labels, right = np.unique(np.array(expected), return_inverse=True)
     numbers: dict[object, int] = {str(label): number for number, label in enumerate(labels)}
     found = [predicted(answer) for answer in answers]
-    # What is no expected label counts for none, in a place behind the others.
+    # Labels that are never expected share one number behind the others.
     said = np.array([numbers.get(each, len(labels)) for each in found])
     count = len(labels) + 1
     hits = np.bincount(right[said == right], minlength=count)

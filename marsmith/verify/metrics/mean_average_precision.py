@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -13,23 +13,29 @@ from marsmith.errors import BuildError
 
 MIN_IOU = 0.5  # below it a box has missed
 
-Find = dict[str, Any]
+
+class Find(TypedDict):
+    """An object in an image; what is expected needs no score."""
+
+    label: str
+    score: float
+    box: Sequence[float]
 
 
 def measure(answers: Sequence[Sequence[Find]], expected: Sequence[Sequence[Find]]) -> float:
     """The mean over labels of the area under precision and recall, in [0, 1].
 
-    From the best score of all images down, a find is right when the box that it overlaps most, of
-    those of its label in its image, is overlapped by at least MIN_IOU and was not found before.
-    Precision at a recall is the best at that or any higher one. Labels that are nowhere expected
-    don't count.
+    Finds are taken from all images, the best score first. A find is right when the expected box
+    of its label and image that it overlaps most is overlapped by at least MIN_IOU and was not
+    found before. The precision at a recall is the best at that or any higher recall. Labels that
+    are expected nowhere don't count.
 
     Args:
-        answers: of each image; finds with `label`, `score` and `box`.
-        expected: of each image, all there is to find: `label` and `box`.
+        answers: for each image a list of finds with `label`, `score` and `box`.
+        expected: for each image a list of all that is to be found: `label` and `box`.
 
     Raises:
-        BuildError: the expected answers are no such lists, or there is nothing to find in any.
+        BuildError: the expected answers are not such lists, or no image has anything to find.
 
     See: M. Everingham et al., The PASCAL Visual Object Classes Challenge 2012 Development Kit,
     section 3.4.1 and `VOCcode/VOCevaldet.m`.
@@ -48,7 +54,7 @@ def measure(answers: Sequence[Sequence[Find]], expected: Sequence[Sequence[Find]
 
 
 def _by_label(images: Sequence[Sequence[Find]]) -> defaultdict[str, list[tuple[int, Find]]]:
-    """Finds with the number of their image, by label."""
+    """Finds by label, each with the number of its image."""
     labels: defaultdict[str, list[tuple[int, Find]]] = defaultdict(list)
     for number, finds in enumerate(images):
         for find in finds:
@@ -57,7 +63,7 @@ def _by_label(images: Sequence[Sequence[Find]]) -> defaultdict[str, list[tuple[i
 
 
 def _average_precision(found: list[tuple[int, Find]], wanted: list[tuple[int, Find]]) -> float:
-    by_image: defaultdict[int, list[Any]] = defaultdict(list)
+    by_image: defaultdict[int, list[Sequence[float]]] = defaultdict(list)
     for image, find in wanted:
         by_image[image].append(find["box"])
     seen: set[tuple[int, int]] = set()
@@ -73,8 +79,8 @@ def _average_precision(found: list[tuple[int, Find]], wanted: list[tuple[int, Fi
     return float((highest * np.asarray(right)).sum() / len(wanted))
 
 
-def _nearest(box: Sequence[float], others: list[Any]) -> int | None:
-    """Which of the others it overlaps most; None where that is too little."""
+def _nearest(box: Sequence[float], others: list[Sequence[float]]) -> int | None:
+    """The number of the box that this one overlaps most; None where that is too little."""
     if not others:
         return None
     shared = boxes.overlaps(np.asarray(box, dtype=np.float64), np.asarray(others, np.float64))

@@ -1,18 +1,17 @@
-"""How well embeddings find their like: of `image_embedding` and `text_embedding`."""
+"""How well embeddings find others of their label: of `image_embedding`, `text_embedding`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
+def measure(answers: Sequence[Mapping[str, Sequence[float]]], expected: Sequence[str]) -> float:
     """The share of instances whose nearest other instance has the same label, in [0, 1].
 
     Args:
-        answers: nearness is the dot product of their `embedding`.
+        answers: with `embedding`; nearness is the dot product.
         expected: the labels.
     """
     vectors = np.array([answer["embedding"] for answer in answers], dtype=np.float64)

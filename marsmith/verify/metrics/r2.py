@@ -1,27 +1,28 @@
-"""How much of what differs is predicted: the coefficient of determination, of regression."""
+"""How much of the variance is predicted, the coefficient of determination: of regression."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from marsmith.errors import BuildError
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[Any]) -> float:
+def measure(
+    answers: Sequence[Mapping[str, object]], expected: Sequence[float | Sequence[float]]
+) -> float:
     """1 - the squares of the errors ÷ the squares of the differences from the mean.
 
     Args:
-        answers: their `prediction` is a number, or a list of one for each target.
+        answers: with a `prediction`, a number, or a list with a number for each target.
         expected: numbers, or lists of them.
 
     Returns:
-        At most 1; 0 is what the mean alone gives. Of several targets, the mean.
+        At most 1; 0 is what the mean alone gives. For several targets, their mean.
 
     Raises:
-        BuildError: they don't fit each other, or what is expected never differs.
+        BuildError: answers and expected numbers have other shapes, or those never differ.
     """
     found = np.array([answer["prediction"] for answer in answers], dtype=np.float64)
     wanted = np.array(expected, dtype=np.float64)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from marsmith.errors import BuildError
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
-    """How often a row of a label is given a higher probability of it than a row of another.
+class Classified(TypedDict):
+    """What is read of an answer."""
 
-    Ties count as half. Of more than two labels, the mean over each against all others.
+    probabilities: Mapping[str, float]
+
+
+def measure(answers: Sequence[Classified], expected: Sequence[str]) -> float:
+    """How often a row with a label is given a higher probability of it than a row without.
+
+    Ties count as half. For more than two labels, the mean over each against all others.
 
     Args:
         answers: with `probabilities`, an object of labels and numbers.

@@ -1,4 +1,4 @@
-"""How much of the right words is in answers, as SQuAD measures it: of `question_answering`."""
+"""How many of the right words answers have, as SQuAD measures it: of `question_answering`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict
 
 from marsmith.errors import BuildError
 
@@ -14,15 +14,27 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str | Sequence[str]]) -> float:
-    """Twice the words shared, by those answered and those expected; of all, the mean, in [0, 1].
+class Span(TypedDict):
+    """One of the answers to a question."""
 
-    Case, punctuation and English articles don't count. Of several right answers the most alike
-    counts; "" is the answer that there is none.
+    answer: str
+
+
+class Answers(TypedDict):
+    """What is read of an answer: spans, the best first."""
+
+    answers: Sequence[Span]
+
+
+def measure(answers: Sequence[Answers], expected: Sequence[str | Sequence[str]]) -> float:
+    """The mean over questions of 2 × shared words ÷ (words answered + expected), in [0, 1].
+
+    Case, punctuation and English articles don't count. Of several right answers the most similar
+    one counts; "" says that there is no answer.
 
     Args:
-        answers: with `answers`, best first, each with an `answer`; none is as "".
-        expected: of each question its answer, or a list of all that are right.
+        answers: with `answers`, best first, each with an `answer`; an empty list counts as "".
+        expected: for each question its answer, or a list of all right ones.
 
     Raises:
         BuildError: the expected answers are neither.
@@ -33,12 +45,14 @@ def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str | Sequence
 
 
 def mean_of(
-    alike: Callable[[str, str], float], answers: Sequence[dict[str, Any]], expected: Sequence[Any]
+    alike: Callable[[str, str], float],
+    answers: Sequence[Answers],
+    expected: Sequence[str | Sequence[str]],
 ) -> float:
-    """The mean of how alike each question's best answer is to the right one most like it.
+    """The mean similarity of each question's best answer to the right answer most like it.
 
     Raises:
-        BuildError: the expected answers are no strings, nor lists of them.
+        BuildError: the expected answers are neither strings nor lists of them.
     """
     total = 0.0
     for answer, right in zip(answers, expected, strict=True):
@@ -53,7 +67,7 @@ def mean_of(
 
 
 def words(text: str) -> list[str]:
-    """What counts of an answer: lower case, without punctuation and articles."""
+    """The words of an answer that count: lower case, without punctuation and articles."""
     return ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split()
 
 

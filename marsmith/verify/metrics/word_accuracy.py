@@ -1,29 +1,35 @@
-"""How many words are recognised: 1 less the word error rate, of `speech_recognition`."""
+"""How many words are recognised, 1 - the word error rate: of `speech_recognition`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from marsmith.errors import BuildError
 from marsmith.extras import need
 
 
-def measure(answers: Sequence[dict[str, Any]], expected: Sequence[str]) -> float:
+class Transcript(TypedDict):
+    """What is read of an answer."""
+
+    text: str
+
+
+def measure(answers: Sequence[Transcript], expected: Sequence[str]) -> float:
     """1 - (words that are wrong, missing or too many) ÷ (words expected), over all recordings.
 
-    A word error rate of 0.08 is an accuracy of 0.92. Words are told apart by blanks, and count as
-    right when they are written the same.
+    A word error rate of 0.08 is an accuracy of 0.92. Blanks separate words; a word is right when
+    it is written the same.
 
     Args:
         answers: with `text`.
-        expected: what is said in each.
+        expected: the transcript of each recording.
 
     Returns:
         At most 1; below 0 where there are more errors than words.
 
     Raises:
-        BuildError: the expected answers are no texts, or have no words.
+        BuildError: the expected answers are not texts, or have no words.
         UnsupportedError: jiwer is not installed.
     """
     need("speech", "jiwer")

@@ -57,7 +57,7 @@ def test_the_document_is_valid(described: dict[str, Any]) -> None:
 
 
 def test_archives_of_all_tasks_make_one_document(new_archives: dict[str, Path]) -> None:
-    described = document(list(new_archives.values()), "https://models.example.com")
+    described: dict[str, Any] = document(list(new_archives.values()), "https://models.example.com")
     validate(described)
     assert {f"/predictions/new_{task}" for task in new_archives} <= set(described["paths"])
     assert described["servers"] == [{"url": "https://models.example.com"}]

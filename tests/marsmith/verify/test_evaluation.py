@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
@@ -16,6 +14,6 @@ def test_bodies_come_alone_or_with_what_is_expected() -> None:
 @pytest.mark.parametrize(
     "items", [[], ["1"], [b"1", (b"2", 2)], [(b"1",)], [("1", 1)], [[b"1", 1]]]
 )
-def test_what_is_neither_is_refused(items: list[Any]) -> None:
+def test_what_is_neither_is_refused(items: list[object]) -> None:
     with pytest.raises(BuildError, match="mine:data must return"):
         bodies_of(items, "mine:data")

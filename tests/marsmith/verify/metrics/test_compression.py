@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.compression import measure
+from marsmith.verify.metrics.compression import Score, measure
 
 
-def answer(likelihood: float, tokens: int, *, truncated: bool = False) -> dict[str, Any]:
+def answer(likelihood: float, tokens: int, *, truncated: bool = False) -> Score:
     return {"log_likelihood": likelihood, "prompt_tokens": tokens, "truncated": truncated}
 
 
@@ -22,17 +21,18 @@ def test_it_is_eight_bits_over_those_of_a_byte() -> None:
 
 
 def test_what_is_no_score_is_told() -> None:
-    for wrong in ({"text": "", "truncated": False}, answer(-1.0, 3, truncated=True)):
+    unscored: Score = {"truncated": False}
+    for wrong in (unscored, answer(-1.0, 3, truncated=True)):
         with pytest.raises(BuildError, match="whole texts with a score"):
             measure([wrong], ["abc"])
 
 
 def test_what_had_no_time_is_no_score() -> None:
     with pytest.raises(BuildError, match="whole texts with a score"):
-        measure([answer(-1.0, 3) | {"finish_reason": "time"}], ["abc"])
+        measure([{**answer(-1.0, 3), "finish_reason": "time"}], ["abc"])
 
 
 def test_nothing_to_measure_is_told() -> None:
-    for answers, texts in (([], []), ([answer(0.0, 1)], ["a"])):
+    for count in (0, 1):
         with pytest.raises(BuildError, match="nothing to measure"):
-            measure(answers, texts)
+            measure([answer(0.0, 1)] * count, ["a"] * count)

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.entity_f1 import measure
+from marsmith.verify.metrics.entity_f1 import Entities, Entity, measure
 
 
-def entity(label: str, start: int, end: int) -> dict[str, Any]:
+def entity(label: str, start: int, end: int) -> Entity:
     return {"label": label, "start": start, "end": end}
 
 
-def answer(*entities: dict[str, Any]) -> dict[str, Any]:
+def answer(*entities: Entity) -> Entities:
     return {"entities": [{**each, "score": 0.5, "text": "x"} for each in entities]}
 
 
@@ -31,14 +29,16 @@ ONE, TWO = entity("PER", 0, 4), entity("LOC", 9, 12)
         ([answer(ONE, ONE)], [[ONE]], 1.0),
     ],
 )
-def test_a_hit_has_the_very_label_and_place(found: Any, wanted: Any, f1: float) -> None:
+def test_a_hit_has_the_very_label_and_place(
+    found: list[Entities], wanted: list[list[Entity]], f1: float
+) -> None:
     assert measure(found, wanted) == pytest.approx(f1)
 
 
 @pytest.mark.parametrize("wanted", [["PER"], [[{"label": "PER"}]], [None]])
-def test_what_is_expected_must_be_entities(wanted: Any) -> None:
+def test_what_is_expected_must_be_entities(wanted: list[object]) -> None:
     with pytest.raises(BuildError, match=r"lists of \{label, start, end\}"):
-        measure([answer()], wanted)
+        measure([answer()], wanted)  # type: ignore[arg-type]
 
 
 def test_there_must_be_something_to_find() -> None:

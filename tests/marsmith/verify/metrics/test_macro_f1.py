@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from marsmith.errors import BuildError
 from marsmith.verify.metrics.macro_f1 import measure
 
 
-def answers(labels: list[str]) -> list[dict[str, Any]]:
+def answers(labels: list[str]) -> list[dict[str, object]]:
     return [{"scores": {label: 0.9, "z": 0.1}, "tokens": 3} for label in labels]
 
 

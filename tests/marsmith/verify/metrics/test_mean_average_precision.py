@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.mean_average_precision import measure
+from marsmith.verify.metrics.mean_average_precision import Find, measure
 
 HERE, THERE, NOWHERE = [0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]
 
 
-def find(label: str, box: list[int], score: float = 1.0) -> dict[str, Any]:
+def find(label: str, box: list[int], score: float = 1.0) -> Find:
     return {"label": label, "score": score, "box": box}
 
 
@@ -56,6 +54,6 @@ def test_labels_count_equally_and_only_where_they_are_expected() -> None:
 
 
 @pytest.mark.parametrize("expected", [[["a"]], [[{"label": "a"}]], ["a"], [7], [[]]])
-def test_what_is_no_list_of_boxes_is_refused(expected: Any) -> None:
+def test_what_is_no_list_of_boxes_is_refused(expected: list[object]) -> None:
     with pytest.raises(BuildError):
-        measure([[find("a", HERE)]], expected)
+        measure([[find("a", HERE)]], expected)  # type: ignore[arg-type]

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.mean_iou import measure
+from marsmith.verify.metrics.mean_iou import Runs, measure
 
 
-def runs(classes: list[int], lengths: list[int]) -> dict[str, Any]:
-    return {"height": 1, "width": sum(lengths), "classes": classes, "lengths": lengths}
+def runs(classes: list[int], lengths: list[int]) -> Runs:
+    return {"classes": classes, "lengths": lengths}
 
 
 def test_it_is_the_mean_of_all_classes_over_all_images() -> None:
@@ -34,6 +32,6 @@ def test_a_class_that_is_nowhere_to_be_seen_costs_when_it_is_answered() -> None:
     [[0, 0], [[0]], [0.0, 1.0, 0.0], "000", {"classes": [0]}, {"classes": [0, 1], "lengths": [3]},
      [0, 0, 256], [0, 0, -1], {"classes": [0], "lengths": [-3]}],
 )  # fmt: skip
-def test_what_is_no_image_of_that_size_is_refused(expected: Any) -> None:
+def test_what_is_no_image_of_that_size_is_refused(expected: object) -> None:
     with pytest.raises(BuildError):
         measure([runs([0], [3])], [expected])

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
 from marsmith.verify.metrics.r2 import measure
 
 
-def answers(*values: Any) -> list[dict[str, Any]]:
+def answers(*values: float | list[float]) -> list[dict[str, object]]:
     return [{"prediction": value} for value in values]
 
 

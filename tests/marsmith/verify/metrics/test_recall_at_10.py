@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.recall_at_10 import measure
+from marsmith.verify.metrics.recall_at_10 import Items, measure
 
 
 def test_it_counts_what_is_among_the_first_ten() -> None:
-    answers: list[Any] = [{"items": list(range(12))}, {"items": ["a", "b"]}, {"items": []}]
+    answers: list[Items] = [{"items": list(range(12))}, {"items": ["a", "b"]}, {"items": []}]
     assert measure(answers, [[9, 10], ["b"], ["c"]]) == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.roc_auc import measure
+from marsmith.verify.metrics.roc_auc import Classified, measure
 
 
-def answers(scores: np.ndarray, names: str) -> list[dict[str, dict[str, float]]]:
+def answers(scores: np.ndarray, names: str) -> list[Classified]:
     return [{"probabilities": dict(zip(names, row, strict=True))} for row in scores.tolist()]
 
 

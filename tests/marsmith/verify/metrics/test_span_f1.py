@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.span_f1 import measure
+from marsmith.verify.metrics.span_f1 import Answers, measure
 
 
-def answers(*texts: str) -> list[dict[str, Any]]:
+def answers(*texts: str) -> list[Answers]:
     return [{"answers": [{"answer": text}, {"answer": "second"}]} for text in texts]
 
 
@@ -26,7 +24,7 @@ def answers(*texts: str) -> list[dict[str, Any]]:
         ("()", "()", 1.0),
     ],
 )
-def test_as_squad_measures(said: str, right: Any, f1: float) -> None:
+def test_as_squad_measures(said: str, right: str | list[str], f1: float) -> None:
     assert measure(answers(said), [right]) == pytest.approx(f1)
 
 
@@ -35,6 +33,6 @@ def test_no_answer_is_an_empty_one() -> None:
 
 
 @pytest.mark.parametrize("right", [3, [3], None, []])
-def test_what_is_expected_must_be_texts(right: Any) -> None:
+def test_what_is_expected_must_be_texts(right: object) -> None:
     with pytest.raises(BuildError, match="expected answer"):
-        measure(answers("x"), [right])
+        measure(answers("x"), [right])  # type: ignore[list-item]
