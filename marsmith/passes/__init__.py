@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,8 +21,8 @@ class Work:
     Attributes:
         batch: real inputs, named, in the order of `forward`; the first dimension is the batch.
         training: the recipe's section; None when it has none.
-        cache: keeps trained weights, and what a killed training is taken up from.
-        key: of all that the pass's result depends on.
+        cache: keeps trained weights, and the checkpoint that a killed training resumes from.
+        key: names all that the pass's result depends on.
         say: takes one line about what is being done.
     """
 
@@ -40,7 +39,7 @@ def apply(
     batch: Tensors,
     cache: Cache,
     say: Callable[[str], None],
-) -> tuple[torch.nn.Module, Source, list[dict[str, Any]]]:
+) -> tuple[torch.nn.Module, Source, list[dict[str, object]]]:
     """Change the module as the recipe's passes say.
 
     Returns:
@@ -58,7 +57,7 @@ def apply(
 
 
 def made_from(change: Pass, module: torch.nn.Module, training: Training | None) -> str:
-    """A key of all that the result of a pass depends on."""
+    """The key of all that the result of a pass depends on."""
     named = [value for value in dict(change).values() if isinstance(value, str) and ":" in value]
     taken = [training.data, training.loss] if training else []
     return key_of(
@@ -68,10 +67,10 @@ def made_from(change: Pass, module: torch.nn.Module, training: Training | None) 
 
 
 def size(module: torch.nn.Module, batch: Tensors) -> dict[str, int]:
-    """How large a module is.
+    """Measure how large a module is.
 
     Returns:
-        `parameters`, and `macs`: the multiplications with an addition for one sample, of
+        `parameters`, and `macs`: the multiply-accumulate operations for one sample, in
         convolutions, matrix products and attention.
     """
     # With gradients: without, attention takes one fused operator, which isn't counted.

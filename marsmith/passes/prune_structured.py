@@ -1,4 +1,4 @@
-"""Whole channels go: the model that is left is really smaller, and faster on any engine.
+"""Removes whole channels: what is left is really smaller, and faster on any engine.
 
 See: G. Fang et al., DepGraph: Towards Any Structural Pruning, 2023, arXiv:2301.12900.
 """
@@ -23,14 +23,14 @@ from marsmith.training.fit import fit, planned
 
 
 class PruneStructured(Pass):
-    """From each layer the channels of the least norm are removed, with all that depends on them."""
+    """Removes the channels of the least norm from each layer, with all that depends on them."""
 
     ratio: float = Field(0.5, gt=0, lt=1)
-    """The part of each layer's channels."""
+    """The share of each layer's channels that is removed."""
     ignore: list[str] = []
-    """Modules, by their names, whose channels stay; those that make the outputs always do."""
+    """Names of modules whose channels stay; those that make the outputs always do."""
 
-    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, Any]]:
+    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, object]]:
         """Prune a module in place, and train what is left of it.
 
         Raises:
@@ -64,14 +64,14 @@ class PruneStructured(Pass):
     ) -> None:
         import torch_pruning
 
-        ends: list[Any] = []
+        ends: list[object] = []
 
-        def note_ends(outputs: Any) -> Any:
+        def note_ends(outputs: object) -> object:
             ends.extend(tensor.grad_fn for tensor in named(outputs).values())
             return outputs
 
         with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")  # of parameters outside of layers: it knows what to do
+            warnings.simplefilter("ignore")  # about parameters outside of layers, which it handles
             pruner = torch_pruning.pruner.BasePruner(
                 module.requires_grad_(),
                 inputs,
@@ -88,8 +88,8 @@ class PruneStructured(Pass):
             pruner.step()
 
 
-def _last(graph: Any, ends: list[Any]) -> Iterator[nn.Module]:
-    """The layers whose output channels are channels of the model's outputs."""
+def _last(graph: Any, ends: list[object]) -> Iterator[nn.Module]:
+    """Yield the layers whose output channels are channels of the model's outputs."""
     for group in graph.get_all_groups():
         for dependency, _ in group:
             makes = graph.is_out_channel_pruning_fn(dependency.handler)

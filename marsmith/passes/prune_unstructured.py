@@ -1,8 +1,6 @@
-"""The weights that matter least become zeros; the shapes, and the speed, stay."""
+"""Sets the weights that matter least to zero; shapes and speed stay."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -20,11 +18,11 @@ class PruneUnstructured(Pass):
     """The smallest weights of all convolutions and linear layers together become zeros."""
 
     amount: float = Field(0.5, gt=0, lt=1)
-    """The part of all these weights."""
+    """The share of all these weights that become zeros."""
     epochs: int | None = Field(0, ge=0)
 
-    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, Any]]:
-        """Prune a module in place, and train what is left of its weights.
+    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, object]]:
+        """Prune a module in place, and train the weights that are left.
 
         Raises:
             BuildError: the module has no such layers, or can't be trained.
@@ -37,7 +35,7 @@ class PruneUnstructured(Pass):
         prune.global_unstructured(weights, prune.L1Unstructured, amount=self.amount)
         for layer in layers:
             prune.remove(layer, "weight")
-        report: dict[str, Any] = {}
+        report: dict[str, float] = {}
         if training:
             for layer in layers:
                 parametrize.register_parametrization(layer, "weight", _Masked(layer.weight))

@@ -1,6 +1,6 @@
-"""Weights that lose less when they are rounded to int8: trained while they are rounded.
+"""Trains weights while they are rounded, so that they lose less when int8 rounds them.
 
-Only the training sees the rounding. What goes on is the same module with other weights, so that
+Only the training sees the rounding. The result is the same module with other weights, so that
 every runtime's own static int8 gains from it.
 
 See: B. Jacob et al., Quantization and Training of Neural Networks for Efficient
@@ -8,8 +8,6 @@ Integer-Arithmetic-Only Inference, 2018, arXiv:1712.05877.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -23,21 +21,21 @@ from marsmith.passes import Work
 from marsmith.recipe.sections import Pass
 from marsmith.training.fit import fit, planned
 
-SMALLEST = 1e-12  # scale: of a channel or a tensor of zeros
+SMALLEST = 1e-12  # the scale of a channel or a tensor of zeros
 
 
 class Qat(Pass):
     """Fine-tuning with weights and inputs of convolutions and linear layers rounded to int8.
 
     Weights have a scale for each output channel, symmetric around zero; inputs have one scale,
-    from the smallest to the largest of the batch. A BatchNorm that follows is folded into such
-    weights by the engines, which scales whole channels and so changes nothing about their
-    rounding; its statistics stay as they were.
+    from the smallest to the largest of the batch. Engines fold a BatchNorm that follows into these
+    weights, which scales whole channels and so doesn't change how they round; its statistics stay
+    as they were.
     """
 
     epochs: int | None = Field(None, ge=1)
 
-    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, Any]]:
+    def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, object]]:
         """Train a module in place.
 
         Raises:
@@ -61,7 +59,7 @@ class Qat(Pass):
 
 
 class _Rounded(nn.Module):
-    """A weight as int8 would have it; gradients go through as if it weren't."""
+    """Rounds a weight as int8 would; gradients pass as if it weren't rounded."""
 
     def __init__(self, axis: int) -> None:
         super().__init__()
@@ -74,7 +72,7 @@ class _Rounded(nn.Module):
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, self.axis, -127, 127)
 
 
-def _round_input(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _round_input(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     tensor, *others = inputs
     # Zero is always among the values: padding must be exact.
     low = tensor.detach().amin().clamp_max(0)

@@ -1,4 +1,4 @@
-"""A function that makes the module, and where its weights come from."""
+"""A function that makes the module, and the place that its weights come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,7 +27,7 @@ class Factory(Source):
 
     factory: str
     """A "module:function" that returns an `nn.Module`."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     """What the factory is called with, by name."""
     checkpoint: Path | None = None
     """A state_dict: `.safetensors`, or a `.pt` that needs no code to be read."""
@@ -39,7 +38,7 @@ class Factory(Source):
         """Make the module and give it its weights.
 
         Args:
-            cache: keeps trained weights, by the content of what made them.
+            cache: keeps trained weights, by the content of the code that made them.
             say: takes one line about what is being done.
 
         Raises:
@@ -74,7 +73,7 @@ class Factory(Source):
             save_model(module, str(unfinished / WEIGHTS))
 
     def _trained_by(self) -> str:
-        """A key of the code of the factory's and the training's module, and of what runs it."""
+        """The key of the code of the factory's and the training's module, and of what runs it."""
         code = [(each, source_files(each)) for each in (self.factory, str(self.train))]
         versions = torch.__version__, platform.python_version()
         return key_of(code, sorted(self.arguments.items()), SEED, versions)
@@ -84,7 +83,8 @@ def fit(module: torch.nn.Module, path: Path) -> None:
     """Load a state_dict into a module, without running anything that is in the file.
 
     Raises:
-        BuildError: no such file, not a plain state_dict, or one that doesn't fit the module.
+        BuildError: there is no such file, it is not a plain state_dict, or it doesn't fit the
+            module.
     """
     if not path.is_file():
         raise BuildError(f"there is no checkpoint {path}")

@@ -6,10 +6,10 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from pydantic import field_validator
@@ -20,20 +20,27 @@ from marsmith.errors import BuildError, UnsupportedError
 from marsmith.extras import need
 from marsmith.recipe.sections import Source
 from marsmith.sources import heads
-from marsmith.sources.heads import _tokenizer, read_json
+from marsmith.sources.heads import _tokenizer, read_object
 
 WEIGHTS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
-SAVE_ANEW = "save it anew with save_pretrained(FOLDER), where you trust it"
+SAVE_ANEW = "save it anew with save_pretrained(FOLDER), if you trust it"
+
+
+class LoadingInfo(TypedDict):
+    """What transformers tells of the weights that it found: names, and shapes that differ."""
+
+    missing_keys: Iterable[str]
+    mismatched_keys: Iterable[tuple[str, Sequence[int], Sequence[int]]]
 
 
 class HuggingFace(Source):
-    """`huggingface` is the folder; `head` is what its model is for."""
+    """`huggingface` is the folder; `head` says what its model is for."""
 
     TRACED = True
 
     huggingface: Path
-    """With config.json and model.safetensors."""
+    """The folder, with config.json and model.safetensors."""
     head: str = ""
     """A module of `marsmith.sources.heads`; by default that of the recipe's task."""
 
@@ -45,12 +52,12 @@ class HuggingFace(Source):
         return head
 
     def for_task(self, task: str) -> Source:
-        """With the task's head, unless another is named."""
+        """The source with the task's head, unless another is named."""
         if self.head:
             return self
         if task not in heads.known():
             allowed = ", ".join(heads.known())
-            raise ValueError(f"of the task {task!r}, 'head' must say which it is like: {allowed}")
+            raise ValueError(f"the task {task!r} has no head; 'head' must name one of: {allowed}")
         return self.model_copy(update={"head": task})
 
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
@@ -74,21 +81,23 @@ class HuggingFace(Source):
         _see_that_it_fits(model, found, f"{folder.name} for {self.head}")
         return module
 
-    def bring(self, module: torch.nn.Module, out: Path, own: Mapping[str, Any]) -> dict[str, Any]:
-        """What the head takes from the folder: its tokenizer, its labels.
+    def bring(
+        self, module: torch.nn.Module, out: Path, own: Mapping[str, object]
+    ) -> dict[str, object]:
+        """Bring what the head takes from the folder: its tokenizer, its labels.
 
         Raises:
-            BuildError: something is missing; or the recipe wants more tokens than the model has
+            BuildError: something is missing, or the recipe wants more tokens than the model has
                 positions.
         """
         most, wanted = _tokenizer.positions(module), own.get("max_tokens")
         if most is not None and isinstance(wanted, int) and wanted > most:
             raise BuildError(f"'max_tokens' is {wanted}; the model has {most} positions")
-        return heads.find(self.head).bring(module, self.huggingface, out)
+        return dict(heads.find(self.head).bring(module, self.huggingface, out))
 
 
-def _see_that_it_fits(model: torch.nn.Module, found: dict[str, Any], what: str) -> None:
-    # What has no weights would be random, and answer all the same.
+def _see_that_it_fits(model: torch.nn.Module, found: LoadingInfo, what: str) -> None:
+    # Layers without weights would be random, and the model would answer all the same.
     known = model.state_dict()
     for name, stored, wanted in sorted(found["mismatched_keys"]):
         if name in known:
@@ -99,19 +108,17 @@ def _see_that_it_fits(model: torch.nn.Module, found: dict[str, Any], what: str) 
 
 
 def check(folder: Path) -> None:
-    """See that a folder holds one whole model in safetensors, before transformers reads it.
+    """Check that a folder holds one whole model in safetensors, before transformers reads it.
 
     Raises:
-        BuildError: what is missing, or that the weights are a pickle.
-        UnsupportedError: it is quantised already, or an adapter to another model.
+        BuildError: something is missing, or the weights are a pickle.
+        UnsupportedError: the model is quantised already, or an adapter to another model.
     """
     if not folder.is_dir():
         raise BuildError(f"there is no folder {folder}", "nothing is downloaded: bring the model")
     if not (folder / "config.json").is_file():
         raise BuildError(f"{folder} has no config.json: it is not a Hugging Face model")
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise BuildError(f"{folder / 'config.json'} must be an object")
+    config = read_object(folder / "config.json")
     if config.get("quantization_config"):
         raise UnsupportedError(
             f"{folder.name} is quantised already", "bring the original: 'precision' quantises it"
@@ -125,17 +132,17 @@ def check(folder: Path) -> None:
         raise BuildError(f"the weights in {folder} are not all safetensors", SAVE_ANEW)
     missing = sorted(name for name in weights if not (folder / name).is_file())
     if missing:
-        raise BuildError(f"{folder} has no {missing[0]}", "were its large files fetched?")
+        raise BuildError(f"{folder} has no {missing[0]}", "fetch its large files")
 
 
 def _weights(folder: Path) -> set[str]:
-    """The names of the files that the weights are in."""
+    """The names of the files that hold the weights."""
     index = folder / f"{WEIGHTS}.index.json"
     if not (folder / WEIGHTS).is_file() and index.is_file():
-        try:
-            return set(read_json(index)["weight_map"].values())
-        except (TypeError, KeyError, AttributeError):
-            raise BuildError(f"{index} has no 'weight_map' of files") from None
+        files = read_object(index).get("weight_map")
+        if not isinstance(files, dict):
+            raise BuildError(f"{index} has no 'weight_map' of files")
+        return set(map(str, files.values()))
     if not (folder / WEIGHTS).is_file() and (folder / PICKLE).is_file():
         raise BuildError(
             f"the weights in {folder} are a pickle, which can run code when it is read", SAVE_ANEW
@@ -143,15 +150,15 @@ def _weights(folder: Path) -> set[str]:
     return {WEIGHTS}
 
 
-def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The model, and what transformers tells of the weights it has found."""
+def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, LoadingInfo]:
+    """Read the model, and what transformers tells of the weights that it found."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
     with _quiet():
         try:
-            kind: Any = getattr(importlib.import_module("transformers"), auto)
+            kind = getattr(importlib.import_module("transformers"), auto)
             try:
                 model, found = _from(kind, folder, "sdpa")
-            except ValueError as error:  # of models that have no other
+            except ValueError as error:  # some models have no other
                 if "scaled_dot_product_attention" not in str(error):
                     raise
                 model, found = _from(kind, folder, "eager")
@@ -166,8 +173,8 @@ def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, dict[str, Any]]:
     return model, found
 
 
-def _from(kind: Any, folder: Path, attention: str) -> tuple[torch.nn.Module, dict[str, Any]]:
-    found: tuple[torch.nn.Module, dict[str, Any]] = kind.from_pretrained(
+def _from(kind: Any, folder: Path, attention: str) -> tuple[torch.nn.Module, LoadingInfo]:
+    found: tuple[torch.nn.Module, LoadingInfo] = kind.from_pretrained(
         folder,
         local_files_only=True,
         trust_remote_code=False,
@@ -186,13 +193,13 @@ def _in_a_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars, reports and warnings for the block."""
+    """Silence progress bars, reports and warnings for the block."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reports: Any = importlib.import_module("transformers.utils.logging")
+            reports = importlib.import_module("transformers.utils.logging")
             bars = reports.is_progress_bar_enabled()
             reports.disable_progress_bar()
             try:

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 class OnnxModule(torch.nn.Module):
-    """An ONNX file as a module: tensors go in by position and come out by the file's names.
+    """An ONNX file as a module: it takes tensors by position and returns them by the file's names.
 
     It has no parameters, and no gradients flow through it.
 
@@ -28,7 +28,7 @@ class OnnxModule(torch.nn.Module):
 
     Attributes:
         path: as given.
-        inputs: the file's names of what it takes, in their order.
+        inputs: the names of its inputs, in the file's order.
 
     Raises:
         LoadError: ONNX Runtime is missing, or can't load the file.
@@ -40,7 +40,7 @@ class OnnxModule(torch.nn.Module):
         self._run = load(path, CPU)
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
-        """Run the file; named outputs."""
+        """Run the file, and return the named outputs."""
         return self._run(dict(zip(self.inputs, inputs, strict=True)))
 
 
@@ -48,7 +48,7 @@ class OnnxFile(Source):
     """`onnx` is the file. It can be converted further, but not pruned or trained."""
 
     onnx: Path
-    """Weights that it keeps in other files must lie beside it."""
+    """The file; other files that it keeps weights in must lie beside it."""
 
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Check the file and make a module of it.
@@ -58,7 +58,7 @@ class OnnxFile(Source):
             say: takes one line about what is being done.
 
         Raises:
-            BuildError: no such file, a damaged one, or one whose inputs or outputs aren't
+            BuildError: there is no such file, it is damaged, or its inputs or outputs aren't
                 tensors of numbers.
             UnsupportedError: ONNX or ONNX Runtime is not installed.
         """
@@ -73,7 +73,7 @@ class OnnxFile(Source):
             raise BuildError(str(error)) from error
 
     def files(self) -> list[Path]:
-        """The file, and those beside it that its weights are in."""
+        """The file, and the files beside it that hold its weights."""
         import onnx
         from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
@@ -83,7 +83,7 @@ class OnnxFile(Source):
 
 
 def check(path: Path) -> None:
-    """See that a file is valid ONNX, between tensors of numbers.
+    """Check that a file is valid ONNX whose inputs and outputs are tensors of numbers.
 
     Raises:
         BuildError: it isn't; the message names the file and the first reason.

@@ -1,4 +1,4 @@
-"""A program of `torch.export`'s, in a `.pt2` file."""
+"""A program that `torch.export` wrote, in a `.pt2` file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ class Pt2File(Source):
     """`pt2` is the file. A program is code: use only what you trust.
 
     Files with pickles or machine code in them are refused. That doesn't make the others harmless:
-    torch evaluates what they say of shapes as Python.
+    torch evaluates their expressions of shapes as Python.
     """
 
     pt2: Path
@@ -39,8 +38,8 @@ class Pt2File(Source):
             say: takes one line about what is being done.
 
         Raises:
-            BuildError: no such file, not an exported program, one with pickles in it, or one
-                whose batch size is fixed.
+            BuildError: there is no such file, it is not an exported program, it has pickles in
+                it, or its batch size is fixed.
         """
         path = self.pt2
         if not path.is_file():
@@ -64,10 +63,10 @@ class Pt2File(Source):
 
 
 def refuse_pickles(path: Path) -> None:
-    """Refuse a program that torch would unpickle, or that machine code travels in.
+    """Refuse a program that torch would unpickle, or that has machine code in it.
 
     Raises:
-        BuildError: it is one.
+        BuildError: the file is such a program, or none at all.
     """
     with zipfile.ZipFile(path) as archive:
         records = {name.partition("/")[2]: name for name in archive.namelist()}
@@ -95,7 +94,7 @@ def _unpickles(record: str, data: bytes) -> bool:
         except pickle.UnpicklingError:
             return True
     if folder not in ("data/weights", "data/constants"):
-        return not record  # of a format that is older, and all pickles
+        return not record  # an older format, all pickles
     if name.endswith(".json"):
         return any(payload["use_pickle"] for payload in json.loads(data)["config"].values())
     return name.startswith(("custom_obj_", "opaque_obj_")) or name.endswith(".pt")
@@ -116,7 +115,7 @@ def _read(path: Path) -> torch.export.ExportedProgram:
 def _expect_dynamic(program: torch.export.ExportedProgram, path: Path) -> None:
     names = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
-        value: Any = node.meta.get("val")
+        value = node.meta.get("val")
         if node.name in names and isinstance(value, torch.Tensor):
             if value.dim() == 0 or isinstance(value.shape[0], torch.SymInt):
                 continue

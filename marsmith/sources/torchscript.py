@@ -13,7 +13,7 @@ from marsmith.recipe.sections import Source
 
 
 class TorchScriptFile(Source):
-    """`torchscript` is the file. Nothing in it but TorchScript is run."""
+    """`torchscript` is the file. Only TorchScript in it is run."""
 
     torchscript: Path
     """What `torch.jit.save` wrote."""
@@ -26,7 +26,7 @@ class TorchScriptFile(Source):
             say: takes one line about what is being done.
 
         Raises:
-            BuildError: no such file, or one that isn't TorchScript.
+            BuildError: there is no such file, or it isn't TorchScript.
         """
         path = self.torchscript
         if not path.is_file():

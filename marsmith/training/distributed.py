@@ -35,8 +35,8 @@ BEREFT = "another process of this build ended before its work was done"
 def launch(nproc: int, arguments: Sequence[str], program: str = "marsmith.cli") -> int:
     """Run a command on several processes of this machine, which reach each other over loopback.
 
-    The first process speaks for all. When one fails, the others are ended, and what it wrote to
-    stderr is shown.
+    The first process speaks for all. When one fails, the others are ended, and the stderr of the
+    one that failed is shown.
 
     Args:
         nproc: how many, 1 or more; each takes its part of the cores, or one GPU.
@@ -80,7 +80,7 @@ def _start(command: list[str], rank: int, nproc: int, folder: Path) -> subproces
 
 
 def _failures(started: list[subprocess.Popen[bytes]]) -> dict[int, int]:
-    """Wait until all are done, or some failed; the statuses of those."""
+    """Wait until all are done or some failed, and return the statuses of those."""
     while any(process.poll() is None for process in started):
         if any(process.poll() for process in started):
             time.sleep(1)  # the one that failed first may take longer to end than those it left
@@ -113,7 +113,7 @@ def _show(rank: int, status: int, words: Path) -> None:
 def group() -> Iterator[None]:
     """Join the other processes of this build, if `launch` or `torchrun` started this one.
 
-    In the block they share the machine's cores; what is started after it is on its own again.
+    In the block they share the machine's cores; processes started after it are on their own again.
 
     Raises:
         BuildError: another process ended in the middle of the work.
@@ -138,7 +138,7 @@ def group() -> Iterator[None]:
             raise
         raise BuildError(
             BEREFT,
-            "its own words say why; the next run goes on from the last epoch that was finished",
+            "see what that process wrote; the next run goes on from the last finished epoch",
         ) from error
     distributed.destroy_process_group()  # after an error, the end of this process does that
     torch.set_num_threads(threads)
@@ -168,7 +168,7 @@ def barrier() -> None:
 
 
 def share(read: Callable[[], bytes | None]) -> bytes | None:
-    """Give all processes what the first one reads; only that one calls the function."""
+    """Give all processes what the first one reads; only the first calls the function."""
     data = read() if rank() == 0 else None
     if not _grouped():
         return data

@@ -1,10 +1,9 @@
-"""How passes train: one loop, for one process or many, that a killed run takes up again."""
+"""How passes train: one loop, for one process or many, that resumes after a killed run."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, cast
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -20,10 +19,10 @@ WEIGHTS, FACTS, CHECKPOINT = "model.safetensors", "facts.json", "epoch.pt"
 
 
 def planned(change: Pass, training: Training | None) -> Training | None:
-    """The recipe's training as a pass wants it; None when it wants none.
+    """The recipe's training with the pass's own settings; None where the pass doesn't train.
 
     Raises:
-        BuildError: it wants some, and the recipe doesn't say how.
+        BuildError: the pass trains, and the recipe has no training.
     """
     if change.epochs == 0:
         return None
@@ -46,11 +45,11 @@ def fit(
     *,
     loss: Loss | None = None,
     still: tuple[type[torch.nn.Module], ...] = (),
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Train a module in place, unless that was done before.
 
-    AdamW on a cosine schedule, on the GPU if there is one. Every epoch's order, and the random
-    numbers of every item, follow from the seed, so that a run that is killed and taken up again
+    It uses AdamW on a cosine schedule, on the GPU if there is one. Every epoch's order, and the
+    random numbers of every item, follow from the seed, so that a run that is killed and resumed
     gives the weights of one that wasn't. All processes share each batch, and the gradient is the
     mean over all of it, however unequal their parts. Only BatchNorm sees less: each process
     normalises by its own part, and the first one's running statistics count.
@@ -58,12 +57,12 @@ def fit(
     Args:
         module: on the CPU; leaves in evaluation mode, with the same weights in every process.
         training: what to train on, and how.
-        cache: keeps the weights, where a later call takes them from; until then, after each
-            epoch, what a killed run is taken up from. Only the first process writes.
-        key: of all that the weights depend on.
+        cache: keeps the weights for later calls, and until then a checkpoint after each epoch,
+            from which a killed run resumes. Only the first process writes.
+        key: names all that the weights depend on.
         say: takes one line after each epoch, in the first process.
-        loss: instead of the recipe's.
-        still: kinds of layers that stay in evaluation mode.
+        loss: replaces the recipe's.
+        still: the kinds of layers that stay in evaluation mode.
 
     Returns:
         `epochs`, and the mean `loss` over the last one.
@@ -81,7 +80,7 @@ def fit(
         say("load the weights that were trained before")
         if kept:
             load_model(module, kept / WEIGHTS)
-        facts = json.loads(before)
+        facts: dict[str, float] = json.loads(before)
     else:
         # What comes later must not depend on whether this ran.
         with torch.random.fork_rng([local_gpu()] if torch.cuda.is_available() else []):
@@ -94,11 +93,11 @@ def fit(
                 (unfinished / FACTS).write_text(json.dumps(facts), "utf-8")
     distributed.copy(module)
     module.eval()
-    return cast("dict[str, Any]", facts)
+    return facts
 
 
 def _nothing(line: str) -> None:
-    """The first process speaks for all."""
+    """Say nothing: the first process speaks for all."""
 
 
 def _recipes(training: Training) -> Loss:

@@ -1,4 +1,4 @@
-"""The training loop: batches that processes share, random numbers that follow from the seed."""
+"""The training loop: processes share batches, and random numbers follow from the seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -21,12 +21,12 @@ from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Training
 from marsmith.training import distributed
 
-Loss = Callable[[Any, tuple[Any, ...], Any], torch.Tensor]
-"""Takes a batch's outputs, inputs and targets; gives the mean over the batch."""
+Loss = Callable[[object, tuple[object, ...], object], torch.Tensor]
+"""Takes a batch's outputs, inputs and targets; returns the mean loss over the batch."""
 
 
 class Loop:
-    """A training on its way: what changes from step to step."""
+    """A training in progress: what changes from step to step."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Loop:
         )
 
     def run(self, checkpoint: Path, say: Callable[[str], None]) -> float:
-        """Train from the checkpoint, or from the beginning, to the end; the last epoch's loss."""
+        """Train from the checkpoint or the start to the end, and return the last epoch's loss."""
         done, loss = self._take_up(checkpoint)
         if done:
             say(f"go on after epoch {done}")
@@ -82,12 +82,12 @@ class Loop:
                 lost += self._step(parallel, _on(self.device, inputs), _on(self.device, targets))
         return distributed.total(float(lost)) / len(batches)
 
-    def _step(self, parallel: torch.nn.Module, inputs: Any, targets: Any) -> torch.Tensor:
-        """Take one step; this process's part of the batch's loss."""
-        given = tuple(inputs) if isinstance(inputs, list) else (inputs,)
+    def _step(self, parallel: torch.nn.Module, inputs: object, targets: object) -> torch.Tensor:
+        """Take one step, and return this process's part of the batch's loss."""
+        given: tuple[object, ...] = tuple(inputs) if isinstance(inputs, list) else (inputs,)
         loss = self.part * self.loss(parallel(*given), given, targets)
         self.optimiser.zero_grad()
-        # DDP takes the mean over processes; the batch's is their sum.
+        # DDP takes the mean over processes; the batch's gradient is their sum.
         (loss * distributed.world_size()).backward()
         self.optimiser.step()
         return loss.detach()
@@ -116,7 +116,7 @@ class Loop:
             torch.save(state, unfinished)
 
     def _take_up(self, checkpoint: Path) -> tuple[int, float]:
-        """Go back to the state after the last finished epoch: how many are done, and its loss."""
+        """Restore the state after the last finished epoch: how many are done, and its loss."""
         data = distributed.share(lambda: checkpoint.read_bytes() if checkpoint.is_file() else None)
         if data is None:
             return 0, math.nan
@@ -128,17 +128,17 @@ class Loop:
         except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError) as error:
             raise BuildError(
                 f"the checkpoint {checkpoint} can't be taken up: {reason(error)}",
-                "delete it, and the training begins anew",
+                "delete it, and the training starts anew",
             ) from error
 
 
-class _Seeded(Dataset[Any]):
+class _Seeded(Dataset[object]):
     """Items whose random choices follow from the seed, the epoch and the index alone."""
 
-    def __init__(self, data: Dataset[Any], seed: int, epoch: int) -> None:
+    def __init__(self, data: Dataset[object], seed: int, epoch: int) -> None:
         self.data, self.seed, self.epoch = data, seed, epoch
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         torch.default_generator.manual_seed(_seed(self.seed, self.epoch, index))
         return self.data[index]
 
@@ -147,7 +147,7 @@ def _seed(*numbers: int) -> int:
     return zlib.crc32(repr(numbers).encode())  # well mixed, and the same on every machine
 
 
-def _dataset(training: Training) -> Dataset[Any]:
+def _dataset(training: Training) -> Dataset[object]:
     data = resolve(training.data)()
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise BuildError(
@@ -161,11 +161,11 @@ def _dataset(training: Training) -> Dataset[Any]:
         )
     if not isinstance(data[0], (tuple, list)) or len(data[0]) != 2:
         raise BuildError(f"an item of {training.data} must be (inputs, target)")
-    return cast("Dataset[Any]", data)
+    return cast("Dataset[object]", data)
 
 
 def local_gpu() -> torch.device:
-    """The GPU that is this process's own, made the current one."""
+    """Make this process's own GPU the current one, and return it."""
     device = torch.device("cuda", distributed.local_rank() % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device
@@ -181,7 +181,7 @@ def _shared(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
 
 @contextmanager
 def _learning(module: torch.nn.Module, still: tuple[type[torch.nn.Module], ...]) -> Iterator[None]:
-    """Training mode, but for the layers that stay as they are."""
+    """Training mode for the block, except for the layers that stay in evaluation mode."""
     module.train()
     for layer in module.modules():
         if isinstance(layer, still):
@@ -190,8 +190,8 @@ def _learning(module: torch.nn.Module, still: tuple[type[torch.nn.Module], ...])
     module.eval()
 
 
-def _on(device: torch.device, value: Any) -> Any:
-    """A batch as the loader gives it, on a device; a tuple has become a list."""
+def _on(device: torch.device, value: object) -> object:
+    """Move a batch as the loader gives it to a device; tuples become lists."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, (list, tuple)):

@@ -27,7 +27,7 @@ class Batches:
         self.handler, self.samples = handler, samples
 
     def served(self, count: int, size: int) -> Iterator[list[int]]:
-        """The positions of the first `count` samples, in batches of `size` as a worker makes them."""
+        """The positions of the first `count` samples, batched as a worker would, `size` at once."""
         for start in range(0, min(count, len(self.samples)), size):
             together = self.samples[start : min(count, start + size)]
             for batch in batching.plan(together, self.handler.group_key, size):

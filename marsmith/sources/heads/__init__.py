@@ -3,18 +3,18 @@
 The module's name is the key that a recipe's `source.head` says, by default its task. A head has
 
 - `AUTO`, the class of transformers that reads the folder;
-- `wrap(model, folder)`, which makes the module that is converted, called with tensors by
-  position, of what was read;
+- `wrap(model, folder)`, which wraps what was read into the module to convert, which takes
+  tensors by position;
 - `bring(module, folder, out)`, which writes what travels of the folder into `out`, and returns
-  what the recipe's `handler:` section says if it doesn't: file names, lengths, labels.
+  defaults for the recipe's `handler:` section: file names, lengths, labels.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 
@@ -27,7 +27,7 @@ class Head(Protocol):
 
     AUTO: str
     wrap: Callable[[torch.nn.Module, Path], torch.nn.Module]
-    bring: Callable[[torch.nn.Module, Path, Path], dict[str, Any]]
+    bring: Callable[[torch.nn.Module, Path, Path], Mapping[str, object]]
 
 
 def known() -> list[str]:
@@ -44,13 +44,26 @@ def find(name: str) -> Head:
     return cast(Head, by_name.find(__name__, name, "'head'", RecipeError))
 
 
-def read_json(path: Path) -> Any:
-    """What a file of a folder says.
+def read_object(path: Path) -> dict[str, object]:
+    """Read a JSON file that holds an object.
 
     Raises:
-        BuildError: it is missing, or not JSON.
+        BuildError: the file is missing, not JSON, or holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise BuildError(f"{path} must be an object")
+    return found
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file.
+
+    Raises:
+        BuildError: the file is missing, or not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        found: object = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BuildError(f"{path} can't be read: {error}") from error
+    return found

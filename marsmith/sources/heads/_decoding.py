@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,8 +23,8 @@ SHORT, LONG, FOLLOWING = 6, CHUNK + 6, 3
 AFFORDABLE = 5 * 10**9
 TOLERANCE = 1e-3  # of the range of a token's logits; float32 in another order makes 1e-6
 HINT = (
-    "GPT-2-, Llama-, Mistral-, Qwen2- and Gemma-2-shaped models can be served; of others, bring "
-    "a 'source.factory' whose module works as handlers/generation/decoding.py says"
+    "use a model shaped like GPT-2, Llama, Mistral, Qwen2 or Gemma-2, or bring a 'source.factory' "
+    "whose module works as handlers/generation/decoding.py says"
 )
 
 
@@ -38,7 +39,7 @@ class _Known(TokenSequence):
         """Keep what follows each token of the prompt."""
         self.logits.append(logits)
 
-    def take(self, logits: torch.Tensor, ends: Any) -> None:
+    def take(self, logits: torch.Tensor, ends: Collection[int]) -> None:
         """Keep what follows a token behind the prompt, and go on with the next that is known."""
         if self.made:
             self.logits.append(logits[None])
@@ -51,17 +52,17 @@ class _Known(TokenSequence):
 def see_that_it_decodes(
     module: torch.nn.Module, model: Any, form: tuple[int, int, int], positions: int
 ) -> None:
-    """Write known texts as a worker would: the logits must be the model's own of each whole text.
+    """Write known texts as a worker would: the logits must equal the model's for whole texts.
 
     Args:
-        module: called as `handlers.generation.decoding` calls it.
-        model: of transformers, which is called with whole texts, no cache and nothing padded.
-        form: the module's layers, heads of keys and values, and their size.
-        positions: how many tokens a text has at most.
+        module: is called as `handlers.generation.decoding` calls it.
+        model: one of transformers', called with whole texts, without a cache and padding.
+        form: the numbers of the module's layers and key and value heads, and a head's size.
+        positions: the most tokens in a text.
 
     Raises:
-        UnsupportedError: they differ, or the module can't be called so; models that count places
-            in the cache, or mask in ways of their own, do.
+        UnsupportedError: they differ, or the module can't be called so, as with models that
+            count positions in the cache or make masks in their own way.
     """
     weights = sum(weight.numel() for weight in model.parameters())
     lengths = (min(n, positions) for n in (SHORT, max(LONG, AFFORDABLE // weights)))
@@ -83,7 +84,7 @@ def see_that_it_decodes(
 def _decoded(
     module: torch.nn.Module, texts: list[torch.Tensor], shape: CacheShape, positions: int
 ) -> list[torch.Tensor]:
-    """The logits that follow each token of texts, which are written together."""
+    """The logits that follow each token of texts that are written together."""
     longest = -(-positions // BLOCK) * BLOCK + CHUNK  # keys that a pass ever sees
 
     def run(inputs: Tensors) -> Tensors:
@@ -93,7 +94,7 @@ def _decoded(
             past = [torch.nn.functional.pad(each, (0, 0, 0, unused)) for each in past]
         try:
             outputs: Tensors = module(ids, past_tokens, *past)
-        except Exception as error:  # told on purpose, or the decoder would log it as a bug
+        except Exception as error:  # a ModelError, because the decoder logs any other as a bug
             raise ModelError(reason(error)) from error
         return outputs
 
@@ -101,7 +102,7 @@ def _decoded(
     for text in texts:
         count = max(1, len(text) - FOLLOWING)
         prompt, following = text[:count].tolist(), text[count:].tolist()
-        detokenizer = cast(Detokenizer, None)  # nothing is made text
+        detokenizer = cast(Detokenizer, None)  # nothing becomes text
         row = _Known(prompt, SamplingOptions(), 0, detokenizer, score=True, following=following)
         decoder.add(row)
         rows.append(row)

@@ -1,12 +1,11 @@
-"""The tokenizer of a Hugging Face folder, as text tasks take it with them."""
+"""The tokenizer of a Hugging Face folder, as it travels with text tasks."""
 
 from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
@@ -14,8 +13,11 @@ from marsmith.errors import BuildError, UnsupportedError
 from marsmith.extras import need
 from marsmith.sources.heads import read_json
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 FILE = "tokenizer.json"
-# Where a folder says how many tokens its model takes, and under which key.
+# The files in which a folder says how many tokens its model takes, and the key in each.
 LIMITS = {
     "sentence_bert_config.json": "max_seq_length",
     "tokenizer_config.json": "model_max_length",
@@ -26,20 +28,28 @@ TABLES = ("position_embeddings", "wpe")
 UNLIMITED = 10**6  # transformers writes 10**30 for "not known"
 
 
-def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
+class TokenSettings(TypedDict, total=False):
+    """What the `handler:` section of a text task says of its tokens."""
+
+    tokenizer: str
+    max_tokens: int
+    token_types: bool
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
     """Write the folder's tokenizer into `out`.
 
     Args:
         module: the model, which may have fewer positions than the folder's files say.
-        folder: with a tokenizer.json, or what transformers can make one of.
+        folder: has a tokenizer.json, or files that transformers can make one of.
         out: an existing folder.
 
     Returns:
         The settings `tokenizer` and, where a limit is known, `max_tokens`.
 
     Raises:
-        BuildError: there is no tokenizer, or none that the tokenizers library can run, or it
-            has more tokens than the model.
+        BuildError: there is no tokenizer that the tokenizers library can run, or it has more
+            tokens than the model.
     """
     if (folder / FILE).is_file():
         shutil.copyfile(folder / FILE, out / FILE)
@@ -48,11 +58,11 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
     _pad_as_the_model(out / FILE, folder)
     limits = [positions(module), *(_said(folder / file, key) for file, key in LIMITS.items())]
     known = [limit for limit in limits if limit is not None]
-    return {"tokenizer": FILE, **({"max_tokens": min(known)} if known else {})}
+    return {"tokenizer": FILE, "max_tokens": min(known)} if known else {"tokenizer": FILE}
 
 
-def _made_fast(folder: Path) -> Any:
-    """A tokenizer of the tokenizers library, of files in another form."""
+def _made_fast(folder: Path) -> Tokenizer:
+    """Make a tokenizer of the tokenizers library from files in another form."""
     try:
         auto = importlib.import_module("transformers").AutoTokenizer
         found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -60,7 +70,7 @@ def _made_fast(folder: Path) -> Any:
         raise BuildError(
             f"{folder.name} has no tokenizer: {' '.join(str(error).split())[:200]}", SAVE
         ) from error
-    # Of a folder without any files of a tokenizer, transformers makes one of special tokens alone.
+    # From a folder without a tokenizer, transformers makes one of special tokens alone.
     if set(found.get_vocab()) <= set(found.all_special_tokens):
         raise BuildError(f"{folder.name} has no tokenizer", SAVE)
     if not getattr(found, "is_fast", False):
@@ -68,11 +78,12 @@ def _made_fast(folder: Path) -> Any:
             f"the tokenizer of {folder.name} is written in Python, which does not travel",
             "save a fast one beside the model, as a tokenizer.json",
         )
-    return found.backend_tokenizer
+    tokenizer: Tokenizer = found.backend_tokenizer
+    return tokenizer
 
 
 def _pad_as_the_model(file: Path, folder: Path) -> None:
-    """See that the tokens are the model's, and let the tokenizer say which it pads with."""
+    """Check that the tokens are the model's, and let the tokenizer say which one it pads with."""
     need("text", "tokenizers")
     from tokenizers import Tokenizer
 
@@ -85,7 +96,7 @@ def _pad_as_the_model(file: Path, folder: Path) -> None:
     if size is not None and last >= size:
         raise BuildError(
             f"{folder.name}: the tokenizer has ids up to {last}, the model only {size} tokens",
-            "save the two that belong together; or was the model not resized for added tokens?",
+            "save the two that belong together; resize the model where tokens were added",
         )
     pad = _said(folder / "config.json", "pad_token_id", least=0)
     token = None if pad is None else tokenizer.id_to_token(pad)
@@ -94,23 +105,23 @@ def _pad_as_the_model(file: Path, folder: Path) -> None:
         tokenizer.save(str(file))
 
 
-def see_that_it_pads(module: torch.nn.Module, out: Path, settings: Mapping[str, Any]) -> None:
-    """Run a short text beside a long one: what is padded must not change its answer.
+def see_that_it_pads(module: torch.nn.Module, out: Path, settings: TokenSettings) -> None:
+    """Run a short text beside a long one: padding must not change its answer.
 
     Args:
-        module: called with tokens, their mask and, if the settings say so, their types.
-        out: what `bring` has written.
-        settings: what it has found.
+        module: takes tokens, their mask and, if the settings say so, their types.
+        out: the folder that `bring` wrote into.
+        settings: what `bring` returned.
 
     Raises:
-        UnsupportedError: it does.
+        UnsupportedError: padding changes the answer.
     """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(out / FILE))
     pad = int((tokenizer.padding or {}).get("pad_id", 0))
     known = sorted(set(tokenizer.get_vocab().values()) - {pad})
-    short = min(8, int(settings.get("max_tokens", 8)) // 2)
+    short = min(8, settings.get("max_tokens", 8) // 2)
     ids = torch.tensor([known[place * 7 % len(known)] for place in range(2 * short)]).expand(2, -1)
     mask = torch.ones_like(ids)
     mask[0, short:] = 0
@@ -125,7 +136,7 @@ def see_that_it_pads(module: torch.nn.Module, out: Path, settings: Mapping[str, 
         if not torch.allclose(row, wanted, rtol=1e-3, atol=1e-3):
             raise UnsupportedError(
                 "what this model answers to a text depends on how it is padded in a batch",
-                "models of its kind can't be served in batches",
+                "use a model of another kind: this one can't be served in batches",
             )
 
 
@@ -136,7 +147,7 @@ def _said(file: Path, key: str, least: int = 1) -> int | None:
 
 
 def positions(module: torch.nn.Module) -> int | None:
-    """How many positions the model has a vector for; those of RoBERTa begin behind its padding."""
+    """How many positions the model has vectors for; RoBERTa's begin behind its padding."""
     sizes = [
         table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
         for name, table in module.named_modules()

@@ -1,9 +1,9 @@
-"""A model that says where in a text an answer begins and ends."""
+"""A model that finds where in a text an answer begins and ends."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,19 +11,20 @@ from marsmith.sources.heads import _on_tokens, _tokenizer
 
 AUTO = "AutoModelForQuestionAnswering"
 
-MOST = 384, 128  # tokens of a window, and shared with the next; what SQuAD's models are trained on
+MOST = 384, 128  # tokens in a window, and shared with the next, as SQuAD's models are trained
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Tokens to logits of starts and of ends, (N, T) each."""
+    """Wrap a model from tokens to the logits of starts and of ends, each (N, T)."""
     return _on_tokens.OnTokens(model, outputs=2)
 
 
-def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
-    """The tokenizer, and how large windows are."""
-    found = _tokenizer.bring(module, folder, out)
-    tokens = min(found.get("max_tokens", MOST[0]), MOST[0])
-    overlap = min(tokens // 2, MOST[1])
-    found |= {**_on_tokens.settings(module), "max_tokens": tokens, "overlap": overlap}
-    _tokenizer.see_that_it_pads(module, out, found)
-    return found
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
+    """Bring the tokenizer, and say how large windows are."""
+    tokens: _tokenizer.TokenSettings = {
+        **_tokenizer.bring(module, folder, out),
+        **_on_tokens.settings(module),
+    }
+    tokens["max_tokens"] = min(tokens.get("max_tokens", MOST[0]), MOST[0])
+    _tokenizer.see_that_it_pads(module, out, tokens)
+    return {**tokens, "overlap": min(tokens["max_tokens"] // 2, MOST[1])}

@@ -1,10 +1,11 @@
-"""A wav2vec2-like recogniser, whose frames are scores of letters: CTC, over raw samples."""
+"""A recogniser like wav2vec2: CTC over raw samples, with scores of letters for each frame."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ SAVE = "save what belongs to it beside the model: processor.save_pretrained(FOLD
 
 
 class Recogniser(torch.nn.Module):
-    """Samples to the scores of tokens; where recordings are padded, their lengths say so.
+    """A model from samples to the scores of tokens; lengths say where recordings are padded.
 
     Args:
         model: a CTC model of transformers.
@@ -30,7 +31,7 @@ class Recogniser(torch.nn.Module):
         self.model = model
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Samples, (N, S) float32, and lengths, (N,) int64, to (N, T, V) logits."""
+        """Turn samples, (N, S) float32, and lengths, (N,) int64, into logits, (N, T, V)."""
         mask = None
         if lengths is not None:
             places = torch.arange(waveform.shape[1], device=waveform.device)
@@ -40,29 +41,29 @@ class Recogniser(torch.nn.Module):
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Recogniser.
+    """Wrap a model in Recogniser.
 
     Raises:
         UnsupportedError: the model doesn't take samples, or makes fewer frames than its
             convolutions do.
     """
-    config: Any = model.config
+    config = model.config
     if not hasattr(config, "conv_stride") or not hasattr(config, "conv_kernel"):
-        raise UnsupportedError(f"{folder.name} is no model of raw samples, as wav2vec2 is")
+        raise UnsupportedError(f"{folder.name} is not a model of raw samples, as wav2vec2 is")
     if getattr(config, "add_adapter", False):
         raise UnsupportedError(f"{folder.name} has an adapter that joins frames")
     return Recogniser(model)
 
 
-def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
-    """The vocabulary, and all that turns samples into frames.
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
+    """Bring the vocabulary, and say how samples become frames.
 
-    Models whose first convolution is normalised over time ("group") answer otherwise where they
-    are padded; only recordings of one length share a batch then.
+    Padding changes the answers of models whose first convolution is normalised over time
+    ("group"); with them, only recordings of one length share a batch.
 
     Raises:
         BuildError: the folder has no tokenizer or no feature extractor.
-        UnsupportedError: its vocabulary is of several languages.
+        UnsupportedError: it has vocabularies of several languages.
     """
     config: Any = module.model.config  # type: ignore[union-attr]
     tokenizer, sound = _read(folder, "AutoTokenizer"), _read(folder, "AutoFeatureExtractor")
@@ -73,7 +74,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
     if getattr(tokenizer, "do_lower_case", False):
         numbers = {n if n in (blank, delimiter) else n.lower(): numbers[n] for n in numbers}
     names = {number: name for name, number in numbers.items()}
-    # What has no name is called by its number.
+    # Tokens without a name are called by their number.
     found = [names.get(number, f"<{number}>") for number in range(config.vocab_size)]
     (out / FILE).write_text(json.dumps(found))
     strides, kernels = config.conv_stride, config.conv_kernel

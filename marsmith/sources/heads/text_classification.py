@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,24 @@ AUTO = "AutoModelForSequenceClassification"
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Tokens to logits, (N, classes)."""
+    """Wrap a model from tokens to logits, (N, classes)."""
     return _on_tokens.OnTokens(model)
 
 
-def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
-    """The tokenizer, the labels of config.json, and how logits become scores."""
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
+    """Bring the tokenizer and the labels of config.json, and say how logits become scores."""
     config: Any = module.model.config  # type: ignore[union-attr]
     (out / _on_tokens.LABELS).write_text(json.dumps(_on_tokens.labels(config)), "utf-8")
-    found = {
+    tokens: _tokenizer.TokenSettings = {
         **_tokenizer.bring(module, folder, out),
         **_on_tokens.settings(module),
-        "labels": _on_tokens.LABELS,
-        "activation": _activation(config),
     }
-    _tokenizer.see_that_it_pads(module, out, found)
-    return found
+    _tokenizer.see_that_it_pads(module, out, tokens)
+    return {**tokens, "labels": _on_tokens.LABELS, "activation": _activation(config)}
 
 
 def _activation(config: Any) -> str:
-    """As transformers' own pipeline chooses it."""
+    """The activation that transformers' own pipeline chooses."""
     if config.problem_type == "regression":
         return "none"
     many = config.problem_type == "multi_label_classification"

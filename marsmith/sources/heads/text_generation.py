@@ -1,15 +1,16 @@
-"""A causal language model, whose cache comes and goes as tensors."""
+"""A causal language model that takes and returns its cache as tensors."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from marsmith.errors import UnsupportedError
-from marsmith.sources.heads import _decoding, _tokenizer, read_json
+from marsmith.sources.heads import _decoding, _tokenizer, read_object
 
 AUTO = "AutoModelForCausalLM"
 
@@ -25,7 +26,7 @@ class CausalLM(torch.nn.Module):
         positions: how many tokens it takes at most.
 
     Attributes:
-        form: its layers, heads of keys and values, and their size.
+        form: the numbers of its layers and of its key and value heads, and the size of a head.
         positions: as given.
     """
 
@@ -39,7 +40,7 @@ class CausalLM(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Tokens and a cache to logits, and what is new for the cache; see `decoding`."""
+        """Turn tokens and a cache into logits, and what is new for the cache; see `decoding`."""
         new, room = input_ids.shape[1], past[0].shape[2]
         places = torch.arange(new, device=input_ids.device)
         known = torch.arange(room, device=input_ids.device) < past_tokens[:, None]
@@ -52,7 +53,7 @@ class CausalLM(torch.nn.Module):
             dim=3,
         )
         mask = _added(seen, past[0].dtype) if self.adds_masks else seen
-        # What pads may stand behind the last position; nobody looks at it.
+        # Padding may stand behind the last position; nobody looks at it.
         positions = (past_tokens[:, None] + places).clamp(max=self.positions - 1)
         cache = _past(past)
         found = self.model(
@@ -66,12 +67,12 @@ class CausalLM(torch.nn.Module):
 
 
 def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What is to be added to scores: 0 where they count, else the least of numbers."""
+    """The mask to add to scores: 0 where they count, and the smallest number elsewhere."""
     return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
 def _past(past: tuple[torch.Tensor, ...]) -> Any:
-    """A cache of transformers over given keys and values, which keeps what is new apart."""
+    """A cache of transformers over given keys and values, which keeps new ones apart."""
     transformers: Any = importlib.import_module("transformers")
 
     class Past(transformers.DynamicCache):  # type: ignore[misc]
@@ -80,7 +81,7 @@ def _past(past: tuple[torch.Tensor, ...]) -> Any:
             self.new: dict[str, torch.Tensor] = {}
 
         def update(
-            self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+            self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
         ) -> tuple[torch.Tensor, torch.Tensor]:
             self.new[f"present.{layer}.key"] = keys
             self.new[f"present.{layer}.value"] = values
@@ -88,17 +89,17 @@ def _past(past: tuple[torch.Tensor, ...]) -> Any:
             key, value = (torch.cat(pair, dim=2) for pair in pairs)
             return key, value
 
-        def get_seq_length(self, *_: Any, **__: Any) -> int:
+        def get_seq_length(self, *_: object, **__: object) -> int:
             return past[0].shape[2]
 
     return Past()
 
 
 def _form(model: torch.nn.Module) -> tuple[int, int, int]:
-    """Layers, heads of keys and values, and their size, as one pass shows them.
+    """The layers, the key and value heads, and their size, as one forward pass shows them.
 
     Raises:
-        UnsupportedError: the model keeps something else than keys and values of one form.
+        UnsupportedError: the model's cache isn't keys and values of one shape.
     """
     cache = None
     with torch.no_grad():
@@ -110,47 +111,48 @@ def _form(model: torch.nn.Module) -> tuple[int, int, int]:
     if len(shapes) != 1 or len(shape := shapes.pop()) != 4:
         raise UnsupportedError(
             "this model's layers don't all have a cache of keys and values of one form",
-            "GPT-2-, Llama-, Mistral- and Qwen2-shaped models have",
+            "use a model shaped like GPT-2, Llama, Mistral, Qwen2 or Gemma-2",
         )
     return len(layers), shape[1], shape[3]
 
 
-def _keys(layer: Any) -> torch.Tensor:
+def _keys(layer: object) -> torch.Tensor:
     keys: torch.Tensor = getattr(layer, "keys", None)  # type: ignore[assignment]
     return keys if keys is not None else torch.zeros(0)
 
 
-def _values(layer: Any) -> torch.Tensor:
+def _values(layer: object) -> torch.Tensor:
     values: torch.Tensor = getattr(layer, "values", None)  # type: ignore[assignment]
     return values if values is not None else torch.zeros(0)
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """CausalLM, of at most LONGEST tokens, and no more than a layer looks back at."""
+    """Wrap a model in CausalLM, of at most LONGEST tokens and what every layer looks back at."""
     module = CausalLM(model, min([*_limits(_config(model)), LONGEST]))
     _decoding.see_that_it_decodes(module, model, module.form, module.positions)
     return module
 
 
 def _config(model: Any) -> Any:
-    """What a model's part for text is configured with; another part may see or hear."""
+    """The settings of a model's part for text; other parts may see or hear."""
     return model.config.get_text_config(decoder=True)
 
 
-def _limits(config: Any) -> list[int]:
-    """How many tokens a text may have, in each respect that the settings tell."""
+def _limits(config: object) -> list[int]:
+    """All limits that the settings put on the number of tokens in a text."""
     names = (*_windows(config), "max_position_embeddings", "n_positions", "max_target_positions")
     limits = [getattr(config, name, None) for name in (*names, "keep_window_size")]
     rope = getattr(config, "rope_parameters", None) or {}
-    # Of the model, or of each kind of layer. Behind it all keys turn, also those in the cache.
+    # One for the model, or one for each kind of layer. Beyond this limit all keys are rotated
+    # differently, also those in the cache.
     ropes = [each for each in (rope, *rope.values()) if isinstance(each, dict)]
     long = [each for each in ropes if each.get("rope_type") == "longrope"]
     limits += [each.get("original_max_position_embeddings") for each in long]
     return [limit for limit in limits if isinstance(limit, int)]
 
 
-def _windows(config: Any) -> list[str]:
-    """The settings that say how far some layer looks back."""
+def _windows(config: object) -> list[str]:
+    """The names of the settings that say how far some layer looks back."""
     windows = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
@@ -159,26 +161,29 @@ def _windows(config: Any) -> list[str]:
     return [name for name in windows.values() if slides or name != "sliding_window"]
 
 
-def bring(module: torch.nn.Module, folder: Path, out: Path) -> dict[str, Any]:
-    """The tokenizer, the model's form, what ends a text, and how tokens are chosen by default."""
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
+    """Bring the tokenizer, and say the model's form, what ends a text, and how to choose tokens."""
     brought = _tokenizer.bring(module, folder, out)
     layers, heads, size = module.form  # type: ignore[misc]
     positions: int = module.positions  # type: ignore[assignment]
     said = folder / "generation_config.json"
-    generation = read_json(said) if said.is_file() else {}
+    generation = read_object(said) if said.is_file() else {}
+    config = read_object(folder / "config.json")
     found = {
         **brought,
         "max_tokens": min(positions, brought.get("max_tokens", positions)),
         "layers": layers,
         "key_value_heads": heads,
         "head_size": size,
-        "stop_tokens": _ends(generation, read_json(folder / "config.json"), out / "tokenizer.json"),
+        "stop_tokens": _ends(generation, config, out / "tokenizer.json"),
     }
     defaults = _defaults(generation)
     return {**found, "defaults": defaults} if defaults else found
 
 
-def _ends(generation: Any, config: Any, tokenizer: Path) -> list[str]:
+def _ends(
+    generation: Mapping[str, object], config: Mapping[str, object], tokenizer: Path
+) -> list[str]:
     from tokenizers import Tokenizer
 
     ids = generation.get("eos_token_id", config.get("eos_token_id"))
@@ -188,9 +193,9 @@ def _ends(generation: Any, config: Any, tokenizer: Path) -> list[str]:
     return [name for name in names if name is not None]
 
 
-def _defaults(generation: Any) -> dict[str, Any]:
-    """What `generate` would do by itself, where the folder says so."""
-    found: dict[str, Any] = {}
+def _defaults(generation: Mapping[str, object]) -> dict[str, object]:
+    """The options that transformers' `generate` would take from the folder."""
+    found: dict[str, object] = {}
     for name in SAMPLING:
         value = generation.get(name)
         if value is not None and (name == "repetition_penalty" or generation.get("do_sample")):

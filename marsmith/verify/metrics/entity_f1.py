@@ -10,13 +10,13 @@ from marsmith.errors import BuildError
 Entity = Mapping[str, object]
 
 
-class Entities(TypedDict):
+class FoundEntities(TypedDict):
     """What is read of an answer."""
 
     entities: Sequence[Entity]
 
 
-def measure(answers: Sequence[Entities], expected: Sequence[Sequence[Entity]]) -> float:
+def measure(answers: Sequence[FoundEntities], expected: Sequence[Sequence[Entity]]) -> float:
     """Twice the hits ÷ (entities found + entities expected), over all texts, in [0, 1].
 
     A hit has exactly the expected label, start and end.

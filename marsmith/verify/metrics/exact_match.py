@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from marsmith.verify.metrics.span_f1 import Answers, mean_of, words
+from marsmith.verify.metrics.span_f1 import RankedAnswers, mean_of, words
 
 
-def measure(answers: Sequence[Answers], expected: Sequence[str | Sequence[str]]) -> float:
+def measure(answers: Sequence[RankedAnswers], expected: Sequence[str | Sequence[str]]) -> float:
     """The share of questions whose best answer has the same words as a right one, in [0, 1].
 
     Case, punctuation and English articles don't count, unless there is nothing else.

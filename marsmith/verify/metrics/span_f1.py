@@ -14,19 +14,19 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-class Span(TypedDict):
+class RankedAnswer(TypedDict):
     """One of the answers to a question."""
 
     answer: str
 
 
-class Answers(TypedDict):
+class RankedAnswers(TypedDict):
     """What is read of an answer: spans, the best first."""
 
-    answers: Sequence[Span]
+    answers: Sequence[RankedAnswer]
 
 
-def measure(answers: Sequence[Answers], expected: Sequence[str | Sequence[str]]) -> float:
+def measure(answers: Sequence[RankedAnswers], expected: Sequence[str | Sequence[str]]) -> float:
     """The mean over questions of 2 × shared words ÷ (words answered + expected), in [0, 1].
 
     Case, punctuation and English articles don't count. Of several right answers the most similar
@@ -46,7 +46,7 @@ def measure(answers: Sequence[Answers], expected: Sequence[str | Sequence[str]])
 
 def mean_of(
     alike: Callable[[str, str], float],
-    answers: Sequence[Answers],
+    answers: Sequence[RankedAnswers],
     expected: Sequence[str | Sequence[str]],
 ) -> float:
     """The mean similarity of each question's best answer to the right answer most like it.

@@ -9,13 +9,13 @@ from marsmith.errors import BuildError
 from marsmith.extras import need
 
 
-class Transcript(TypedDict):
+class SpokenText(TypedDict):
     """What is read of an answer."""
 
     text: str
 
 
-def measure(answers: Sequence[Transcript], expected: Sequence[str]) -> float:
+def measure(answers: Sequence[SpokenText], expected: Sequence[str]) -> float:
     """1 - (words that are wrong, missing or too many) ÷ (words expected), over all recordings.
 
     A word error rate of 0.08 is an accuracy of 0.92. Blanks separate words; a word is right when

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from marsmith.passes import Work
 from marsmith.pipeline.original import MADE
 from marsmith.recipe.sections import Training
 from marsmith.sources.factory import Factory
+from tests.support.passes import MakeWork, Measure
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def digits(store: Path) -> torch.nn.Module:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Callable[..., Work]:
+def work(tmp_path: Path) -> MakeWork:
     """Makes a `Work`; with settings of a training it has one, on the digits."""
 
-    def make(batch: Tensors | None = None, **training: Any) -> Work:
+    def make(batch: Tensors | None = None, **training: object) -> Work:
         data = {"data": "examples.digits:training_set", **training}
         return Work(
             batch or {"image": torch.zeros(2, 1, 8, 8)},
@@ -43,7 +43,7 @@ def work(tmp_path: Path) -> Callable[..., Work]:
 
 
 @pytest.fixture(scope="session")
-def accuracy() -> Callable[[Callable[[torch.Tensor], torch.Tensor]], float]:
+def accuracy() -> Measure:
     """Measures a model on the held-out digits."""
     pixels, labels, end = split()
     images = torch.from_numpy(pixels[end:])[:, None].float() / 255

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
 
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.passes.prune_structured import PruneStructured
+from tests.support.passes import MakeWork, Measure
 
 IMAGE = torch.rand(2, 1, 8, 8)
 
@@ -45,7 +44,7 @@ class Attention(nn.Module):
 
 
 def test_half_of_the_channels_go_and_training_brings_the_accuracy_back(
-    digits: Any, work: Any, accuracy: Any
+    digits: nn.Module, work: MakeWork, accuracy: Measure
 ) -> None:
     change = PruneStructured(ratio=0.5, epochs=5, learning_rate=0.003)
     module, report = change.apply(digits, work(epochs=1))
@@ -57,7 +56,7 @@ def test_half_of_the_channels_go_and_training_brings_the_accuracy_back(
     assert accuracy(torch.jit.script(module)) == pytest.approx(accuracy(module), abs=0.01)
 
 
-def test_equal_models_are_pruned_equally(work: Any) -> None:
+def test_equal_models_are_pruned_equally(work: MakeWork) -> None:
     states = []
     for _ in range(2):
         torch.manual_seed(0)
@@ -66,7 +65,7 @@ def test_equal_models_are_pruned_equally(work: Any) -> None:
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_channels_that_the_outputs_have_stay(work: Any) -> None:
+def test_channels_that_the_outputs_have_stay(work: MakeWork) -> None:
     module, _ = PruneStructured(epochs=0).apply(Residual().eval(), work())
     features, scores = module(IMAGE)
     assert features.shape == (2, 8, 8, 8)
@@ -74,12 +73,12 @@ def test_channels_that_the_outputs_have_stay(work: Any) -> None:
     assert len(module.get_parameter("inner.weight")) == 4
 
 
-def test_channels_that_the_recipe_names_stay(work: Any) -> None:
+def test_channels_that_the_recipe_names_stay(work: MakeWork) -> None:
     with pytest.raises(BuildError, match="no channels that it may remove"):
         PruneStructured(epochs=0, ignore=["inner"]).apply(Residual().eval(), work())
 
 
-def test_a_model_that_breaks_is_said_with_what_to_do(work: Any) -> None:
+def test_a_model_that_breaks_is_said_with_what_to_do(work: MakeWork) -> None:
     with pytest.raises(UnsupportedError, match="can't follow this model") as error:
         PruneStructured(epochs=0).apply(Attention().eval(), work())
     assert "'ignore'" in error.value.hint
@@ -87,15 +86,18 @@ def test_a_model_that_breaks_is_said_with_what_to_do(work: Any) -> None:
         Attention().eval(), work()
     )
     assert len(module.get_parameter("wide.weight")) == 16
-    assert report["after"]["parameters"] < report["before"]["parameters"]
+    before, after = report["before"], report["after"]
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    assert after["parameters"] < before["parameters"]
 
 
-def test_a_name_that_is_not_there_is_said(work: Any) -> None:
+def test_a_name_that_is_not_there_is_said(work: MakeWork) -> None:
     with pytest.raises(BuildError, match=r"'stam'; .* stem, inner, outer, scores"):
         PruneStructured(epochs=0, ignore=["stam"]).apply(Residual(), work())
 
 
-def test_training_without_its_section_is_said(digits: Any, work: Any) -> None:
+def test_training_without_its_section_is_said(digits: nn.Module, work: MakeWork) -> None:
     with pytest.raises(BuildError, match="prune_structured trains, and the recipe has no") as error:
         PruneStructured().apply(digits, work())
     assert "epochs: 0" in error.value.hint

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
 from examples.digits import training_set
 from marsmith.errors import BuildError
 from marsmith.passes.qat import Qat
+from tests.support.passes import MakeWork, Measure
 
 # torch's own int8, deprecated in favour of torchao's, warns of its own defaults.
 pytestmark = [
@@ -31,23 +31,26 @@ def int8(module: torch.nn.Module) -> Model:
     return quantize_fx.convert_fx(prepared)
 
 
-def skewed(module: Any) -> torch.nn.Module:
+def skewed(module: torch.nn.Module) -> torch.nn.Module:
     """The same function, but channels whose ranges differ by a factor of 300.
 
     Such are the models that static int8 loses: one scale for all channels leaves nothing of the
     small ones.
     """
-    _, norm, _, following = module.features[:4]
+    norm, following = module.get_submodule("features.1"), module.get_submodule("features.3")
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    assert isinstance(following, torch.nn.Conv2d)
     factors = torch.logspace(-2.5, 0, 16)
     with torch.no_grad():
-        norm.weight *= factors
-        norm.bias *= factors
-        following.weight /= factors[:, None, None]
-    changed: torch.nn.Module = module
-    return changed
+        norm.weight.mul_(factors)
+        norm.bias.mul_(factors)
+        following.weight.div_(factors[:, None, None])
+    return module
 
 
-def test_a_model_that_int8_loses_is_won_back(digits: Any, work: Any, accuracy: Any) -> None:
+def test_a_model_that_int8_loses_is_won_back(
+    digits: torch.nn.Module, work: MakeWork, accuracy: Measure
+) -> None:
     module = skewed(digits)
     assert accuracy(module) >= 0.98
     lost = accuracy(int8(module))
@@ -57,7 +60,9 @@ def test_a_model_that_int8_loses_is_won_back(digits: Any, work: Any, accuracy: A
     assert accuracy(int8(tuned)) >= lost + 0.1
 
 
-def test_a_model_that_int8_keeps_is_kept(digits: Any, work: Any, accuracy: Any) -> None:
+def test_a_model_that_int8_keeps_is_kept(
+    digits: torch.nn.Module, work: MakeWork, accuracy: Measure
+) -> None:
     before = digits.state_dict().copy()
     tuned, _ = Qat(epochs=1).apply(digits, work(learning_rate=0.001))
     assert accuracy(int8(tuned)) >= 0.98
@@ -67,6 +72,6 @@ def test_a_model_that_int8_keeps_is_kept(digits: Any, work: Any, accuracy: Any) 
     assert accuracy(torch.jit.script(tuned)) == accuracy(tuned)
 
 
-def test_a_model_without_such_layers_is_said(work: Any) -> None:
+def test_a_model_without_such_layers_is_said(work: MakeWork) -> None:
     with pytest.raises(BuildError, match="no convolution or linear layer"):
         Qat().apply(torch.nn.ReLU(), work(epochs=1))

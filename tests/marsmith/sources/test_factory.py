@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -27,8 +26,10 @@ class Bomb:
         return os.mkdir, (str(self.target),)
 
 
-def load(folder: Path, **settings: Any) -> torch.nn.Module:
-    module = Factory(factory=FACTORY, **settings).load(Cache(folder), lambda line: None)
+def load(folder: Path, **settings: object) -> torch.nn.Module:
+    module = Factory.model_validate({"factory": FACTORY, **settings}).load(
+        Cache(folder), lambda line: None
+    )
     assert isinstance(module, torch.nn.Module)
     return module
 

@@ -135,7 +135,7 @@ def test_weights_of_half_precision_become_whole(folder: Path) -> None:
     assert {parameter.dtype for parameter in load(folder).parameters()} == {torch.float32}
 
 
-def say(**changes: Any) -> Callable[[Path], None]:
+def say(**changes: object) -> Callable[[Path], None]:
     """Change config.json."""
 
     def spoil(folder: Path) -> None:
@@ -240,5 +240,7 @@ def test_the_head_is_the_tasks_unless_another_is_named() -> None:
 
     assert head("text_embedding") == "text_embedding"
     assert head("ours.texts:Task", head="text_embedding") == "text_embedding"
-    with pytest.raises(ValidationError, match="of the task 'tabular', 'head' must say"):
+    with pytest.raises(
+        ValidationError, match="the task 'tabular' has no head; 'head' must name one of"
+    ):
         head("tabular")

@@ -7,7 +7,6 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -34,7 +33,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, digits: nn.Module) -> Path
     return exported(tmp_path_factory.mktemp("program") / "model.pt2", digits, torch.export.Dim("n"))
 
 
-def exported(path: Path, module: nn.Module, batch: Any) -> Path:
+def exported(path: Path, module: nn.Module, batch: torch.export.Dim | None) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts, to each other
         shapes = ({0: batch},)
@@ -64,11 +63,11 @@ class Bomb:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return os.mkdir, (str(self.file),)
 
 
-def pickled(thing: Any) -> bytes:
+def pickled(thing: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(thing, buffer)
     return buffer.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 LENGTHS = [400, 8000, 16000, 16000, 20001, 33333, 7000]
 
 
-def saved(folder: Path, kind: str = "Wav2Vec2", norm: str = "layer", **said: Any) -> Path:
+def saved(folder: Path, kind: str = "Wav2Vec2", norm: str = "layer", **said: object) -> Path:
     """A folder with random weights that are far from each other, as transformers saves it."""
     import transformers
     from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
@@ -120,7 +120,7 @@ def test_its_archive_does_too(tmp_path: Path, norm: str, runtime: str) -> None:
     check([response.json() for response in together], folder, waves)
 
 
-def brought(folder: Path, out: Path) -> dict[str, Any]:
+def brought(folder: Path, out: Path) -> Mapping[str, object]:
     from transformers import AutoModelForCTC
 
     out.mkdir(exist_ok=True)
@@ -143,7 +143,7 @@ def test_what_comes_with_a_folder(tmp_path: Path) -> None:
     assert names == [token.lower() for token in TOKENS]
 
 
-def say(**changes: Any) -> Callable[[Path], None]:
+def say(**changes: object) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         file = folder / "config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))

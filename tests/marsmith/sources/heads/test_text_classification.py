@@ -150,7 +150,7 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..
     ("make", "said", "own", "words"),
     [
         (xlnet, {}, {}, "depends on how it is padded"),
-        (bert, {"id2label": {1: "good", 2: "bad"}}, {}, r"'id2label' .* must be 0 and on"),
+        (bert, {"id2label": {1: "good", 2: "bad"}}, {}, r"'id2label' .* must run from 0"),
         (bert, {}, {"max_tokens": 41}, "'max_tokens' is 41; the model has 40 positions"),
     ],
 )

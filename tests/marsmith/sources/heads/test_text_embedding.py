@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from marsmith.errors import UnsupportedError
+from marsmith.errors import BuildError
 from marsmith.sources.heads.text_embedding import wrap
 
 
@@ -23,9 +22,13 @@ from marsmith.sources.heads.text_embedding import wrap
         ({"modules.json": [("s.Transformer", ""), ("s.Dense", "2")]}, "a layer Dense"),
         ({"1_Pooling/config.json": {"pooling_mode": ["mean", "cls"]}}, "pools by mean and cls"),
         ({"1_Pooling/config.json": {"pooling_mode_max_tokens": True}}, "pools by max_tokens"),
+        ({"1_Pooling/config.json": "mean"}, "must be an object"),
+        ({"modules.json": {"type": "Pooling"}}, "must be a list of layers"),
     ],
 )
-def test_it_pools_as_the_folder_says(tmp_path: Path, files: dict[str, Any], pooling: str) -> None:
+def test_it_pools_as_the_folder_says(
+    tmp_path: Path, files: dict[str, object], pooling: str
+) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         if isinstance(content, list):
@@ -34,5 +37,5 @@ def test_it_pools_as_the_folder_says(tmp_path: Path, files: dict[str, Any], pool
     if pooling in ("mean", "cls"):
         assert wrap(torch.nn.Identity(), tmp_path).pooling == pooling
     else:
-        with pytest.raises(UnsupportedError, match=pooling):
+        with pytest.raises(BuildError, match=pooling):
             wrap(torch.nn.Identity(), tmp_path)

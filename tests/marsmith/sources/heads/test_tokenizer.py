@@ -23,7 +23,9 @@ class Model(torch.nn.Module):
         self.position_embeddings = torch.nn.Embedding(positions, 2, padding_idx=padding)
 
 
-def bring(folder: Path, model: torch.nn.Module, **files: Any) -> tuple[dict[str, Any], Path]:
+def bring(
+    folder: Path, model: torch.nn.Module, **files: object
+) -> tuple[_tokenizer.TokenSettings, Path]:
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     out = folder / "out"

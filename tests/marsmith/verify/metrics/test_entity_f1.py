@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.entity_f1 import Entities, Entity, measure
+from marsmith.verify.metrics.entity_f1 import Entity, FoundEntities, measure
 
 
 def entity(label: str, start: int, end: int) -> Entity:
     return {"label": label, "start": start, "end": end}
 
 
-def answer(*entities: Entity) -> Entities:
+def answer(*entities: Entity) -> FoundEntities:
     return {"entities": [{**each, "score": 0.5, "text": "x"} for each in entities]}
 
 
@@ -30,7 +30,7 @@ ONE, TWO = entity("PER", 0, 4), entity("LOC", 9, 12)
     ],
 )
 def test_a_hit_has_the_very_label_and_place(
-    found: list[Entities], wanted: list[list[Entity]], f1: float
+    found: list[FoundEntities], wanted: list[list[Entity]], f1: float
 ) -> None:
     assert measure(found, wanted) == pytest.approx(f1)
 

@@ -4,10 +4,10 @@ import pytest
 
 from marsmith.errors import BuildError
 from marsmith.verify.metrics.exact_match import measure
-from marsmith.verify.metrics.span_f1 import Answers
+from marsmith.verify.metrics.span_f1 import RankedAnswers
 
 
-def answers(*texts: str) -> list[Answers]:
+def answers(*texts: str) -> list[RankedAnswers]:
     return [{"answers": [{"answer": text}, {"answer": "second"}]} for text in texts]
 
 

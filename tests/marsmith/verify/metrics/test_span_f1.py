@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from marsmith.errors import BuildError
-from marsmith.verify.metrics.span_f1 import Answers, measure
+from marsmith.verify.metrics.span_f1 import RankedAnswers, measure
 
 
-def answers(*texts: str) -> list[Answers]:
+def answers(*texts: str) -> list[RankedAnswers]:
     return [{"answers": [{"answer": text}, {"answer": "second"}]} for text in texts]
 
 
