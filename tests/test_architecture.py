@@ -82,7 +82,7 @@ def imports(nodes: Iterator[ast.AST]) -> set[str]:
 
 
 def at_module_level(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that importing a module executes: all but the bodies of functions."""
+    """All nodes that importing a module executes: no bodies of functions, no imports for types."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node = ast.Module(node.orelse, [])

@@ -1,8 +1,8 @@
 """One file per runtime: each writes what `handlers/runtimes/<same name>.py` loads.
 
-A converter is a module with `PRECISIONS`, what it can write; `DEFAULTS`, those of them that
-`runtime: auto` tries; and `convert(job, precision, out)`. Two more write what other systems read,
-and have no runtime here.
+A converter is a module with `PRECISIONS`, what it can write; `DEFAULTS`, the precisions that
+`runtime: auto` tries; and `convert(job, precision, out)`. Two converters have no runtime here: they
+write for other systems.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Job:
     """What a converter is given.
 
     Attributes:
-        module: the model, in evaluation mode on the CPU; called with the tensors by position.
+        module: the model, in evaluation mode on the CPU; it takes tensors by position.
         batch: real inputs, named, in the order in which the module takes them; the first
             dimension is the batch.
-        varying: further axes that differ from request to request, by the input's name.
+        varying: axes besides the batch that differ from request to request, by input.
         outputs: the names of the outputs, in the order in which the module returns them.
-        calibration: batches for static quantisation, each as `batch`; empty when there are none.
+        calibration: batches for static quantisation, each like `batch`; empty without any.
         source: where the module came from.
         settings: what the recipe says about conversion.
         device: where the model will run.
@@ -76,6 +76,6 @@ def find(name: str) -> ModuleType:
     """The converter of that name.
 
     Raises:
-        RecipeError: there is none; the message lists those that there are.
+        RecipeError: there is none; the message lists those there are.
     """
     return by_name.find(__name__, name, "the converters", RecipeError)

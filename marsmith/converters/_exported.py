@@ -1,4 +1,4 @@
-"""What every export through torch.export needs."""
+"""Helpers of every export through torch.export."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ByPosition(torch.nn.Module):
         self.module = module
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Call the module; its outputs in their order."""
+        """Call the module, and return its outputs in their order."""
         return tuple(named(self.module(*inputs)).values())
 
 
 def grown(tensor: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
-    """A tensor that is at least 2 long in its dynamic axes: an export takes a 1 for a constant."""
+    """Repeat a tensor to at least 2 in its dynamic axes: an export takes a 1 for a constant."""
     times = [2 if axis in axes and size == 1 else 1 for axis, size in enumerate(tensor.shape)]
     return tensor.repeat(times)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+if TYPE_CHECKING:
+    import onnx
+
+Arrays = dict[str, np.ndarray]
+Message = TypeVar("Message", "onnx.ModelProto", "onnx.NodeProto", "onnx.TensorProto")
 
 
-def specialised(model: Any, inputs: Arrays, rows: int | None) -> Any:
-    """A graph for a fixed number of rows, or for any, in which shapes are constants.
+def specialised(model: onnx.ModelProto, inputs: Arrays, rows: int | None) -> onnx.ModelProto:
+    """Make a graph for a fixed number of rows, or for any, in which shapes are constants.
 
-    Converters to other formats lose the rank of what is reshaped to a computed shape. What
-    depends on shapes alone is computed here for two batch sizes. What is equal in both becomes a
-    constant; in the target of a Reshape the one number that isn't becomes -1, in that of an
-    Expand 1, whose consumers then broadcast. The caller must compare the outputs.
+    Converters to other formats lose the rank of tensors that are reshaped to a computed shape.
+    Values that depend on shapes alone are computed here for two batch sizes. Those that are equal
+    in both become constants. If one number differs, it becomes -1 in the target of a Reshape, and
+    1 in that of an Expand, whose consumers then broadcast. The caller must compare the outputs.
 
     Args:
         model: a ModelProto whose batch is dynamic.
         inputs: three real rows, by the graph's names.
-        rows: how many the new graph takes; None for any.
+        rows: how many rows the new graph takes; None for any number.
 
     Returns:
-        Another ModelProto.
+        A new ModelProto.
     """
     import onnx
 
@@ -53,13 +57,13 @@ def specialised(model: Any, inputs: Arrays, rows: int | None) -> Any:
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def _copy(model: Any) -> Any:
-    copied = type(model)()
-    copied.CopyFrom(model)
+def _copy(message: Message) -> Message:
+    copied = type(message)()
+    copied.CopyFrom(message)
     return copied
 
 
-def _of_shapes_alone(graph: Any) -> list[str]:
+def _of_shapes_alone(graph: onnx.GraphProto) -> list[str]:
     constants = {each.name for each in graph.initializer}
     found = set(constants)
     for node in graph.node:
@@ -68,7 +72,7 @@ def _of_shapes_alone(graph: Any) -> list[str]:
     return sorted(found - constants)
 
 
-def _observed(model: Any, names: list[str], inputs: Arrays) -> Arrays:
+def _observed(model: onnx.ModelProto, names: list[str], inputs: Arrays) -> Arrays:
     import onnx
     import onnxruntime
 
@@ -85,8 +89,8 @@ def _observed(model: Any, names: list[str], inputs: Arrays) -> Arrays:
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def _settled(one: Any, other: Any, target_of: str) -> Any:
-    """The constant that stands for two observed values; None when none can."""
+def _settled(one: np.ndarray, other: np.ndarray, target_of: str) -> np.ndarray | None:
+    """The constant that can replace two observed values; None when none can."""
     if one.shape != other.shape:
         return None
     differs = one != other
@@ -98,17 +102,17 @@ def _settled(one: Any, other: Any, target_of: str) -> Any:
     return np.where(differs, stand_in, one).astype(one.dtype)
 
 
-def _fuse_gelus(model: Any) -> None:
-    """Write x · (½ · (1 + erf (x / √2))) as a Gelu, which TFLite has; it has no erf.
+def _fuse_gelus(model: onnx.ModelProto) -> None:
+    """Replace x · (½ · (1 + erf (x / √2))) by a Gelu, because TFLite has Gelu and no erf.
 
-    Gelu is an operator since opset 20. Models since 18, as ours are, mean the same in it.
+    Gelu is an operator since opset 20, where models of opset 18, as ours are, mean the same.
     """
     default = next(each for each in model.opset_import if not each.domain)
     if default.version < 18:
         return
     made_by = {name: node for node in model.graph.node for name in node.output}
 
-    def source(node: Any, kind: str, place: int) -> Any:
+    def source(node: onnx.NodeProto | None, kind: str, place: int) -> onnx.NodeProto | None:
         found = made_by.get(node.input[place]) if node is not None else None
         return found if found is not None and found.op_type == kind else None
 
@@ -120,7 +124,7 @@ def _fuse_gelus(model: Any) -> None:
             default.version = max(default.version, 20)
 
 
-def _drop_unused(graph: Any) -> None:
+def _drop_unused(graph: onnx.GraphProto) -> None:
     needed = {each.name for each in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -134,7 +138,7 @@ def _drop_unused(graph: Any) -> None:
         field.extend(copies)
 
 
-def _read_by(node: Any) -> set[str]:
-    """The tensors that a node reads, and what its branches read from around them."""
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """The tensors that a node reads, and those that its branches read from around them."""
     inside = {name for each in node.attribute for n in each.g.node for name in _read_by(n)}
     return inside | set(node.input)

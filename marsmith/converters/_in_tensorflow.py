@@ -1,6 +1,6 @@
 """A script: ONNX -> Keras -> a SavedModel or a TFLite file; or a SavedModel, run.
 
-It has a process of its own and imports nothing of ours: TensorFlow and torch in one process
+It runs in a process of its own and imports nothing of ours: TensorFlow and torch in one process
 start slowly and bring two OpenMPs. `_onnx2tf.py` starts it, in the folder that it works in.
 """
 
@@ -12,47 +12,57 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 TOLERANCE = 1e-4  # as a share of the largest magnitude, at least of 1
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray]
+
+
+class Tensor(Protocol):
+    """What is used of a tensor of TensorFlow's."""
+
+    def numpy(self) -> np.ndarray:
+        """Its values."""
+
+    def __getitem__(self, index: int | None, /) -> Tensor: ...
 
 
 class Impossible(Exception):  # noqa: N818 - a reason, not a fault
-    """What onnx2tf or TensorFlow can't do, and the operators that are to blame."""
+    """What onnx2tf or TensorFlow can't do, and the operators to blame."""
 
     def __init__(self, reason: str, *operators: str) -> None:
         super().__init__(reason)
         self.operators = operators
 
 
-def convert() -> dict[str, Any]:
+def convert() -> int | None:
     """Do `job.json`: write `saved_model` or `model.tflite`.
 
-    Its `graphs` are the same model for any number of rows and for one; the first that can be
-    converted, in whatever way, and then gives the expected outputs, is taken.
+    Its `graphs` are the same model for any number of rows and for one. The first that can be
+    converted in some way, and then gives the expected outputs, is taken.
 
     Returns:
         How many rows the model takes; None for any.
 
     Raises:
-        Impossible: none can.
+        Impossible: none can be converted.
     """
     import onnx
 
     job = json.loads(Path("job.json").read_text("utf-8"))
     inputs, expected = dict(np.load("inputs.npz")), dict(np.load("expected.npz"))
     _mend_onnx2tf()
+    graphs: list[tuple[str, int | None]] = job["graphs"]
     reasons: list[Impossible] = []
-    for file, rows in job["graphs"]:
+    for file, rows in graphs:
         for way in _ways(inputs):
-            # Else it pads before a max pooling with -3e38, which no int8 can hold; 0 is as good
-            # after a ReLU.
+            # Otherwise it pads before a max pooling with -3e38, which no int8 can hold; after a
+            # ReLU, 0 is as good.
             way["output_integer_quantized_tflite"] = job["precision"] == "int8"
             try:
                 model = _keras(onnx.load(file), inputs, expected, rows, way)
@@ -66,12 +76,12 @@ def convert() -> dict[str, Any]:
                 if reasons[-1].operators:
                     break
             else:
-                return {"rows": rows}
+                return rows
     raise next((reason for reason in reasons if reason.operators), reasons[-1])
 
 
-def _ways(inputs: Arrays) -> Iterator[dict[str, Any]]:
-    """Settings of onnx2tf, the likeliest first: it guesses layouts, and may guess wrong."""
+def _ways(inputs: Arrays) -> Iterator[dict[str, object]]:
+    """Yield settings of onnx2tf, the likeliest first: it guesses layouts, and may guess wrong."""
     images = [name for name, value in inputs.items() if value.ndim in (4, 5)]
     rest = [name for name in inputs if name not in images]
     for lenient in (False, True):
@@ -88,9 +98,9 @@ def _ways(inputs: Arrays) -> Iterator[dict[str, Any]]:
 
 
 def _keras(
-    graph: Any, inputs: Arrays, expected: Arrays, rows: int | None, way: dict[str, Any]
+    graph: Any, inputs: Arrays, expected: Arrays, rows: int | None, way: dict[str, object]
 ) -> Any:
-    """A `tf.Module` whose `call` takes and returns named tensors, seen to be right."""
+    """Make a `tf.Module` whose `call` takes and returns named tensors, checked to be right."""
     import onnx2tf
     import tensorflow as tf
 
@@ -109,7 +119,7 @@ def _keras(
         **way,
     )
 
-    def outputs_of(feed: dict[str, Any]) -> list[Any]:
+    def outputs_of(feed: Mapping[str, object]) -> list[Tensor]:
         outputs = keras([feed[name] for name in inputs])
         return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
@@ -120,7 +130,7 @@ def _keras(
         for output, (name, value) in zip(first, expected.items(), strict=True)
     ]
 
-    def call(**feed: Any) -> dict[str, Any]:
+    def call(**feed: object) -> dict[str, Tensor]:
         return {
             name: tf.cast(tf.transpose(output, order), value.dtype)
             for output, order, (name, value) in zip(
@@ -146,29 +156,34 @@ def _mend_onnx2tf() -> None:
         setattr(tf.nn, each, _for_any_rows(getattr(tf.nn, each)))
 
 
-def _photographs() -> np.ndarray[Any, Any]:
+def _photographs() -> np.ndarray:
     return np.random.default_rng(0).random((20, 128, 128, 3), np.float32)
 
 
-def _for_any_rows(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A transposed convolution that onnx2tf may ask for a batch whose size is a name."""
+def _for_any_rows(function: Callable[..., object]) -> Callable[..., object]:
+    """Let a transposed convolution take the batch size that onnx2tf gives as a name."""
     import tensorflow as tf
 
-    def transposed(input: Any, filters: Any, output_shape: Any, **options: Any) -> Any:  # noqa: A002
+    def transposed(
+        input: object,  # noqa: A002
+        filters: object,
+        output_shape: Sequence[object],
+        **options: object,
+    ) -> object:
         rows = output_shape[0] if isinstance(output_shape[0], int) else tf.shape(input)[0]
         return function(input, filters, [rows, *output_shape[1:]], **options)
 
     return transposed
 
 
-def _tensors(inputs: Arrays, count: int) -> dict[str, Any]:
+def _tensors(inputs: Arrays, count: int) -> dict[str, object]:
     import tensorflow as tf
 
     return {name: tf.constant(value[:count]) for name, value in inputs.items()}
 
 
-def _order(given: Any, expected: Any, name: str) -> list[int]:
-    """How the axes of an output must be ordered to give what is expected: onnx2tf moves them."""
+def _order(given: np.ndarray, expected: np.ndarray, name: str) -> list[int]:
+    """The order of an output's axes that gives what is expected: onnx2tf moves axes."""
     best, found = np.inf, None
     for rest in permutations(range(1, given.ndim)):
         turned = given.transpose(0, *rest)
@@ -184,15 +199,17 @@ def _order(given: Any, expected: Any, name: str) -> list[int]:
     return found
 
 
-def _difference(given: Any, expected: Any) -> float:
-    """The largest; none between equal infinities, nor where neither is a number."""
+def _difference(given: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference; equal infinities, and two NaNs, don't differ."""
     given, expected = given.astype(float), expected.astype(float)
     same = (given == expected) | (np.isnan(given) & np.isnan(expected))
     difference = np.abs(np.subtract(given, expected, out=np.zeros_like(given), where=~same))
     return float(np.nan_to_num(difference, nan=np.inf).max(initial=0))
 
 
-def _concrete(call: Callable[..., Any], inputs: Arrays, rows: int | None) -> Any:
+def _concrete(
+    call: Callable[..., object], inputs: Arrays, rows: int | None
+) -> tuple[object, object]:
     import tensorflow as tf
 
     function = tf.function(call, autograph=False)
@@ -210,11 +227,11 @@ def _write_saved_model(module: Any, inputs: Arrays, expected: Arrays, rows: int 
     if rows is not None:  # the graph takes one row; TensorFlow takes them one by one
         kinds = {name: tf.TensorSpec(v.shape[1:], v.dtype) for name, v in expected.items()}
 
-        def one(row: dict[str, Any]) -> dict[str, Any]:
+        def one(row: dict[str, Tensor]) -> dict[str, Tensor]:
             outputs = module.call(**{name: value[None] for name, value in row.items()})
             return {name: value[0] for name, value in outputs.items()}
 
-        def call(**feed: Any) -> Any:
+        def call(**feed: object) -> object:
             return tf.map_fn(one, feed, fn_output_signature=kinds)
 
     saved = tf.Module()
@@ -260,12 +277,12 @@ def _reason(error: BaseException) -> Impossible:
 
 
 def serve(saved_model: str) -> None:
-    """Run a SavedModel: for each line N, take `N.npz` and write `N.out.npz`.
+    """Run a SavedModel: for each line N, read `N.npz` and write `N.out.npz`.
 
-    A line comes back: empty, or what went wrong.
+    It answers each with a line: empty, or what went wrong.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what others print isn't an answer
+    os.dup2(2, 1)  # what libraries print is not an answer
     import tensorflow as tf
 
     signature = tf.saved_model.load(saved_model).signatures["serving_default"]
@@ -282,12 +299,13 @@ def serve(saved_model: str) -> None:
 
 
 def main() -> None:
-    """`convert`, which leaves its answer in `made.json`, or `serve SAVED_MODEL`."""
+    """Run `convert`, and write its result to `made.json`; or run `serve SAVED_MODEL`."""
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
         return
+    made: dict[str, object]
     try:
-        made = convert()
+        made = {"rows": convert()}
     except Impossible as error:
         made = {"reason": str(error), "operators": error.operators}
     Path("made.json").write_text(json.dumps(made), "utf-8")

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from handlers.runtimes import Tensors
 from handlers.runtimes.onnx import matched
 from marsmith.errors import UnsupportedError
 
-# What quantisation touches: products, where the time goes, and with ranges known in advance also
-# what can carry integers from one convolution to the next.
+if TYPE_CHECKING:
+    import onnx
+
+# The operators to quantise: products, where the time goes, and with ranges known in advance also
+# those that can carry integers from one convolution to the next.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CARRIERS = ("Add", "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Relu")
 DYNAMIC = ("Gather", "Gemm", "LSTM", "MatMul")
@@ -28,7 +33,7 @@ WEIGHTS = {"per_channel": True, "reduce_range": True}
 def half(exported: Path, model: Path) -> None:
     """Write a file with float16 inside; its inputs and outputs stay float32.
 
-    A CPU has few kernels for it: there ONNX Runtime casts to float32 and back.
+    A CPU has few kernels for it; ONNX Runtime casts to float32 and back there.
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -46,7 +51,7 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors]) -> None:
     import onnx
     from onnxruntime import quantization
 
-    prepared = _prepared(exported, PRODUCTS, "no convolution or linear layer", "fp32 runs it")
+    prepared = _prepared(exported, PRODUCTS, "no convolution or linear layer", "use fp32")
     graph = onnx.load(str(prepared)).graph
     quantization.quantize_static(
         prepared,
@@ -55,8 +60,8 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors]) -> None:
         op_types_to_quantize=list(PRODUCTS if has_attention(graph) else PRODUCTS + CARRIERS),
         activation_type=quantization.QuantType.QUInt8,
         extra_options={
-            # Products of activations lose too much in attention; and what leaves a linear layer
-            # is added to something, or is the answer.
+            # Products of activations lose too much in attention. The output of a linear layer is
+            # added to something, or is the answer.
             "MatMulConstBOnly": True,
             "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
         },
@@ -65,34 +70,34 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors]) -> None:
 
 
 def dynamic(exported: Path, model: Path) -> None:
-    """Write a file with quantised linear layers and embeddings; ranges are taken as it runs.
+    """Write a file with quantised linear layers and embeddings; their ranges are taken at run time.
 
     Raises:
         UnsupportedError: there are none.
     """
     from onnxruntime import quantization
 
-    prepared = _prepared(exported, DYNAMIC, "no linear layer", "int8 takes convolutions too")
-    # The quantiser makes MatMul of each Gemm.
+    prepared = _prepared(exported, DYNAMIC, "no linear layer", "use int8 for convolutions")
+    # The quantiser turns each Gemm into a MatMul.
     kinds = [op for op in DYNAMIC if op != "Gemm"]
     quantization.quantize_dynamic(prepared, model, op_types_to_quantize=kinds, **WEIGHTS)
 
 
-def has_attention(graph: Any) -> bool:
+def has_attention(graph: onnx.GraphProto) -> bool:
     """Whether a graph multiplies activations with each other, beside a softmax."""
     fixed = _fixed(graph) | {node.output[0] for node in graph.node if node.op_type == "Constant"}
     products = any(n.op_type == "MatMul" and n.input[1] not in fixed for n in graph.node)
     return products and any(node.op_type == "Softmax" for node in graph.node)
 
 
-def _fixed(graph: Any) -> set[str]:
+def _fixed(graph: onnx.GraphProto) -> set[str]:
     return {each.name for each in graph.initializer}
 
 
 class _Batches:
-    """Calibration batches, as the quantiser reads them."""
+    """An iterator of calibration batches, as the quantiser reads them."""
 
-    def __init__(self, graph: Any, batches: Sequence[Tensors]) -> None:
+    def __init__(self, graph: onnx.GraphProto, batches: Sequence[Tensors]) -> None:
         # Old files list their weights among their inputs.
         names = [each.name for each in graph.input if each.name not in _fixed(graph)]
         self._rest = (
@@ -100,13 +105,13 @@ class _Batches:
             for batch in batches
         )
 
-    def get_next(self) -> dict[str, Any] | None:
-        """One batch after the other, then None."""
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch; None after the last."""
         return next(self._rest, None)
 
 
 def _prepared(exported: Path, takes: tuple[str, ...], lacks: str, hint: str) -> Path:
-    """A graph folded and with all its shapes, as the quantiser wants it."""
+    """Write the graph folded and with all its shapes, as the quantiser needs it."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -116,7 +121,7 @@ def _prepared(exported: Path, takes: tuple[str, ...], lacks: str, hint: str) -> 
     model = onnx.load(str(prepared))
     if not any(node.op_type in takes for node in model.graph.node):
         raise UnsupportedError(f"this model has {lacks} to quantise", hint)
-    # The quantiser transposes weights, and then finds their shapes noted differently.
+    # The quantiser transposes weights, and then finds other shapes noted for them.
     fixed = _fixed(model.graph)
     noted = [each for each in model.graph.value_info if each.name not in fixed]
     del model.graph.value_info[:]

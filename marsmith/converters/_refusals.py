@@ -1,4 +1,4 @@
-"""What a source gives and a converter can't take."""
+"""Refusals of what a source makes and a converter can't take."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def refuse_onnx(job: Job, form: str) -> None:
     """Refuse a job whose module is an ONNX file.
 
     Args:
-        job: what a converter was given.
-        form: what it writes, in words.
+        job: the converter's job.
+        form: what the converter writes, in words.
 
     Raises:
-        UnsupportedError: it is one.
+        UnsupportedError: the module is an ONNX file.
     """
     if isinstance(job.module, OnnxModule):
         raise UnsupportedError(
             f"an ONNX file can't become {form}",
-            "it can become onnx, openvino, tflite or tf_savedmodel",
+            "convert it to onnx, openvino, tflite or tf_savedmodel",
         )
 
 
@@ -31,12 +31,12 @@ def refuse_exported(job: Job, form: str) -> None:
     """Refuse a job whose module is an exported program; see `refuse_onnx`.
 
     Raises:
-        UnsupportedError: it is one.
+        UnsupportedError: the module is an exported program.
     """
     if isinstance(job.source, pt2.Pt2File):
         raise UnsupportedError(
             f"an exported program can't become {form}",
-            "it can become pt2, onnx, openvino, tflite or tf_savedmodel",
+            "convert it to pt2, onnx, openvino, tflite or tf_savedmodel",
         )
 
 
@@ -44,9 +44,9 @@ def refuse_torchscript(job: Job, form: str) -> None:
     """Refuse a job whose module is a TorchScript file; see `refuse_onnx`.
 
     Raises:
-        UnsupportedError: it is one.
+        UnsupportedError: the module is a TorchScript file.
     """
     if isinstance(job.module, torch.jit.ScriptModule):
         raise UnsupportedError(
-            f"a TorchScript file can't become {form}", "it can become torchscript"
+            f"a TorchScript file can't become {form}", "convert it to torchscript"
         )

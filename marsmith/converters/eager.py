@@ -1,11 +1,10 @@
-"""A module as it is: its weights as safetensors, its code as the file that defines it."""
+"""Saves a module as it is: its weights as safetensors, its code as the file that defines it."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_model
@@ -19,7 +18,7 @@ from marsmith.sources import factory as factory_source
 PRECISIONS = ("fp32", "bf16", "fp16")  # quantised modules are served as TorchScript
 DEFAULTS = ("fp32", "bf16")
 
-OTHERS = "'runtime: torchscript' or 'onnx' may take it"
+OTHERS = "try 'runtime: torchscript' or 'onnx'"
 
 
 def convert(job: Job, precision: str, out: Path) -> Artifact:
@@ -38,7 +37,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     if precision not in PRECISIONS:
         raise UnsupportedError(
             f"eager runs no {precision}; it runs {', '.join(PRECISIONS)}",
-            "'runtime: torchscript' runs quantised modules",
+            "use 'runtime: torchscript' for quantised modules",
         )
     if not isinstance(job.source, factory_source.Factory):
         raise UnsupportedError(
@@ -55,7 +54,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     code.write_bytes(Path(source).read_bytes())
     weights = out / "model.safetensors"
     save_model(module, str(weights))
-    options: dict[str, Any] = {"factory": f"{code.stem}:{function}", "inputs": list(job.batch)}
+    options: dict[str, object] = {"factory": f"{code.stem}:{function}", "inputs": list(job.batch)}
     options["arguments"] = job.source.arguments
     if dtype:
         options["dtype"] = precision
@@ -73,7 +72,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
 
 
 def _made_anew(job: Job, source: factory_source.Factory) -> torch.nn.Module:
-    """What a worker will make: the factory's module, with the job's weights."""
+    """The module that a worker will make: the factory's, with the job's weights."""
     module: torch.nn.Module = resolve(source.factory)(**source.arguments)
     try:
         module.load_state_dict(job.module.state_dict())

@@ -1,4 +1,4 @@
-"""An ONNX file for ONNX Runtime, exported through `torch.export`, canonical to the byte."""
+"""Exports an ONNX file for ONNX Runtime through `torch.export`, canonical to the byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,6 +21,9 @@ from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.extras import need
 from marsmith.sources.onnx import OnnxModule
 
+if TYPE_CHECKING:
+    import onnx
+
 # Not bf16: on x86, ONNX Runtime's CPU kernels know no such tensors.
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "int8", "int8_dynamic")
@@ -28,11 +31,11 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 OPSET = 18  # what torch's operators are written in; later ones are made by conversion
 LIMIT = 2**31 - 2**20  # a protobuf's 2 GiB, less room for the graph
-OTHERS = "'runtime: torchscript' or 'eager' may take it"
+OTHERS = "try 'runtime: torchscript' or 'eager'"
 
 
 def convert(job: Job, precision: str, out: Path) -> Artifact:
-    """Export a module, or copy the ONNX file that it is, and lower its precision.
+    """Export a module, or copy its ONNX file, and lower the precision.
 
     Args:
         job: the module and what is known of it.
@@ -41,18 +44,18 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
 
     Raises:
         BuildError: the exporter or the quantiser failed.
-        UnsupportedError: ONNX can't express the module, or ONNX Runtime not this precision.
+        UnsupportedError: ONNX can't express the module, or ONNX Runtime can't run the precision.
     """
     need("onnx", "onnx", "onnxscript", "onnxruntime")
     if precision not in PRECISIONS:
         raise UnsupportedError(
             f"ONNX Runtime has no kernels for {precision} on x86",
-            f"it runs {', '.join(PRECISIONS)}",
+            f"use one of {', '.join(PRECISIONS)}",
         )
     if precision.startswith("int8") and job.device.type == "cuda":
         # See: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
         raise UnsupportedError(
-            f"ONNX Runtime runs {precision} on a GPU through TensorRT only", "fp16 is for GPUs"
+            f"ONNX Runtime runs {precision} on a GPU through TensorRT only", "use fp16 on a GPU"
         )
     if precision == "int8":
         need_calibration(job)
@@ -71,7 +74,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
 
 
 def need_calibration(job: Job) -> None:
-    """See that a job has data for static quantisation.
+    """Check that a job has data for static quantisation.
 
     Raises:
         UnsupportedError: it has none.
@@ -85,7 +88,7 @@ def need_calibration(job: Job) -> None:
 def export(job: Job, path: Path) -> None:
     """Write a module as one fp32 ONNX file.
 
-    Inputs and outputs have the job's names; the batch is dynamic, and so are its varying axes.
+    Inputs and outputs have the job's names; the batch and the varying axes are dynamic.
 
     Args:
         job: the module and what is known of it.
@@ -104,7 +107,7 @@ def export(job: Job, path: Path) -> None:
     if same:
         raise UnsupportedError(
             f"{', '.join(sorted(same))} names both an input and an output, which ONNX forbids",
-            "name the output otherwise in what the module returns",
+            "give the output another name in what the module returns",
         )
     weights = sum(tensor.nbytes for tensor in job.module.state_dict().values())
     if weights > LIMIT:
@@ -122,7 +125,7 @@ def export(job: Job, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _program(job: Job) -> Any:
+def _program(job: Job) -> torch.onnx.ONNXProgram:
     batch = torch.export.Dim("batch")
     axes = {name: (0, *job.varying.get(name, ())) for name in job.batch}
     shapes = tuple(
@@ -137,7 +140,7 @@ def _program(job: Job) -> Any:
             f"torch.export can't express this model: {reason(error)}", OTHERS
         ) from error
     try:
-        return torch.onnx.export(
+        exported = torch.onnx.export(
             program,
             input_names=[f"marsmith_in_{name}" for name in job.batch],
             output_names=[f"marsmith_out_{name}" for name in job.outputs],
@@ -146,10 +149,12 @@ def _program(job: Job) -> Any:
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise _blamed(error) from error
+    assert exported is not None  # noqa: S101 - the exporter through TorchScript returns None
+    return exported
 
 
 def _blamed(error: BaseException | None) -> BuildError:
-    """The error of a failed export, which names the operator when one is to blame."""
+    """The error of a failed export; it names the operator that is to blame, if one is."""
     cause = error
     while error is not None:
         found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
@@ -159,17 +164,17 @@ def _blamed(error: BaseException | None) -> BuildError:
     return BuildError(f"the export to ONNX failed: {reason(cause)}", OTHERS)
 
 
-def _name(graph: Any, job: Job) -> None:
+def _name(graph: onnx.GraphProto, job: Job) -> None:
     """Give inputs and outputs the job's names.
 
-    The exporter doesn't look whether a value within, such as a layer's output, has one of them.
+    The exporter doesn't check whether an inner value, such as a layer's output, has one of them.
     """
     names = {f"marsmith_in_{name}": name for name in job.batch}
     names |= {f"marsmith_out_{name}": name for name in job.outputs}
     _rename(graph, {name: f"{name}.inner" for name in names.values()} | names)
 
 
-def _rename(graph: Any, names: Mapping[str, str]) -> None:
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     for item in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         item.name = names.get(item.name, item.name)
     for node in graph.node:
@@ -180,8 +185,8 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
                 _rename(inner, names)
 
 
-def _strip(graph: Any) -> None:
-    """Drop what the exporter notes of each node: source files, lines, stack traces."""
+def _strip(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
+    """Drop what the exporter notes about each node: source files, lines, stack traces."""
     for each in ("node", "input", "output", "value_info", "initializer"):
         for item in getattr(graph, each, ()):
             if not isinstance(item, str):  # a function's inputs are names
@@ -193,7 +198,7 @@ def _strip(graph: Any) -> None:
                 _strip(attribute.g)
 
 
-def _name_axes(graph: Any) -> None:
+def _name_axes(graph: onnx.GraphProto) -> None:
     """Name dynamic axes after the inputs that have them, where the exporter numbers them."""
     names: dict[str, str] = {}
     for value in graph.input:
@@ -215,7 +220,8 @@ def _one_file(source: Path, path: Path) -> None:
     model = onnx.load(str(source))
     if model.ByteSize() > LIMIT:
         raise UnsupportedError(
-            f"an ONNX file holds at most 2 GiB; {source.name} has {model.ByteSize() / 2**30:.1f}"
+            f"an ONNX file holds at most 2 GiB; {source.name} and its weights have "
+            f"{model.ByteSize() / 2**30:.1f} GiB"
         )
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -233,7 +239,7 @@ def _lower(job: Job, precision: str, exported: Path, model: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what engines log and warn of while they convert; what matters, they raise."""
+    """Silence what engines log and warn of while they convert; what matters, they raise."""
     root, nothing = logging.getLogger(), logging.NullHandler()
     root.addHandler(nothing)  # without any handler, logging.warning() adds one for good
     before = root.manager.disable

@@ -1,13 +1,15 @@
-"""OpenVINO's own form, an `.xml` file and its `.bin`, made of the ONNX export."""
+"""OpenVINO's own format, an `.xml` file and its `.bin`, made from the ONNX export."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from handlers.runtimes.onnx import matched
@@ -25,8 +27,8 @@ PACKAGES = ("onnx", "onnxscript", "openvino", "nncf")
 def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Read a module's ONNX export with OpenVINO, and lower its precision.
 
-    fp16 and int8_dynamic keep weights in fewer bits; CPUs that have the instructions quantise
-    the activations of int8_dynamic, too, as they come. bf16 is the fp32 model, run otherwise.
+    fp16 and int8_dynamic keep weights in fewer bits; for int8_dynamic, CPUs that have the
+    instructions also quantise activations as they come. bf16 is the fp32 model, run in bf16.
 
     Args:
         job: the module and what is known of it.
@@ -35,12 +37,12 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
 
     Raises:
         BuildError: the export, OpenVINO or NNCF failed.
-        UnsupportedError: ONNX or OpenVINO can't express the module, or this CPU not compute in
+        UnsupportedError: ONNX or OpenVINO can't express the module, or this CPU can't compute in
             this precision.
     """
     need("openvino", "onnx", "onnxscript", "openvino")
     if job.device.type != "cpu":
-        raise UnsupportedError("openvino runs on the CPU only", "'runtime: onnx' runs on GPUs")
+        raise UnsupportedError("openvino runs on the CPU only", "use 'runtime: onnx' on a GPU")
     if precision == "int8":
         need_calibration(job)
     if precision.startswith("int8"):
@@ -52,7 +54,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     if precision == "bf16" and "BF16" not in capabilities:
         raise UnsupportedError(
             "this CPU has no bf16 instructions, so OpenVINO would run, and measure, fp32",
-            "build it on a machine that has: AVX512-BF16 or AMX",
+            "build it on a machine that has AVX512-BF16 or AMX",
         )
     model = out / "model.xml"
     with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -68,9 +70,9 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
 
 
 def _renumbered(xml: bytes) -> bytes:
-    """The same model; its nameless layers are numbered by their places in it.
+    """The same model, whose nameless layers are numbered by their positions in it.
 
-    OpenVINO numbers them on from those of all models that the process has had.
+    OpenVINO goes on counting from all models that the process has had.
     """
     return re.sub(rb'(<layer id="(\d+)" name="[A-Z]\w*_)\d+(?=\w*")', rb"\1\2", xml)
 
@@ -87,7 +89,7 @@ def _read(core: Any, exported: Path) -> Any:
 def _lowered(model: Any, job: Job, precision: str, exported: Path) -> Any:
     if not precision.startswith("int8"):
         return model
-    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # which progress bars go to
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # where progress bars go
         nncf = _import_nncf()
         try:
             if precision == "int8_dynamic":
@@ -97,7 +99,7 @@ def _lowered(model: Any, job: Job, precision: str, exported: Path) -> Any:
             raise BuildError(f"NNCF's {precision} failed: {reason(error)}") from error
 
 
-def _quantised(nncf: Any, model: Any, job: Job, exported: Path) -> Any:
+def _quantised(nncf: ModuleType, model: Any, job: Job, exported: Path) -> Any:
     import onnx
 
     names = [port.get_any_name() for port in model.inputs]
@@ -113,20 +115,18 @@ def _quantised(nncf: Any, model: Any, job: Job, exported: Path) -> Any:
         data,
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(job.calibration),
-        # Spares the scores of attention, whose masked places are minus infinity.
+        # This spares the scores of attention, where masked positions are minus infinity.
         model_type=nncf.ModelType.TRANSFORMER if has_attention(graph) else None,
         advanced_parameters=advanced,
     )
 
 
-def _import_nncf() -> Any:
-    """NNCF, without its telemetry: it looks for this variable once, as it is imported."""
+def _import_nncf() -> ModuleType:
+    """Import NNCF without its telemetry: it reads this variable once, as it is imported."""
     before = os.environ.get("NNCF_CI")
     os.environ["NNCF_CI"] = "1"
     try:
-        import nncf
-
-        return nncf
+        return importlib.import_module("nncf")
     finally:
         if before is None:
             del os.environ["NNCF_CI"]

@@ -1,15 +1,16 @@
-"""A module compiled ahead of time, by torch.export and AOTInductor, into one `.pt2` package."""
+"""Compiles a module ahead of time, by torch.export and AOTInductor, into one `.pt2` package."""
 
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import re
 import shutil
 import tempfile
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,15 +20,15 @@ from marsmith.converters._exported import ByPosition, grown
 from marsmith.converters._refusals import refuse_onnx, refuse_torchscript
 from marsmith.errors import BuildError, UnsupportedError, reason
 
-# Not int8: of torchao's PT2E quantisation AOTInductor either keeps nothing but its roundings, in
-# float32, or packs the weights into what comes back from the package as other numbers.
+# Not int8: after torchao's PT2E quantisation, AOTInductor either keeps only the rounding, in
+# float32, or packs the weights into numbers that the package reads back wrongly.
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEFAULTS = ("fp32", "bf16")
 
 # The instructions that code beside the kernels may use: those of any CPU that can run the kernels.
 MARCH = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
 BUILD_ID = re.compile(rb"(\x04\0{3}\x14\0{3}\x03\0{3}GNU\0).{20}", re.DOTALL)
-OTHERS = "'runtime: torchscript' or 'eager' may take it"
+OTHERS = "try 'runtime: torchscript' or 'eager'"
 
 
 def convert(job: Job, precision: str, out: Path) -> Artifact:
@@ -47,7 +48,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     if precision not in PRECISIONS:
         raise UnsupportedError(
             f"AOTInductor runs no {precision}; it runs {', '.join(PRECISIONS)}",
-            "'runtime: torchscript', 'onnx' and 'openvino' do",
+            "use 'runtime: torchscript', 'onnx' or 'openvino' for it",
         )
     compiler = _compiler()
     model = out / "model.pt2"
@@ -56,7 +57,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         written = Path(folder) / "model.pt2"
         _compile(_program(job, DTYPES.get(precision)), compiler, Path(folder), written)
         _canonicalise(written, model, Path(folder))
-    options: dict[str, Any] = {"inputs": list(job.batch), "outputs": list(job.outputs)}
+    options: dict[str, object] = {"inputs": list(job.batch), "outputs": list(job.outputs)}
     if precision in DTYPES:
         options["dtype"] = precision
     return Artifact(model, options=options)
@@ -68,8 +69,8 @@ def _compiler() -> str:
         if shutil.which(name):
             return name
     raise UnsupportedError(
-        f"pt2 is compiled by a C++ compiler, and there is no {' or '.join(wanted)} here",
-        "Debian: apt-get install g++; or name another compiler in $CXX",
+        f"pt2 needs a C++ compiler, and there is no {' or '.join(wanted)} here",
+        "install one (Debian: apt-get install g++), or name another in $CXX",
     )
 
 
@@ -96,12 +97,11 @@ def _program(job: Job, dtype: torch.dtype | None) -> torch.export.ExportedProgra
         ) from error
 
 
-def _open_sizes() -> Any:
-    """Nothing is concluded from a dynamic axis being 2 or longer: it may be 1 later."""
-    from torch.fx.experimental import _config
-
-    symbolic: Any = _config
-    return symbolic.patch(backed_size_oblivious=True)
+def _open_sizes() -> AbstractContextManager[None]:
+    """Let torch conclude nothing from a dynamic axis of 2 or more: it may be 1 later."""
+    symbolic = importlib.import_module("torch.fx.experimental._config")
+    patched: AbstractContextManager[None] = symbolic.patch(backed_size_oblivious=True)
+    return patched
 
 
 def _compile(
@@ -120,7 +120,7 @@ def _compile(
             "cpp.dynamic_threads": True,  # as many as the worker has, not as this machine
             "aot_inductor.enable_line_tables": False,
             "aot_inductor.model_name_for_generated_files": "model",
-            # Torch finds out with openssl whether it has compiled its own headers before.
+            # Torch uses openssl to find out whether it has compiled its own headers before.
             "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         }
         try:
@@ -136,9 +136,9 @@ def _compile(
 
 
 def _canonicalise(written: Path, out: Path, folder: Path) -> None:
-    """Write the same package again, with nothing in it of the place and moment it was made.
+    """Write the same package again, without traces of where and when it was made.
 
-    The C++ sources stay behind. Paths that failing checks would name are blanked in the machine
+    The C++ sources are left out. Paths that failing checks would name are blanked in the machine
     code, and so is the linker's build id, a hash of them.
     """
     reader = torch._C.PyTorchFileReader(str(written))

@@ -1,4 +1,4 @@
-"""A TensorFlow SavedModel, through ONNX; for other systems, there is no runtime for it here."""
+"""A TensorFlow SavedModel, through ONNX, for other systems: it has no runtime here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import subprocess
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from handlers.runtimes import Runtime, Tensors, ordered
 from marsmith.converters import Artifact, Job, _onnx2tf
+from marsmith.converters._onnx2tf import save_arrays
 from marsmith.extras import need
 
 PRECISIONS = ("fp32",)
@@ -26,8 +26,8 @@ FINGERPRINT = "fingerprint.pb"
 def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Write `out/saved_model`, whose "serving_default" takes any number of rows.
 
-    Inputs and outputs are as PyTorch has them. Options are what the signature calls
-    them, by their own names.
+    Inputs and outputs are as PyTorch has them. The options are their names in the signature, by
+    their own names.
 
     Args:
         job: the module and what is known of it.
@@ -50,7 +50,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
 def load(artifact: Artifact, job: Job) -> Runtime:
     """Run a SavedModel with TensorFlow, to compare it with PyTorch.
 
-    TensorFlow has a process of its own, which ends with the runtime.
+    TensorFlow runs in a process of its own, which ends with the runtime.
 
     Args:
         artifact: what `convert` made.
@@ -64,12 +64,12 @@ def load(artifact: Artifact, job: Job) -> Runtime:
 
 
 class _Process:
-    """TensorFlow in a process, asked with files and answering with a line."""
+    """TensorFlow in a process that takes inputs in files and answers with a line."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._inputs, self._outputs = artifact.options["inputs"], artifact.options["outputs"]
         self._folder = tempfile.TemporaryDirectory()
-        self._process: Any = subprocess.Popen(
+        self._process = subprocess.Popen(
             [*_onnx2tf.command(), "serve", str(artifact.model.parent.resolve())],
             cwd=self._folder.name, env=_onnx2tf.environment(), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -80,14 +80,14 @@ class _Process:
     def __call__(self, inputs: Tensors) -> Tensors:
         turn, self._turn = Path(self._folder.name) / str(self._turn), self._turn + 1
         given = ordered(inputs, self._inputs)
-        arrays: dict[str, Any] = {
-            key: given[name].numpy(force=True) for name, key in self._inputs.items()
-        }
-        np.savez(turn.with_suffix(".npz"), **arrays)
+        arrays = {key: given[name].numpy(force=True) for name, key in self._inputs.items()}
+        save_arrays(turn.with_suffix(".npz"), arrays)
+        questions, answers = self._process.stdin, self._process.stdout
+        assert questions is not None and answers is not None  # noqa: S101, PT018 - both are pipes
         try:
-            self._process.stdin.write(f"{turn.name}\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            questions.write(f"{turn.name}\n")
+            questions.flush()
+            answer = answers.readline()
         except OSError as error:
             raise RuntimeError("TensorFlow's process ended") from error
         if answer != "\n":

@@ -21,7 +21,7 @@ TOLERANCE = 1e-4  # of fp32, as a share of the largest magnitude, at least of 1
 
 
 def convert(job: Job, precision: str, out: Path) -> Artifact:
-    """Convert a module.
+    """Convert a module to TFLite.
 
     fp16 and int8_dynamic keep weights in fewer bits; int8 computes in integers wherever LiteRT
     can. Inputs and outputs are as PyTorch has them, in every precision.
@@ -34,7 +34,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     Raises:
         UnsupportedError: a package or the calibration data is missing, or TFLite can't express
             the model; the message names the operators.
-        BuildError: the conversion broke, or what came of it doesn't run.
+        BuildError: the conversion broke, or its result doesn't run.
     """
     need("tflite", "ai_edge_litert")
     artifact, problem = _once(job, precision, out, (None, 1))
@@ -55,7 +55,7 @@ def _once(
 
 
 def _problem(job: Job, precision: str, artifact: Artifact) -> str:
-    """What is wrong with a converted model, run as it will be; empty when nothing is."""
+    """Say what is wrong with a converted model, run as it will be; empty if nothing is."""
     try:
         run = runtime.load(artifact.model, CPU, **artifact.options)
         for count in (1, 3, 1):  # a change of size, and back

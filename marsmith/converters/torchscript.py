@@ -1,4 +1,4 @@
-"""A scripted or traced, frozen module in one `.pt` file, canonical to the byte."""
+"""Scripts or traces a module, and freezes it into one `.pt` file, canonical to the byte."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import re
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +39,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     """
     refuse_onnx(job, "TorchScript")
     refuse_exported(job, "TorchScript")  # torch.jit.trace doesn't know its operators' overloads
-    options: dict[str, Any] = {"inputs": list(job.batch)}
+    options: dict[str, object] = {"inputs": list(job.batch)}
     if precision in DTYPES:
         options["dtype"] = precision
     elif precision != "fp32":
@@ -49,8 +48,8 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         options["optimize"] = True
     written, canonical = out / "model.raw.pt", out / "model.pt"
     with warnings.catch_warnings():
-        # Of each step torch says that it is deprecated, and of a trace that its control flow is
-        # frozen, which the recipe has agreed to; what is wrong, it raises.
+        # Torch warns that each step is deprecated, and that a trace freezes control flow, which the
+        # recipe has agreed to; what is wrong, it raises.
         warnings.simplefilter("ignore")
         torch.jit.save(_frozen(_lowered(job, precision), job, precision), str(written))
     _canonicalise(written, canonical)
@@ -84,12 +83,10 @@ def _lowered(job: Job, precision: str) -> nn.Module:
     if scripted:
         raise UnsupportedError(
             f"a TorchScript file can't be quantised to {precision}",
-            "it can stay fp32, or become bf16 or fp16; quantise the module that it was made of",
+            "keep it fp32, bf16 or fp16, or quantise the module that it was made of",
         )
     if job.device.type != "cpu":
-        raise UnsupportedError(
-            f"torch runs {precision} on CPUs only", "on a GPU, bf16 and fp16 are fast"
-        )
+        raise UnsupportedError(f"torch runs {precision} on CPUs only", "use bf16 or fp16 on a GPU")
     if ENGINE not in torch.backends.quantized.supported_engines:
         raise UnsupportedError(
             f"this torch has no quantised operators for {ENGINE}", "build on an x86 machine"
@@ -121,7 +118,7 @@ def _static(job: Job) -> nn.Module:
     except Exception as error:  # symbolic tracing runs the model's own code
         raise UnsupportedError(
             f"torch.fx can't quantise this model: {reason(error)}",
-            "int8_dynamic needs no torch.fx; 'runtime: onnx' and 'openvino' have an int8 too",
+            "use int8_dynamic, which needs no torch.fx, or int8 with 'runtime: onnx' or 'openvino'",
         ) from error
     return quantised
 
@@ -132,7 +129,7 @@ def _dynamic(job: Job) -> nn.Module:
     if not any(type(each) in DYNAMIC for each in job.module.modules()):
         raise UnsupportedError(
             "torch's dynamic int8 is for Linear, LSTM and GRU, and this model has none",
-            "static int8 quantises convolutions",
+            "use static int8 for convolutions",
         )
     quantised: nn.Module = quantize_dynamic(job.module, DYNAMIC, dtype=torch.qint8)
     return quantised
@@ -153,7 +150,7 @@ def _frozen(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModu
         if not job.settings.trace:
             raise UnsupportedError(
                 f"TorchScript can't express this model: {reason(error)}",
-                "'conversion: {trace: true}' may do; 'runtime: eager' takes any module",
+                "try 'conversion: {trace: true}', or use 'runtime: eager', which takes any module",
             ) from error
         scripted = _traced(module, batch)
     try:
@@ -163,13 +160,13 @@ def _frozen(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModu
     except RuntimeError as error:
         raise UnsupportedError(
             f"TorchScript can't run this model in {precision}: {reason(error)}",
-            "'runtime: eager' takes any module",
+            "use 'runtime: eager', which takes any module",
         ) from error
     return frozen
 
 
 def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
-    # Checked with another size, so that a batch size that became a constant is noticed.
+    # Checked with another size, to notice a batch size that became a constant.
     sizes = [tuple(_first(tensor, rows) for tensor in batch.values()) for rows in (2, 3)]
     try:
         with torch.inference_mode():
@@ -179,7 +176,7 @@ def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
     except Exception as error:  # it runs the model's own code
         raise UnsupportedError(
             f"TorchScript can't trace this model: {reason(error)}",
-            "'runtime: eager' takes any module",
+            "use 'runtime: eager', which takes any module",
         ) from error
     return traced
 
@@ -190,10 +187,10 @@ def _first(tensor: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def _canonicalise(written: Path, out: Path) -> None:
-    """Write the same program again, with nothing in it of the place and moment it was made.
+    """Write the same program again, without traces of where and when it was made.
 
-    Debug records carry the paths of source files, and class names a count of all classes that
-    this process has ever scripted.
+    Debug records have the paths of source files, and class names have a count of all classes
+    that this process has ever scripted.
     """
     reader = torch._C.PyTorchFileReader(str(written))
     records = {

@@ -115,7 +115,7 @@ def check(folder: Path) -> None:
         UnsupportedError: the model is quantised already, or an adapter to another model.
     """
     if not folder.is_dir():
-        raise BuildError(f"there is no folder {folder}", "nothing is downloaded: bring the model")
+        raise BuildError(f"there is no folder {folder}", "bring the model: nothing is downloaded")
     if not (folder / "config.json").is_file():
         raise BuildError(f"{folder} has no config.json: it is not a Hugging Face model")
     config = read_object(folder / "config.json")

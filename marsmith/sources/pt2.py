@@ -17,7 +17,7 @@ from marsmith.cache import Cache
 from marsmith.errors import BuildError, reason
 from marsmith.recipe.sections import Source
 
-SAVE = "torch.export.save(torch.export.export(model, ...), ...) writes one"
+SAVE = "write one with torch.export.save(torch.export.export(model, ...), ...)"
 
 
 class Pt2File(Source):

@@ -37,7 +37,7 @@ class TorchScriptFile(Source):
         except (RuntimeError, ValueError) as error:
             raise BuildError(
                 f"{path.name} is not a TorchScript file: {reason(error)}",
-                "torch.jit.save(torch.jit.script(model), ...) writes one",
+                "write one with torch.jit.save(torch.jit.script(model), ...)",
             ) from error
         # A frozen module has no `training` attribute to change; `eval` on it would fail.
         return module.eval() if hasattr(module, "training") else module

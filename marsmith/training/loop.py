@@ -152,7 +152,7 @@ def _dataset(training: Training) -> Dataset[object]:
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise BuildError(
             f"{training.data} returned {type(data).__name__}, not a map-style Dataset",
-            "it needs __len__ and __getitem__, as torch.utils.data.TensorDataset has",
+            "return one with __len__ and __getitem__, such as torch.utils.data.TensorDataset",
         )
     shared = min(len(data), training.batch_size)
     if shared < distributed.world_size():

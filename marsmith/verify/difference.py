@@ -34,7 +34,7 @@ def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
 
 
 def difference(answers: object, expected: object) -> float:
-    """The largest difference of a number in two JSON values; infinite if all else is not equal."""
+    """The largest difference of numbers in two JSON values; infinite where others differ."""
     if (
         isinstance(answers, dict)
         and isinstance(expected, dict)

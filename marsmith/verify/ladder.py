@@ -177,7 +177,7 @@ class Ladder:
                 raise GateError(
                     f"the {name} model's answers differ by {error:.3g} from those before "
                     f"packaging, in batches of {size}; {allowed:.3g} is allowed",
-                    "a task whose answers depend on more than the request can't be verified",
+                    "make its answers depend on the request alone",
                 )
             worst = max(worst, error)
         score = self._score(answers)

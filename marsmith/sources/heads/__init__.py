@@ -3,9 +3,8 @@
 The module's name is the key that a recipe's `source.head` says, by default its task. A head has
 
 - `AUTO`, the class of transformers that reads the folder;
-- `wrap(model, folder)`, which wraps what was read into the module to convert, which takes
-  tensors by position;
-- `bring(module, folder, out)`, which writes what travels of the folder into `out`, and returns
+- `wrap(model, folder)`, which makes what was read a module that takes tensors by position;
+- `bring(module, folder, out)`, which writes the folder's files that travel into `out`, and returns
   defaults for the recipe's `handler:` section: file names, lengths, labels.
 """
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -54,7 +52,7 @@ class Attention(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Any]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, onnx.ModelProto]:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     module = Attention().eval()
@@ -64,7 +62,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Any]:
 
 @pytest.mark.parametrize("rows", [None, 1])
 def test_shapes_become_constants_and_nothing_else_changes(
-    exported: tuple[nn.Module, Any], rows: int | None
+    exported: tuple[nn.Module, onnx.ModelProto], rows: int | None
 ) -> None:
     module, model = exported
     x = torch.rand(3, 6, 8)

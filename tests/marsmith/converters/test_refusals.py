@@ -40,7 +40,7 @@ def test_an_onnx_file_becomes_neither_torchscript_nor_pt2(tmp_path: Path) -> Non
     for converter, form in ((torchscript, "TorchScript"), (pt2, "pt2")):
         with pytest.raises(UnsupportedError, match=f"an ONNX file can't become {form}") as caught:
             converter.convert(given, "fp32", tmp_path)
-        assert caught.value.hint == "it can become onnx, openvino, tflite or tf_savedmodel"
+        assert caught.value.hint == "convert it to onnx, openvino, tflite or tf_savedmodel"
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's own parts, to each other
@@ -54,7 +54,7 @@ def test_torchscript_becomes_no_pt2(tmp_path: Path) -> None:
     given = job(torch.jit.script(nn.Linear(3, 2)), torch.rand(2, 3))
     with pytest.raises(UnsupportedError, match="a TorchScript file can't become pt2") as caught:
         pt2.convert(given, "fp32", tmp_path)
-    assert caught.value.hint == "it can become torchscript"
+    assert caught.value.hint == "convert it to torchscript"
 
 
 def test_a_module_is_refused_by_none() -> None:

@@ -85,7 +85,7 @@ def test_a_model_that_cannot_be_scripted_is_traced_when_the_recipe_allows_it(
     module, row = Starred(), torch.rand(1, 3)
     with pytest.raises(UnsupportedError, match="TorchScript can't express this model") as caught:
         convert(job(module, row, row), "fp32", tmp_path)
-    assert "'conversion: {trace: true}' may do" in caught.value.hint
+    assert "try 'conversion: {trace: true}'" in caught.value.hint
     assert "\n" not in caught.value.message
     runtime = load(convert(job(module, row, row, trace=True), "fp32", tmp_path))
     a, b = torch.rand(2, 5, 3)

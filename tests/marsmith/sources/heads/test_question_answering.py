@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from handlers import batching, tasks
+from handlers import tasks
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.question_answering import QuestionAnswering
 from handlers.tasks.question_answering import QuestionAnsweringOptions as Options
@@ -24,6 +24,7 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.huggingface import HuggingFace
+from tests.support.in_batches import answers_in_batches
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
 
 QUESTIONS = [
@@ -132,12 +133,7 @@ def test_a_folder_answers_as_transformers_did(
     handler.configure({"task": "question_answering", **settings}, out)
     handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
     samples = [handler.decode(pair, options) for pair in QUESTIONS]
-
-    def predict(group: Any) -> Any:
-        return handler.answer(handler.inference(handler.collate(group)), group)
-
-    answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
-    check([answer.to_json() for answer in answers], folder, options)
+    check(answers_in_batches(handler, samples), folder, options)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from handlers import batching, tasks
+from handlers import tasks
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.speech_recognition import SpeechRecognition
 from marsmith.cache import Cache
@@ -24,6 +24,7 @@ from marsmith.recipe import reading
 from marsmith.sources.heads.speech_recognition import bring, wrap
 from marsmith.sources.huggingface import HuggingFace
 from tests.support.audio import encode, wave
+from tests.support.in_batches import answers_in_batches
 
 TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 LAYERS: dict[str, Any] = {
@@ -92,14 +93,9 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, kind: str, norm: 
     handler: SpeechRecognition = tasks.find("speech_recognition")()
     handler.configure({"task": "speech_recognition", **source.bring(module, out, {})}, out)
     handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
-
-    def predict(group: Any) -> Any:
-        return handler.answer(handler.inference(handler.collate(group)), group)
-
     waves = [wave(length, length) for length in LENGTHS]
     samples = [handler.decode(each, handler.default_options) for each in waves]
-    answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
-    check([each.to_json() for each in answers], folder, waves)
+    check(answers_in_batches(handler, samples), folder, waves)
 
 
 @pytest.mark.slow

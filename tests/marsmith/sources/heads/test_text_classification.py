@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from handlers import batching, tasks
+from handlers import tasks
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.text_classification import TextClassification
 from marsmith.cache import Cache
@@ -22,6 +22,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.heads.text_classification import bring, wrap
 from marsmith.sources.huggingface import HuggingFace
+from tests.support.in_batches import answers_in_batches
 from tests.support.transformers_tokenizers import (
     SIZES,
     write_bert_tokenizer,
@@ -137,13 +138,8 @@ def test_a_folder_answers_as_transformers_does(tmp_path: Path, make: Callable[..
     handler: TextClassification = tasks.find("text_classification")()
     handler.configure({"task": "text_classification", **source.bring(module, out, {})}, out)
     handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
-
-    def predict(group: Any) -> Any:
-        return handler.answer(handler.inference(handler.collate(group)), group)
-
     samples = [handler.decode(each, handler.default_options) for each in TEXTS]
-    answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
-    check([each.to_json() for each in answers], folder)
+    check(answers_in_batches(handler, samples), folder)
 
 
 @pytest.mark.parametrize(

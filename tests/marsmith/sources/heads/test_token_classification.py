@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from handlers import batching, tasks
+from handlers import tasks
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.token_classification import TokenClassification
 from handlers.tasks.token_classification import TokenClassificationOptions as Options
@@ -20,6 +20,7 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.huggingface import HuggingFace
+from tests.support.in_batches import answers_in_batches
 from tests.support.transformers_tokenizers import (
     SIZES,
     write_bert_tokenizer,
@@ -123,12 +124,7 @@ def test_a_folder_answers_as_transformers_does(
     options = Options(aggregation=how)
     texts = texts_for(make)
     samples = [handler.decode(text, options) for text in texts]
-
-    def predict(group: Any) -> Any:
-        return handler.answer(handler.inference(handler.collate(group)), group)
-
-    answers: list[Any] = batching.run(samples, predict, key=handler.group_key, limit=8)
-    check(texts, [answer.to_json() for answer in answers], folder, how)
+    check(texts, answers_in_batches(handler, samples), folder, how)
 
 
 @pytest.mark.slow
