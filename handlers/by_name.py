@@ -52,16 +52,20 @@ def only(module: ModuleType, kind: type[T], name: str = "") -> type[T]:
     Raises:
         LoadError: there is none, or more than one.
     """
-    found = [
+    defined = [
         value
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, kind)
-        and not inspect.isabstract(value)
         and value.__module__ == module.__name__
         and name in ("", value.__name__)
     ]
+    found = [value for value in defined if not inspect.isabstract(value)]
     if len(found) != 1:
         wanted = name or f"subclass of {kind.__name__}"
-        raise LoadError(f"{module.__name__} must define one {wanted}; it defines {len(found)}")
+        told = f"{module.__name__} must define one {wanted}; it defines {len(found)}"
+        for value in set(defined) - set(found):
+            missing = ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
+            told += f" ({value.__name__} isn't one, because it lacks {missing})"
+        raise LoadError(told)
     return found[0]

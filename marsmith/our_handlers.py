@@ -13,11 +13,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import marsmith
 from marsmith.errors import MarsmithError, RecipeError
 
 NAME = "handlers"
-HOME = Path(marsmith.__file__).parents[1]
+HOME = Path(__file__).parents[1]
 OURS = HOME / NAME
 COPIED = "archive_entry.py"  # a folder with this file is a copy of ours: of a checkout, an archive
 RENAME = f"give yours another name, such as my_{NAME}, and use that in the recipe and in imports"

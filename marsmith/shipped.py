@@ -6,7 +6,6 @@ import site
 import sysconfig
 from pathlib import Path
 
-import marsmith
 from marsmith.errors import MarsmithError
 
 
@@ -19,7 +18,7 @@ def shipped(name: str) -> Path:
     Raises:
         MarsmithError: it is not where it was installed.
     """
-    home = Path(marsmith.__file__).parents[1]
+    home = Path(__file__).parents[1]
     folders = [
         home,
         home / "share" / "marsmith",  # after `pip install --target`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from handlers import by_name
@@ -18,18 +19,23 @@ def find(name: str) -> type[Handler[Any, Any, Any]]:
             it is, or "module:Class" of one's own.
 
     Raises:
-        LoadError: there is no such task; the message has the nearest and all there are.
+        LoadError: there is no such task; the message has the nearest and all there are. Or the
+            class isn't complete.
     """
     module_name, _, class_name = name.partition(":")
-    if not class_name:
-        module = by_name.find(__name__, name, "'task'")
-        return by_name.only(module, Handler)  # type: ignore[type-abstract]  # its subclasses
+    module = _import(name) if class_name else by_name.find(__name__, name, "'task'")
+    found = by_name.only(module, Handler, class_name)  # type: ignore[type-abstract]  # subclasses
+    if not hasattr(found, "Answer"):
+        raise LoadError(f"{found.__name__} must have an 'Answer': a dataclass of what it answers")
+    return found
+
+
+def _import(name: str) -> ModuleType:
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(name.partition(":")[0])
     except Exception as error:  # a module of one's own may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise LoadError(f"the task {name!r} can't be imported: {reason}") from error
-    return by_name.only(module, Handler, class_name)  # type: ignore[type-abstract]  # as above
 
 
 def known() -> list[str]:

@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import kl_div, log_softmax
 
-from handlers.runtimes.eager import ModuleRuntime, named
+from handlers.runtimes.eager import ModuleRuntime, Outputs, named
 from marsmith.arguments import order
 from marsmith.errors import BuildError
 from marsmith.passes import Work, size
 from marsmith.recipe.references import resolve
-from marsmith.recipe.sections import Pass, Reference, Source
+from marsmith.recipe.sections import Reference, Source, TrainedPass
 from marsmith.sources import factory
 from marsmith.training.fit import fit, planned
 from marsmith.training.loop import Loss
@@ -26,7 +26,7 @@ from marsmith.training.loop import Loss
 CPU = torch.device("cpu")
 
 
-class Distill(Pass):
+class Distill(TrainedPass):
     """The module is the teacher; the student replaces it."""
 
     student: Reference
@@ -70,7 +70,7 @@ class Distill(Pass):
         return student, {**before_after, **report}
 
     def _loss(self, teacher: nn.Module, hard: Callable[[object, object], torch.Tensor]) -> Loss:
-        def loss(outputs: object, inputs: tuple[object, ...], targets: object) -> torch.Tensor:
+        def loss(outputs: Outputs, inputs: tuple[object, ...], targets: object) -> torch.Tensor:
             scores = named(outputs)["output"]
             teacher.to(scores.device)
             with torch.no_grad():

@@ -14,15 +14,15 @@ from pydantic import Field
 from torch import nn
 
 from handlers.runtimes import Tensors
-from handlers.runtimes.eager import named
+from handlers.runtimes.eager import Outputs, named
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.extras import need
 from marsmith.passes import Work, size
-from marsmith.recipe.sections import Pass
+from marsmith.recipe.sections import TrainedPass
 from marsmith.training.fit import fit, planned
 
 
-class PruneStructured(Pass):
+class PruneStructured(TrainedPass):
     """Removes the channels of the least norm from each layer, with all that depends on them."""
 
     ratio: float = Field(0.5, gt=0, lt=1)
@@ -66,7 +66,7 @@ class PruneStructured(Pass):
 
         ends: list[object] = []
 
-        def note_ends(outputs: object) -> object:
+        def note_ends(outputs: Outputs) -> Outputs:
             ends.extend(tensor.grad_fn for tensor in named(outputs).values())
             return outputs
 

@@ -10,11 +10,11 @@ from torch.nn.utils import parametrize, prune
 
 from marsmith.errors import BuildError
 from marsmith.passes import Work
-from marsmith.recipe.sections import Pass
+from marsmith.recipe.sections import TrainedPass
 from marsmith.training.fit import fit, planned
 
 
-class PruneUnstructured(Pass):
+class PruneUnstructured(TrainedPass):
     """The smallest weights of all convolutions and linear layers together become zeros."""
 
     amount: float = Field(0.5, gt=0, lt=1)

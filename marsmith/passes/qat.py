@@ -18,13 +18,13 @@ from torch.nn.utils import parametrize
 
 from marsmith.errors import BuildError
 from marsmith.passes import Work
-from marsmith.recipe.sections import Pass
+from marsmith.recipe.sections import TrainedPass
 from marsmith.training.fit import fit, planned
 
 SMALLEST = 1e-12  # the scale of a channel or a tensor of zeros
 
 
-class Qat(Pass):
+class Qat(TrainedPass):
     """Fine-tuning with weights and inputs of convolutions and linear layers rounded to int8.
 
     Weights have a scale for each output channel, symmetric around zero; inputs have one scale,

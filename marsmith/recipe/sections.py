@@ -104,11 +104,6 @@ class Training(Section):
 class Pass(Section):
     """A change made to the module before conversion; a subclass in each file of passes/."""
 
-    epochs: int | None = Field(None, ge=0)
-    """Of training after the change; 0 for none. By default the `training:` section's."""
-    learning_rate: float | None = Field(None, gt=0)
-    """By default the `training:` section's."""
-
     def apply(
         self, module: torch.nn.Module, work: Work
     ) -> tuple[torch.nn.Module, Mapping[str, object]]:
@@ -126,6 +121,15 @@ class Pass(Section):
     def source(self, before: Source) -> Source:
         """Where the changed module's code comes from; a student's own, after distillation."""
         return before
+
+
+class TrainedPass(Pass):
+    """A pass that trains the module that it has changed."""
+
+    epochs: int | None = Field(None, ge=0)
+    """Of training after the change; 0 for none. By default the `training:` section's."""
+    learning_rate: float | None = Field(None, gt=0)
+    """By default the `training:` section's."""
 
 
 class Evaluation(Section):

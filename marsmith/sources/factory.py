@@ -51,7 +51,7 @@ class Factory(Source):
             raise BuildError(f"{self.factory} returned {type(module).__name__}, not an nn.Module")
         if self.checkpoint is not None:
             say(f"load {self.checkpoint.name}")
-            fit(module, self.checkpoint)
+            load_weights(module, self.checkpoint)
         elif self.train is not None:
             if distributed.rank() == 0:
                 self._train_once(module, cache, say)
@@ -65,7 +65,7 @@ class Factory(Source):
         key = f"trained-{self._trained_by()}"
         if kept := cache.find(key):
             say(f"load the weights that {self.train} trained before")
-            fit(module, kept / WEIGHTS)
+            load_weights(module, kept / WEIGHTS)
             return
         say(f"train with {self.train}")
         train(module)
@@ -79,7 +79,7 @@ class Factory(Source):
         return key_of(code, sorted(self.arguments.items()), SEED, versions)
 
 
-def fit(module: torch.nn.Module, path: Path) -> None:
+def load_weights(module: torch.nn.Module, path: Path) -> None:
     """Load a state_dict into a module, without running anything that is in the file.
 
     Raises:

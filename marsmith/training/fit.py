@@ -11,14 +11,14 @@ from safetensors.torch import load_model, save_model
 from marsmith.cache import Cache
 from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve
-from marsmith.recipe.sections import Pass, Training
+from marsmith.recipe.sections import TrainedPass, Training
 from marsmith.training import distributed
 from marsmith.training.loop import Loop, Loss, local_gpu
 
 WEIGHTS, FACTS, CHECKPOINT = "model.safetensors", "facts.json", "epoch.pt"
 
 
-def planned(change: Pass, training: Training | None) -> Training | None:
+def planned(change: TrainedPass, training: Training | None) -> Training | None:
     """The recipe's training with the pass's own settings; None where the pass doesn't train.
 
     Raises:

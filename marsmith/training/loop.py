@@ -15,13 +15,14 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from handlers.runtimes.eager import Outputs
 from marsmith.atomic import replacing
 from marsmith.errors import BuildError, reason
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Training
 from marsmith.training import distributed
 
-Loss = Callable[[object, tuple[object, ...], object], torch.Tensor]
+Loss = Callable[[Outputs, tuple[object, ...], object], torch.Tensor]
 """Takes a batch's outputs, inputs and targets; returns the mean loss over the batch."""
 
 

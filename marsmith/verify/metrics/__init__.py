@@ -1,6 +1,7 @@
 """What a good answer is: one file per metric, whose name is what a recipe says.
 
-Each has `measure(answers, expected) -> float`: answers as a client sees them, JSON data.
+Each has `measure(answers, expected) -> float`, higher is better: answers as a client gets them
+under the recipe's `handler.defaults`, JSON data.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ def find(name: str) -> Metric:
     """A metric of this package by its module's name, or one's own by "module:function".
 
     Raises:
-        RecipeError: there is no such metric.
+        RecipeError: there is no such metric, or its module measures nothing.
     """
     if ":" in name:
         return resolve(name)
-    found: Metric = by_name.find(__name__, name, "'metric'", RecipeError).measure
+    module = by_name.find(__name__, name, "'metric'", RecipeError)
+    found: Metric | None = getattr(module, "measure", None)
+    if found is None:
+        raise RecipeError(f"{module.__name__} must define measure(answers, expected) -> float")
     return found

@@ -77,3 +77,18 @@ def test_a_module_that_fails_is_a_load_error_with_its_reason(own: Path, code: st
     own.write_text(code)
     with pytest.raises(LoadError, match=r"own_task:Mine.*(no_such_engine|syntax|division)"):
         tasks.find("own_task:Mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("from handlers.base import Handler as Kind", "Mine isn't one, because it lacks answer, "),
+     ("from handlers.images.handler import ImageHandler as Kind",
+      "Mine isn't one, because it lacks answer"),
+     ("from handlers.images.handler import ImageHandler as Kind\n"
+      "answer = lambda *args: []", "Mine must have an 'Answer'")],
+)  # fmt: skip
+def test_an_unfinished_task_says_what_it_lacks(own: Path, text: str, message: str) -> None:
+    body = "    answer = answer\n" if "lambda" in text else "    ...\n"
+    own.write_text(f"{text}\nclass Mine(Kind):\n{body}")
+    with pytest.raises(LoadError, match=message):
+        tasks.find("own_task:Mine")
