@@ -83,7 +83,7 @@ class HuggingFace(Source):
 
     def bring(
         self, module: torch.nn.Module, out: Path, own: Mapping[str, object]
-    ) -> dict[str, object]:
+    ) -> Mapping[str, object]:
         """Bring what the head takes from the folder: its tokenizer, its labels.
 
         Raises:
@@ -93,7 +93,7 @@ class HuggingFace(Source):
         most, wanted = _tokenizer.positions(module), own.get("max_tokens")
         if most is not None and isinstance(wanted, int) and wanted > most:
             raise BuildError(f"'max_tokens' is {wanted}; the model has {most} positions")
-        return dict(heads.find(self.head).bring(module, self.huggingface, out))
+        return heads.find(self.head).bring(module, self.huggingface, out)
 
 
 def _see_that_it_fits(model: torch.nn.Module, found: LoadingInfo, what: str) -> None:
