@@ -22,7 +22,7 @@ def find(name: str) -> type[Handler[Any, Any, Any]]:
         LoadError: there is no such task; the message has the nearest and all there are. Or the
             class isn't complete.
     """
-    module_name, _, class_name = name.partition(":")
+    class_name = name.partition(":")[2]
     module = _import(name) if class_name else by_name.find(__name__, name, "'task'")
     found = by_name.only(module, Handler, class_name)  # type: ignore[type-abstract]  # subclasses
     if not hasattr(found, "Answer"):

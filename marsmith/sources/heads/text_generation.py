@@ -28,13 +28,13 @@ class CausalLM(torch.nn.Module):
     Attributes:
         form: the numbers of its layers and of its key and value heads, and the size of a head.
         positions: as given.
+        adds_masks: whether attention adds a mask to its scores; otherwise a mask is boolean.
     """
 
     def __init__(self, model: torch.nn.Module, positions: int) -> None:
         super().__init__()
         self.model, self.positions = model, positions
         self.form = _form(model)
-        # Eager attention adds a mask to the scores, where sdpa takes a boolean one, too.
         self.adds_masks = _config(model)._attn_implementation == "eager"
 
     def forward(
@@ -127,7 +127,11 @@ def _values(layer: object) -> torch.Tensor:
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Wrap a model in CausalLM, of at most LONGEST tokens and what every layer looks back at."""
+    """Wrap a model in CausalLM, of at most LONGEST tokens and what every layer looks back at.
+
+    Raises:
+        UnsupportedError: it would write otherwise token by token than the model reads whole texts.
+    """
     module = CausalLM(model, min([*_limits(_config(model)), LONGEST]))
     _decoding.see_that_it_decodes(module, model, module.form, module.positions)
     return module

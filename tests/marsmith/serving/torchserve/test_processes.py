@@ -28,8 +28,10 @@ def worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         assert process.stdout is not None
         for _ in range(2):
             process.stdout.readline()
+        children = psutil.Process(process.pid).children()
         yield process
-        process.kill()
+        for each in (process, *children):
+            each.kill()
 
 
 def test_a_process_is_the_one_that_started_then(worker: subprocess.Popen[bytes]) -> None:
