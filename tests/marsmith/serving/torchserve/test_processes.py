@@ -30,8 +30,9 @@ def worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.stdout.readline()
         children = psutil.Process(process.pid).children()
         yield process
-        for each in (process, *children):
-            each.kill()
+        process.kill()
+        for child in children:
+            child.kill()
 
 
 def test_a_process_is_the_one_that_started_then(worker: subprocess.Popen[bytes]) -> None:
