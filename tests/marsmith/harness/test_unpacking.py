@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from marsmith.errors import ArchiveError
+from marsmith.harness import unpacking
+
+MODEL = {"modelName": "m", "modelVersion": "1", "handler": "entry.py"}
+
+
+def manifest(folder: Path, content: object) -> Path:
+    (folder / "MAR-INF").mkdir()
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(text)
+    return folder
+
+
+def test_an_archive_and_its_folder_are_laid_out_equally(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "file").write_text("x")
+    with zipfile.ZipFile(tmp_path / "a.mar", "w") as mar:
+        mar.write(tmp_path / "in" / "deep" / "file", "deep/file")
+    for number, archive in enumerate((tmp_path / "in", tmp_path / "a.mar")):
+        unpacking.unpack(archive, tmp_path / f"out{number}")
+        assert (tmp_path / f"out{number}" / "deep" / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "deep/../../outside"])
+def test_nothing_is_written_outside(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.mar", "w") as mar:
+        mar.writestr(name, "x")
+    with pytest.raises(ArchiveError, match="an entry outside its folder"):
+        unpacking.unpack(tmp_path / "a.mar", tmp_path / "out")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.mar").write_text("no zip")
+    with pytest.raises(ArchiveError, match=r"a\.mar can't be unpacked as a model archive"):
+        unpacking.unpack(tmp_path / "a.mar", tmp_path / "out")
+
+
+def test_a_manifest_names_its_model(tmp_path: Path) -> None:
+    folder = manifest(tmp_path, {"runtime": "python", "model": MODEL})
+    assert unpacking.read_manifest(Path("a.mar"), folder) == MODEL
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", [], {}, {"model": []}, {"model": {**MODEL, "handler": 1}},
+     {"runtime": "LSP", "model": MODEL}],
+)  # fmt: skip
+def test_a_manifest_that_gets_no_worker_is_refused(tmp_path: Path, content: object) -> None:
+    folder = manifest(tmp_path, content)
+    with pytest.raises(ArchiveError, match=r"no usable MAR-INF/MANIFEST\.json") as told:
+        unpacking.read_manifest(Path("a.mar"), folder)
+    assert "a modelName" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("batchSize: 8", 8), ("batchSize: 0", 1), ("batchSize: many", 1), ("[1]", 1), ("a: [", 1),
+     ("", 1)],
+)  # fmt: skip
+def test_a_broken_configuration_is_an_empty_one(tmp_path: Path, text: str, size: int) -> None:
+    (tmp_path / "model-config.yaml").write_text(text)
+    config = unpacking.read_config(tmp_path, {"configFile": "model-config.yaml"})
+    assert unpacking.batch_size(config) == size
+    assert unpacking.read_config(tmp_path, {}) == {}
