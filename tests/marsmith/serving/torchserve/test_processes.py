@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
         process.kill()
         for child in children:
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def test_a_process_is_the_one_that_started_then(worker: subprocess.Popen[bytes]) -> None:
