@@ -17,9 +17,17 @@ def gemma() -> Any:
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
-    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 99}
-    config = Gemma2Config(**sizes, initializer_range=0.2, attn_implementation="eager")
+    config = Gemma2Config(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=99,
+        initializer_range=0.2,
+        attn_implementation="eager",
+    )
     return Gemma2ForCausalLM(config).eval()
 
 
