@@ -26,7 +26,7 @@ def gemma() -> Any:
         head_dim=8,
         vocab_size=99,
         initializer_range=0.2,
-        attn_implementation="eager",
+        attn_implementation="eager",  # type: ignore[call-arg]
     )
     return Gemma2ForCausalLM(config).eval()
 
