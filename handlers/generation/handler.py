@@ -54,9 +54,7 @@ class GenerationConfig(text.TextConfig):
     """How long a text may take, and which clients may stream."""
 
     max_instances: int = setting(64, "The most instances in one request.", minimum=1)
-    max_seconds: float = setting(
-        120.0, "The most time for one text, which ends after it.", minimum=1
-    )
+    max_seconds: float = setting(120.0, "The most time for one text, which then ends.", minimum=1)
     grpc_streams: bool = setting(
         False, "Stream by gRPC, too. A client that calls Predictions then stops the worker."
     )
