@@ -235,3 +235,19 @@ def test_what_a_model_that_sees_says_of_its_part_for_text_counts(tmp_path: Path)
     vision = {**sizes, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
     config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
     assert wrap(Gemma3ForConditionalGeneration(config).eval(), tmp_path).positions == 24
+
+
+def test_a_text_is_no_longer_than_a_decoders_own_positions(tmp_path: Path) -> None:
+    from transformers import WhisperConfig, WhisperForCausalLM
+
+    sizes: dict[str, Any] = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4}
+    sizes |= {"decoder_ffn_dim": 48, "max_target_positions": 24, "pad_token_id": 0}
+    config = WhisperConfig(**sizes, **COMMON)
+    assert wrap(WhisperForCausalLM(config).eval(), tmp_path).positions == 24
+
+
+def test_a_text_is_no_longer_than_the_keys_that_a_layer_keeps(tmp_path: Path) -> None:
+    from transformers import DogeConfig, DogeForCausalLM
+
+    config = DogeConfig(**SIZES, **COMMON, keep_window_size=24)
+    assert wrap(DogeForCausalLM(config).eval(), tmp_path).positions == 24
