@@ -84,8 +84,11 @@ class Client:
             The answer, of a type that the model's task decides: decoded when it is JSON, text when
             it says so, bytes otherwise.
         """
-        headers = {"Accept": accept, "Connection": "close" if fresh_connection else None}
-        return self._run(self._api.ask("predictions", model, body, content_type, options, headers))
+        return self._run(
+            self._api.ask(
+                "predictions", model, body, content_type, options, accept, fresh_connection
+            )
+        )
 
     def stream(
         self,
@@ -125,8 +128,7 @@ class Client:
         accept: str | None = None,
     ) -> Any:
         """Ask a model to explain a prediction; the arguments are those of `predict`."""
-        headers = {"Accept": accept}
-        return self._run(self._api.ask("explanations", model, body, content_type, options, headers))
+        return self._run(self._api.ask("explanations", model, body, content_type, options, accept))
 
     def describe(self, model: str) -> dict[str, Json]:
         """Return what a model's own handler says about it, beside what `model` returns.
@@ -191,11 +193,13 @@ class AsyncClient:
         content_type: str | None = None,
         options: Mapping[str, object] | None = None,
         accept: str | None = None,
+        fresh_connection: bool = False,
     ) -> Any:
         """See `Client.predict`."""
-        headers = {"Accept": accept}
         return await self._run(
-            self._api.ask("predictions", model, body, content_type, options, headers)
+            self._api.ask(
+                "predictions", model, body, content_type, options, accept, fresh_connection
+            )
         )
 
     async def stream(
@@ -231,9 +235,8 @@ class AsyncClient:
         accept: str | None = None,
     ) -> Any:
         """See `Client.explain`."""
-        headers = {"Accept": accept}
         return await self._run(
-            self._api.ask("explanations", model, body, content_type, options, headers)
+            self._api.ask("explanations", model, body, content_type, options, accept)
         )
 
     async def describe(self, model: str) -> dict[str, Json]:

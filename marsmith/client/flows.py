@@ -66,10 +66,12 @@ class Api:
         body: object,
         content_type: str | None,
         options: Mapping[str, object] | None,
-        headers: Mapping[str, str | None],
+        accept: str | None,
+        fresh_connection: bool = False,
     ) -> Flow[Json | bytes]:
-        """Ask a model; see `Client.predict`. Headers that are None are left out."""
+        """Ask a model; see `Client.predict`."""
         content = _content(body, content_type, options)
+        headers = {"Accept": accept, "Connection": "close" if fresh_connection else None}
         sent = {name: value for name, value in headers.items() if value is not None}
         content["headers"] = {**content.get("headers", {}), **sent}
         path = f"/{verb}/{quote(model, safe='')}"

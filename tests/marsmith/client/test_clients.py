@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
 from collections.abc import Iterator
@@ -87,6 +88,13 @@ def test_accept_and_the_verb_reach_the_handler(api: Client) -> None:
     assert (predicted["accept"], predicted["explain"]) == ("image/png", "False")
     assert (explained["accept"], explained["explain"]) == ("text/plain", "True")
     assert explained["body"] == {"data": [1], "parameters": {"steps": 3}}
+
+
+def test_the_asynchronous_client_takes_the_same() -> None:
+    for name, method in inspect.getmembers(Client, inspect.isfunction):
+        if not name.startswith("_"):
+            other = getattr(AsyncClient, name)
+            assert inspect.signature(method).parameters == inspect.signature(other).parameters
 
 
 def test_the_asynchronous_client_says_the_same(tiny_server: ServerInfo) -> None:
