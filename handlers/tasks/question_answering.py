@@ -14,7 +14,7 @@ import torch
 from handlers.errors import BadRequest, ModelError
 from handlers.protocols import payload
 from handlers.runtimes import Tensors
-from handlers.schema import Json, JsonObject, object_schema, setting
+from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
 from handlers.text import graphemes, spans, text, windows
 from handlers.text.handler import TextHandler
@@ -53,10 +53,10 @@ class Answers(Answer):
 
     def to_json(self) -> JsonObject:
         """A list with one object for each answer, and whether the context was cut."""
-        columns: tuple[Sequence[Json], ...] = (self.answers, self.scores, self.starts, self.ends)
-        keys = ("answer", "score", "start", "end")
+        rows = zip(self.answers, self.scores, self.starts, self.ends, strict=True)
         found: list[JsonObject] = [
-            dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)
+            {"answer": answer, "score": score, "start": start, "end": end}
+            for answer, score, start, end in rows
         ]
         return {"answers": found, "truncated": self.truncated}
 

@@ -12,7 +12,7 @@ import torch
 from handlers import labels
 from handlers.errors import ModelError
 from handlers.runtimes import Tensors
-from handlers.schema import Json, JsonObject, object_schema, setting
+from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
 from handlers.text import entities, graphemes, text, windows, words
 from handlers.text.handler import TextHandler
@@ -61,16 +61,10 @@ class Entities(Answer):
 
     def to_json(self) -> JsonObject:
         """A list with one object for each find, and whether the text was cut."""
-        columns: tuple[Sequence[Json], ...] = (
-            self.labels,
-            self.scores,
-            self.starts,
-            self.ends,
-            self.texts,
-        )
-        keys = ("label", "score", "start", "end", "text")
+        rows = zip(self.labels, self.scores, self.starts, self.ends, self.texts, strict=True)
         finds: list[JsonObject] = [
-            dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)
+            {"label": label, "score": score, "start": start, "end": end, "text": text}
+            for label, score, start, end, text in rows
         ]
         return {"entities": finds, "truncated": self.truncated}
 
