@@ -20,7 +20,7 @@ from handlers.images import pixels
 from handlers.images.pixels import Placement
 from handlers.protocols import payload, tensors
 from handlers.runtimes import Tensors
-from handlers.schema import kind, setting
+from handlers.schema import setting
 from handlers.task import Config, O, Sample, stack
 
 
@@ -79,7 +79,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
                 decoded += math.prod(instance.shape[:2]) if instance.dtype == np.uint8 else 0
                 continue
             with suppress(BadRequest):  # it is refused, by its number, when it is decoded
-                encoded.append(_encoded(instance))
+                encoded.append(payload.encoded(instance, "an image"))
         pixels.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
 
     def decode(self, instance: object, options: O) -> Sample[O, Placement]:
@@ -89,7 +89,9 @@ class ImageHandler(base.Handler[C, O, Placement]):
         if isinstance(instance, np.ndarray):
             tensor, placement = self._from_array(instance)
         else:
-            image = pixels.open_image(_encoded(instance), max_pixels=self.config.max_pixels)
+            image = pixels.open_image(
+                payload.encoded(instance, "an image"), max_pixels=self.config.max_pixels
+            )
             tensor, placement = self._to_pixels(image)
         return Sample({"image": tensor}, options, placement)
 
@@ -172,16 +174,6 @@ class ImageHandler(base.Handler[C, O, Placement]):
             raise BadRequest("the tensor has NaN or infinity in it", status=422)
         size = (tensor.shape[2], tensor.shape[1])
         return tensor, Placement(size, size)
-
-
-def _encoded(instance: object) -> bytes:
-    if isinstance(instance, str):
-        return payload.from_base64(instance)
-    if not isinstance(instance, bytes):
-        raise BadRequest(
-            f"an image must be bytes, base64 text or a list of numbers, not {kind(instance)}"
-        )
-    return instance
 
 
 def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:

@@ -189,6 +189,25 @@ def unwrap(instance: object) -> object:
     return instance
 
 
+def encoded(instance: object, what: str) -> bytes:
+    """The bytes of an instance that is a file, or a file in base64.
+
+    Args:
+        instance: as `ParsedRequest` has it.
+        what: what it should be, for the message: "an image".
+
+    Raises:
+        BadRequest: it is neither.
+    """
+    if isinstance(instance, str):
+        return from_base64(instance)
+    if not isinstance(instance, bytes):
+        raise BadRequest(
+            f"{what} must be bytes, base64 text or a list of numbers, not {kind(instance)}"
+        )
+    return instance
+
+
 def from_base64(text: object) -> bytes:
     """Decode base64 text, with or without a `data:` prefix and padding.
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from handlers.errors import BadRequest, LoadError
 from handlers.protocols import payload, tensors
-from handlers.schema import kind
 
 Floats = NDArray[np.floating]
 
@@ -91,7 +90,7 @@ def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: fl
         found, own_rate = _from_array(instance), array_rate or rate
         _check_size(len(found), own_rate, 1, max_seconds)
     else:
-        found, own_rate = _from_file(_encoded(instance), max_seconds)
+        found, own_rate = _from_file(payload.encoded(instance, "a recording"), max_seconds)
     if not len(found):
         raise BadRequest("the recording has no samples in it", status=422)
     peak = float(np.abs(found).max())
@@ -120,7 +119,7 @@ def check_together(instances: Sequence[object], rate: int, *, max_seconds: float
         if isinstance(instance, (list, np.ndarray)):
             total += len(instance) / rate
             continue
-        with suppress(BadRequest), _opened(_encoded(instance)) as file:
+        with suppress(BadRequest), _opened(payload.encoded(instance, "a recording")) as file:
             total += file.frames / file.samplerate
     if total > max_seconds:
         raise BadRequest(
@@ -139,16 +138,6 @@ def tone(rate: int) -> bytes:
         written.setparams((1, 2, rate, rate, "NONE", ""))
         written.writeframes(samples.astype("<i2").tobytes())
     return file.getvalue()
-
-
-def _encoded(instance: object) -> bytes:
-    if isinstance(instance, str):
-        return payload.from_base64(instance)
-    if not isinstance(instance, bytes):
-        raise BadRequest(
-            f"a recording must be bytes, base64 text or a list of numbers, not {kind(instance)}"
-        )
-    return instance
 
 
 def _from_array(array: tensors.Array) -> Floats:
