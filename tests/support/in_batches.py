@@ -1,13 +1,15 @@
-"""What a handler answers to samples, in batches as a worker makes them."""
+"""What a handler answers to samples, or to bodies, in batches as a worker makes them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from handlers import batching
 from handlers.base import Handler
 from handlers.errors import HandlerError
+from handlers.protocols.exchange import Exchange
 from handlers.task import Answered, Config, Sample
 
 C = TypeVar("C", bound=Config)
@@ -26,3 +28,12 @@ def answers_in_batches(
     answers = batching.run(samples, predict, key=handler.group_key, limit=limit)
     assert not [answer for answer in answers if isinstance(answer, HandlerError)]
     return [answer.to_json() for answer in answers if not isinstance(answer, HandlerError)]
+
+
+def ask(
+    handler: Handler[C, O, M], bodies: Sequence[object], *, explain: bool = False
+) -> list[tuple[int, Any]]:
+    """Status and answer of each body, as JSON data; all bodies come together."""
+    exchanges = [Exchange({"body": body}, explain=explain) for body in bodies]
+    handler.answer_all(exchanges)
+    return [(each.status, json.loads(each.body or b"")) for each in exchanges]

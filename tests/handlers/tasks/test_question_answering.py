@@ -20,6 +20,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.question_answering import Answers, QuestionAnswering
 from handlers.tasks.question_answering import QuestionAnsweringOptions as Options
 from tests.support.answers import plain, same
+from tests.support.in_batches import ask
 from tests.support.texts import PIECES
 from tests.support.tokenizer_files import write_byte_tokenizer
 
@@ -121,13 +122,6 @@ def configured(folder: Path, **section: Any) -> QuestionAnswering:
 @pytest.fixture(scope="module")
 def handler(folder: Path) -> QuestionAnswering:
     return configured(folder, max_tokens=MAX_TOKENS, overlap=16, max_windows=4)
-
-
-def ask(handler: QuestionAnswering, bodies: list[Any]) -> list[tuple[int, Any]]:
-    """Status and answer of each body, all of them in one batch."""
-    exchanges = [Exchange({"body": body}) for body in bodies]
-    handler.answer_all(exchanges)
-    return [(each.status, json.loads(each.body or b"")) for each in exchanges]
 
 
 def test_the_best_answer_is_given_however_unlikely_all_are(handler: QuestionAnswering) -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from handlers.errors import LoadError, ModelError
-from handlers.protocols.exchange import Exchange
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
 from handlers.tasks.tabular import Tabular
@@ -24,6 +23,7 @@ from marsmith import columns
 from marsmith.verify.metrics import r2
 from tests.support import rents
 from tests.support.answers import plain, same
+from tests.support.in_batches import ask
 
 NAMES = ["a", "b", "c"]
 NUMBERS = {"columns": [{"name": name, "type": "number", "mean": 1.0, "std": 2.0} for name in NAMES]}
@@ -67,15 +67,8 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Tabular:
     return served(folder, rents.definition(), trained(), kind="regression")
 
 
-def ask(handler: Tabular, *bodies: Any, explain: bool = False) -> list[tuple[int, Any]]:
-    """Status and answer of each body, all of them in one batch."""
-    exchanges = [Exchange({"body": body}, explain=explain) for body in bodies]
-    handler.answer_all(exchanges)
-    return [(each.status, json.loads(each.body or b"")) for each in exchanges]
-
-
 def one(handler: Tabular, body: Any, **more: Any) -> Any:
-    ((status, answer),) = ask(handler, body, **more)
+    ((status, answer),) = ask(handler, [body], **more)
     assert status == 200, answer
     return answer
 
@@ -138,7 +131,7 @@ def test_one_logit_is_two_labels(tmp_path: Path) -> None:
 
 def test_a_regression_predicts_what_was_never_scaled(regression: Tabular) -> None:
     bodies, expected = zip(*rents.held_out(), strict=True)
-    found = [answer for _, answer in ask(regression, *bodies)]
+    found = [answer for _, answer in ask(regression, bodies)]
     assert r2.measure(found, expected) > 0.95
     rows, _ = rents.table()
     missing = sum(not row.get("age") or "floor" not in row for row in rows[rents.TRAINING :])
@@ -170,7 +163,7 @@ def test_a_table_of_one_column_takes_a_bare_value(tmp_path: Path) -> None:
 def test_an_unknown_value_is_refused_unless_it_may_be_missing(tmp_path: Path) -> None:
     row = {"area": 50, "age": 3, "town": "Atlantis", "floor": 1}
     refusing = served(tmp_path, rents.definition(), trained(), kind="regression")
-    ((status, error),) = ask(refusing, row)
+    ((status, error),) = ask(refusing, [row])
     assert (status, "'Atlantis' is not allowed in the column 'town'" in error["error"]) == (422, 1)
     lenient = served(tmp_path, rents.definition(), trained(), kind="regression", unknown="missing")
     assert one(lenient, row) == one(lenient, {**row, "town": None})
@@ -210,7 +203,7 @@ EXPLAINED = [
 def test_in_any_company_each_is_answered_as_alone(
     classifier: Tabular, bodies: list[Any], explain: bool
 ) -> None:
-    alone = [ask(classifier, body, explain=explain)[0] for body in bodies]
+    alone = [ask(classifier, [body], explain=explain)[0] for body in bodies]
     if not explain:
         assert [status for status, _ in alone[: len(GOOD)]] == [200] * len(GOOD)
     assert all(400 <= status < 500 for status, _ in alone[len(GOOD) :])
@@ -219,7 +212,7 @@ def test_in_any_company_each_is_answered_as_alone(
     @settings(max_examples=25 if explain else 60)
     @given(st.lists(st.integers(0, len(bodies) - 1), min_size=1, max_size=20))
     def check(chosen: list[int]) -> None:
-        found = ask(classifier, *(bodies[index] for index in chosen), explain=explain)
+        found = ask(classifier, [bodies[index] for index in chosen], explain=explain)
         for index, (status, answer) in zip(chosen, found, strict=True):
             assert status == alone[index][0]
             assert same(answer, alone[index][1], 1e-4), bodies[index]
@@ -250,7 +243,7 @@ def test_hostile_values_are_answered_or_refused(regression: Tabular) -> None:
         {name: random_.choice(values) for name in random_.sample(names, random_.randint(1, 5))}
         for _ in range(600)
     ]
-    statuses = [status for status, _ in ask(regression, *bodies)]
+    statuses = [status for status, _ in ask(regression, bodies)]
     assert {200, 422} <= set(statuses) <= {200, 400, 422}
 
 
@@ -280,11 +273,11 @@ def test_what_columns_add_is_in_the_units_of_the_prediction(regression: Tabular)
     change = one(regression, {"data": row})["prediction"][0] - without["prediction"][0]
     assert answer["attributions"]["town"] == pytest.approx(change, abs=0.01)
     ((status, error),) = ask(
-        regression, {"data": row, "parameters": {"target": "price"}}, explain=True
+        regression, [{"data": row, "parameters": {"target": "price"}}], explain=True
     )
     assert (status, "allowed: rent, deposit" in error["error"]) == (422, True)
     ((status, error),) = ask(
-        regression, {"data": row, "parameters": {"method": "integrated_gradients"}}, explain=True
+        regression, [{"data": row, "parameters": {"method": "integrated_gradients"}}], explain=True
     )
     assert (status, error["hint"]) == (422, "ask for the method occlusion")
     outputs = one(

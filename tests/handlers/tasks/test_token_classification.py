@@ -14,13 +14,13 @@ from torch import nn
 
 from handlers import tasks
 from handlers.errors import LoadError, ModelError
-from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
 from handlers.tasks.token_classification import Entities, TokenClassification
 from handlers.tasks.token_classification import TokenClassificationOptions as Options
 from tests.support.answers import plain, same
+from tests.support.in_batches import ask
 from tests.support.texts import PIECES
 from tests.support.tokenizer_files import write_byte_tokenizer
 
@@ -106,13 +106,6 @@ def configured(folder: Path, **section: Any) -> TokenClassification:
 @pytest.fixture(scope="module")
 def handler(folder: Path) -> TokenClassification:
     return configured(folder, max_tokens=64, overlap=16, max_windows=4)
-
-
-def ask(handler: TokenClassification, bodies: list[Any]) -> list[tuple[int, Any]]:
-    """Status and answer of each body, all of them in one batch."""
-    exchanges = [Exchange({"body": body}) for body in bodies]
-    handler.answer_all(exchanges)
-    return [(each.status, json.loads(each.body or b"")) for each in exchanges]
 
 
 @given(st.lists(st.one_of(GOOD, GOOD, BAD), min_size=1, max_size=8))
