@@ -85,14 +85,30 @@ def _is_held_out(text: str) -> bool:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % HELD_OUT == 0
 
 
-def _date(locale: str, chance: random.Random) -> str:
+@cache
+def _locale(name: str) -> Any:
+    """A locale of babel's with data of its own.
+
+    In the data that babel keeps, locales share what one of them has resolved: a text would depend
+    on which locales were asked for before.
+    """
+    from babel import Locale, localedata
+
+    localedata._cache.clear()
+    locale = Locale.parse(name)
+    _ = locale.languages  # reads the data, which the locale keeps
+    localedata._cache.clear()
+    return locale
+
+
+def _date(locale: Any, chance: random.Random) -> str:
     from babel.dates import format_date
 
     day = datetime.date(1950, 1, 1) + datetime.timedelta(chance.randrange(100 * 365))
     return format_date(day, chance.choice(("short", "medium", "long", "full")), locale)
 
 
-def _time(locale: str, chance: random.Random) -> str:
+def _time(locale: Any, chance: random.Random) -> str:
     from babel.dates import format_time
 
     moment = datetime.time(chance.randrange(24), chance.randrange(60), chance.randrange(60))
@@ -104,7 +120,7 @@ def _number(chance: random.Random) -> float:
     return round(chance.uniform(1, size), chance.choice((0, 0, 1, 2)))
 
 
-def _money(locale: str, chance: random.Random) -> str:
+def _money(locale: Any, chance: random.Random) -> str:
     from babel.numbers import format_currency
 
     amount, currency = _number(chance), chance.choice(CURRENCIES)
@@ -117,14 +133,14 @@ def _money(locale: str, chance: random.Random) -> str:
     )
 
 
-def _percent(locale: str, chance: random.Random) -> str:
+def _percent(locale: Any, chance: random.Random) -> str:
     from babel.numbers import format_percent
 
     share, digits = round(chance.random(), chance.choice((2, 3))), chance.choice(DIGITS)
     return format_percent(share, None, locale, decimal_quantization=False, numbering_system=digits)
 
 
-def _measure(locale: str, chance: random.Random) -> str:
+def _measure(locale: Any, chance: random.Random) -> str:
     from babel.units import format_unit
 
     number, unit, digits = _number(chance), chance.choice(UNITS), chance.choice(DIGITS)
@@ -134,12 +150,12 @@ def _measure(locale: str, chance: random.Random) -> str:
     return "" if unit.partition("-")[2] in text else text
 
 
-WRITTEN: dict[str, Callable[[str, random.Random], str]] = dict(
+WRITTEN: dict[str, Callable[[Any, random.Random], str]] = dict(
     zip(KINDS, (_date, _time, _money, _percent, _measure), strict=True)
 )
 
 
-def _plain_number(locale: str, chance: random.Random) -> str:
+def _plain_number(locale: Any, chance: random.Random) -> str:
     from babel.numbers import format_decimal
 
     return format_decimal(chance.randrange(1, 10 ** chance.randint(1, 6)), locale=locale)
@@ -148,9 +164,7 @@ def _plain_number(locale: str, chance: random.Random) -> str:
 @cache
 def _names(locale: str, held_out: bool) -> tuple[str, ...]:
     """Names of places, languages, currencies, months and days: none of them to be found."""
-    from babel import Locale
-
-    data = Locale.parse(locale)
+    data = _locale(locale)
     named = [*data.territories.values(), *data.languages.values(), *data.currencies.values()]
     named += [*data.scripts.values()]
     kept = {name for name in named if _is_held_out(name) == held_out}
@@ -164,7 +178,7 @@ def _names(locale: str, held_out: bool) -> tuple[str, ...]:
 def _piece(locale: str, kind: str, held_out: bool, chance: random.Random) -> str:
     """A text of that kind that belongs to the part asked for; "" when ten weren't."""
     for _ in range(10):
-        text = WRITTEN[kind](locale, chance)
+        text = WRITTEN[kind](_locale(locale), chance)
         if text and _is_held_out(text) == held_out:
             return text.strip(DIRECTION)
     return ""
@@ -182,7 +196,7 @@ def sentence(chance: random.Random, held_out: bool) -> tuple[str, list[Entity]]:
     for _ in range(chance.randint(1, 4 if held_out else 3)):
         for _ in range(chance.randint(1, 3)):
             if chance.random() < 0.15 and not (pieces and pieces[-1][1]):
-                pieces.append((_plain_number(locale, chance), ""))
+                pieces.append((_plain_number(_locale(locale), chance), ""))
             pieces.append((chance.choice(_names(locale, held_out)), ""))
         kind = chance.choice(KINDS)
         pieces.append((_piece(locale, kind, held_out, chance), kind))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -42,6 +44,20 @@ def test_they_are_always_the_same_and_the_parts_share_no_value() -> None:
         for part in (False, True)
     )
     assert not seen & held
+
+
+def test_they_are_the_same_whatever_was_read_before() -> None:
+    orders = ["sentences(300, False)", "sentences(300, True), sentences(300, False)",
+              "languages.names(), sentences(300, False)"]  # fmt: skip
+    names = "from examples import languages; from examples.quantities import sentences"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", f"{names}; print(ascii(({each},)[-1]))"],
+            cwd=ROOT, capture_output=True, check=True, timeout=120,
+        ).stdout
+        for each in orders
+    }  # fmt: skip
+    assert len(found) == 1
 
 
 def test_of_each_entity_the_first_token_begins_it() -> None:
