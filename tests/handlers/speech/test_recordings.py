@@ -120,6 +120,12 @@ def test_what_is_no_recording_is_told_why(instance: Any, status: int, words: str
     assert "BytesIO" not in caught.value.message
 
 
+def test_a_file_of_infinite_samples_is_refused() -> None:
+    samples = np.array([[np.inf, -np.inf]] * 9, np.float32)
+    with pytest.raises(BadRequest, match="not all finite"):
+        read(encode(samples, 16_000, "WAV", "FLOAT"))
+
+
 @settings(max_examples=150)
 @given(st.integers(0, 2**32), st.binary(max_size=40))
 def test_bytes_of_chance_are_read_or_refused(seed: int, junk: bytes) -> None:
