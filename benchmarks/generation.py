@@ -28,8 +28,8 @@ from typing import Any
 from benchmarks.load import Load, authorization, put
 from benchmarks.texts import memory, summary, variant
 from examples import stdlib_gpt
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 
 LENGTHS = range(5, 121)  # of prompts, in tokens
 FOLLOWING = 64

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving.host.run_folder import ServerInfo
 
 TIMEOUT_S = 60
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from benchmarks.load import authorization
 from benchmarks.stock import Handler, stock_server
 from examples.digits import held_out
-from marsmith.serving.torchserve import server
+from marsmith.serving import server
 
 CONNECTIONS = 32
 CONSTANT = """

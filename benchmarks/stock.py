@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import yaml
 
+from marsmith.serving.host.ports import choose_ports
 from marsmith.serving.torchserve.java import find_java
-from marsmith.serving.torchserve.ports import choose_ports
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def stock_server(handlers: Mapping[str, Handler]) -> Iterator[int]:
         }
         (root / "store").mkdir()
         for name, handler in handlers.items():
-            _archive(name, handler, root, environment)
+            archive(name, handler, root, environment)
         (root / "config.properties").write_text(
             f"inference_address=http://127.0.0.1:{ports.inference}\n"
             f"management_address=http://127.0.0.1:{ports.management}\n"
@@ -83,7 +83,8 @@ def stock_server(handlers: Mapping[str, Handler]) -> Iterator[int]:
                 process.wait()
 
 
-def _archive(name: str, handler: Handler, root: Path, environment: Mapping[str, str]) -> None:
+def archive(name: str, handler: Handler, root: Path, environment: Mapping[str, str]) -> Path:
+    """Pack a handler into `root/store`, an existing folder; return the archive."""
     file = root / f"{name}_handler.py"
     file.write_text(handler.source)
     archiver = [sys.executable, "-m", "model_archiver.model_packaging", "--version", "1.0"]
@@ -97,6 +98,7 @@ def _archive(name: str, handler: Handler, root: Path, environment: Mapping[str, 
     subprocess.run(
         [*archiver, "--export-path", str(root / "store")], check=True, env=dict(environment)
     )
+    return root / "store" / f"{name}.mar"
 
 
 def _answers(address: str, model: str, body: bytes) -> bool:

@@ -35,8 +35,8 @@ from benchmarks.load import Load, authorization, put
 from benchmarks.stock import Handler, stock_server
 from examples import minilm
 from marsmith.recipe.references import locate
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 
 TOKENS = range(5, 121)
 TEXTS = 464  # four of each length

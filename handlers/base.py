@@ -78,8 +78,8 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         self.model_name, self.model_version = context.model_name, model["modelVersion"]
         self.configure(served.get("handler", {}), folder)
         where = device.choose(context.system_properties.get("gpu_id"))
-        share = device.cores() // _positive(served.get("minWorkers"), 1)
-        threads = self.config.threads or max(1, share)
+        workers = _positive(served.get("minWorkers"), 1)
+        threads = self.config.threads or device.share(self.model_name, workers)
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.telemetry = Telemetry(context.metrics, context.model_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from handlers.errors import LoadError
 
 logger = logging.getLogger(__name__)
 
+WORKERS = "MARSMITH_WORKERS"
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -41,6 +43,19 @@ def cores() -> int:
         return max(1, min(allowed or 1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no cgroup v2 here, or no quota ("max")
         return allowed or 1
+
+
+def share(model_name: str, workers: int) -> int:
+    """The cores for each worker of a model.
+
+    Args:
+        model_name: the model's; a server that has scaled it has said so in a file of that name, in
+            the folder that the environment names.
+        workers: how many there are otherwise.
+    """
+    with suppress(KeyError, OSError, ValueError):  # it was never scaled, or not by marsmith
+        workers = int(Path(os.environ[WORKERS], model_name).read_text("ascii"))
+    return max(1, cores() // max(1, workers))
 
 
 def exit_if_lost(device: torch.device) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from marsmith.recipe.reading import load
     from marsmith.recipe.sections import Recipe
     from marsmith.report.report import Report
-    from marsmith.serving.torchserve.server import serve
+    from marsmith.serving.server import serve
 
 __version__ = "0.2.0"
 
@@ -44,7 +44,7 @@ _HOME = {
     "convert": "pipeline.convert",
     "inspect": "archive.reading",
     "load": "recipe.reading",
-    "serve": "serving.torchserve.server",
+    "serve": "serving.server",
 }
 
 _WITH_HANDLERS = ("build", "convert", "load")  # the others leave that name to one's own package

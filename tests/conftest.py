@@ -22,8 +22,8 @@ with warnings.catch_warnings():  # TorchServe leaves a file open as it is import
 from marsmith.cli import new
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading, sections
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.paths import ROOT
 
 
@@ -79,7 +79,7 @@ def digits_server(
     digits_archive: Path, wide_archive: Path, server_state: Path
 ) -> Iterator[ServerInfo]:
     """TorchServe with digits and wide; tests leave it as they found it."""
-    info = server.serve([digits_archive, wide_archive], port=0)
+    info = server.serve([digits_archive, wide_archive], port=0, grpc=True)
     try:
         yield info
     finally:

@@ -19,9 +19,9 @@ from marsmith.errors import RequestError, ServerError
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.recipe.sections import Serving
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
-from tests.support.servers import authorization, pids
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
+from tests.support.servers import authorization, pids, scraped
 from tests.support.torchserve_grpc import Stubs
 
 PROMPT, SHORT, LONG = "import this", 8, 3000
@@ -44,7 +44,7 @@ def info(tmp_path_factory: pytest.TempPathFactory, server_state: Path) -> Iterat
         build(recipe.model_copy(update=made), folder)
     told: list[str] = []
     archives = [folder / f"{name}.mar" for name in MODELS]
-    found = server.serve(archives, port=0, on_progress=told.append)
+    found = server.serve(archives, port=0, grpc=True, on_progress=told.append)
     assert sum("warmed up" in line for line in told) == len(MODELS)  # each told of its example
     try:
         yield found
@@ -133,7 +133,7 @@ def test_who_hangs_up_stops_costing(info: ServerInfo, client: Client) -> None:
 
 
 def answered(info: ServerInfo) -> float:
-    text = httpx.get(f"{info.metrics_address}/metrics", timeout=10).text
+    text = scraped(info)
     lines = [line for line in text.splitlines() if line.startswith("Instances")]
     return sum(float(line.split()[-1]) for line in lines if 'ModelName="joined"' in line)
 
@@ -143,7 +143,7 @@ def test_grpc(info: ServerInfo, client: Client, model: str) -> None:
     """In pieces only where it is known to be safe; whole otherwise; and no worker ends of it."""
     before = pids(info)
     whole = client.predict(model, PROMPT, options=options(200))
-    with grpc.insecure_channel(f"127.0.0.1:{info.ports.grpc_inference}") as channel:
+    with grpc.insecure_channel(info.grpc_address) as channel:
         stubs = Stubs(channel)
 
         def ask(call: str, **parameters: Any) -> list[Any]:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from examples.digits import held_out
 from marsmith.client.clients import AsyncClient, Client
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.answers import same
 from tests.support.servers import authorization, pids
 from tests.support.torchserve_grpc import Stubs
@@ -59,7 +59,7 @@ class TestGrpc:
 
     @pytest.fixture
     def stubs(self, digits_server: ServerInfo) -> Iterator[Stubs]:
-        with grpc.insecure_channel(f"127.0.0.1:{digits_server.ports.grpc_inference}") as channel:
+        with grpc.insecure_channel(digits_server.grpc_address) as channel:
             yield Stubs(channel)
 
     def ask(self, info: ServerInfo, stubs: Stubs, call: str, **fields: bytes) -> list[Any]:
@@ -92,18 +92,18 @@ class TestGrpc:
         assert set(refused) == {"error", "hint"}
         assert pids(digits_server) == before
 
-    def test_it_asks_for_the_token(self, stubs: Stubs) -> None:
+    def test_it_asks_for_a_key(self, stubs: Stubs) -> None:
         request = stubs.PredictionsRequest(model_name="digits", input={"data": IMAGE})
         with pytest.raises(grpc.RpcError) as caught:
             stubs.Predictions(request, timeout=TIMEOUT_S)
-        assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 class TestOpenInferenceProtocol:
     """Triton's client over HTTP, whose /v2/models/NAME/infer TorchServe serves.
 
-    Not served: its metadata and health of models. TorchServe's own gRPC service of the protocol
-    has another name than the protocol's, so no client finds it.
+    TorchServe's own gRPC service of the protocol has another name than the protocol's, so no
+    client finds it.
     """
 
     @pytest.fixture

@@ -21,7 +21,7 @@ from handlers import tasks
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.recipe import reading
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")

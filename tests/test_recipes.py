@@ -13,8 +13,8 @@ from marsmith.pipeline.candidates import only
 from marsmith.recipe import reading
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.verify import metrics
 from tests.support.paths import ROOT
 

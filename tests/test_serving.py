@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from examples.digits import held_out
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.answers import same
 from tests.support.images import png_header
-from tests.support.servers import authorization, pids
+from tests.support.servers import authorization, pids, scraped
 
 Answer = tuple[int, Any]
 
@@ -98,7 +98,7 @@ def batch_count(info: ServerInfo) -> float:
 
     def count() -> float:
         time.sleep(1)
-        text = httpx.get(f"{info.metrics_address}/metrics", timeout=60).text
+        text = scraped(info)
         lines = [line for line in text.splitlines() if line.startswith("PreprocessTime_count")]
         return sum(float(line.split()[-1]) for line in lines if 'ModelName="wide"' in line)
 
@@ -162,7 +162,7 @@ def test_metrics_are_there_to_be_scraped(http: httpx.Client, digits_server: Serv
     wanted = ("PreprocessTime", "InferenceTime", "PostprocessTime", "Instances", "RefusedRequests")
     text = ""
     while time.monotonic() < deadline and not all(name in text for name in wanted):
-        text = httpx.get(f"{digits_server.metrics_address}/metrics", timeout=60).text
+        text = scraped(digits_server)
         time.sleep(0.1)
     assert [name for name in wanted if name not in text] == []
 
@@ -210,6 +210,8 @@ def test_scaling_gives_ready_workers(digits_archive: Path, server_state: Path) -
             server.scale(info, "digits", number)
             (model,) = server.status(info).models
             assert [worker.status for worker in model.workers] == ["READY"] * number
+            workers = Path(info.temp_dir, "workers", "digits")
+            assert workers.read_text() == str(number)
         with connect(info) as http:
             assert ask(http, held_out()[0][0])[0] == 200
     finally:

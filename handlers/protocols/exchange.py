@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.explanations import Explainer
-from handlers.protocols import binary_tensors, negotiation, payload
+from handlers.protocols import binary_tensors, forms, negotiation, payload
 from handlers.protocols.payload import ParsedRequest
 from handlers.schema import SchemaError, parse
 from handlers.task import Answer, C, M, O, Sample, Task
@@ -34,6 +34,7 @@ class Exchange:
         describe: whether a description of the model is wanted, not an answer.
         explain: whether an explanation is wanted, not a prediction.
         json_length: the length of the JSON before binary tensors, from the HTTP header.
+        form: the media type of a form whose bytes are the body, from the HTTP header.
         grpc: whether it came by gRPC, which has no headers but those of parameters.
         request: the parsed row.
         options: the request's options, validated.
@@ -50,6 +51,7 @@ class Exchange:
     describe: bool = False
     explain: bool = False
     json_length: str | None = None
+    form: str | None = None
     grpc: bool = False
     request: ParsedRequest | None = None
     options: Any = None
@@ -74,6 +76,7 @@ class Exchange:
             describe=headers.get("describe") == "True",
             explain=headers.get("explain") == "True",
             json_length=sent.get(binary_tensors.HEADER),
+            form=sent.get(forms.HEADER),
             grpc=all(isinstance(value, dict) for value in headers.values()),
         )
 
@@ -104,6 +107,8 @@ class Exchange:
             options, defaults = explainer.ExplainOptions, {}
             self.options = options()
         names = [option.name for option in fields(options)]
+        if self.form:
+            self.row, self.media_types = forms.read(self.row.get("body", b""), self.form)
         request = payload.read(self.row, self.media_types, names, self.json_length, task.parts)
         self.request, most = request, task.config.max_instances
         if len(request.instances) > most:

@@ -80,7 +80,7 @@ def _only_code(folder: str, names: list[str]) -> list[str]:
 def model_config(
     recipe: Recipe, candidate: Candidate, runtime_options: Mapping[str, object]
 ) -> str:
-    """The archive's `model-config.yaml`: TorchServe's settings, then the handler's own.
+    """The archive's `model-config.yaml`: TorchServe's settings, then the front's and the handler's.
 
     TorchServe silently ignores a setting of the wrong type. Without timeouts here, its default of
     120 s overrides those of config.properties.
@@ -99,11 +99,14 @@ def model_config(
         settings["deviceType"] = serving.device
     if serving.continuous_batching:
         settings["continuousBatching"] = True
+    front: dict[str, object] = {"max_body_bytes": serving.max_body_bytes}
+    if serving.queue_timeout_s is not None:
+        front["queue_timeout_s"] = serving.queue_timeout_s
     form = {"runtime": candidate.runtime, "precision": candidate.precision}
     section = {**recipe.handler_section, **form}
     if runtime_options:
         section["runtime_options"] = dict(runtime_options)
-    return yaml.safe_dump({**settings, "handler": section}, sort_keys=False)
+    return yaml.safe_dump({**settings, "front": front, "handler": section}, sort_keys=False)
 
 
 def _run_archiver(

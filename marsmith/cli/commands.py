@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from marsmith import our_handlers
-from marsmith.cli import terminal
+from marsmith.cli import keys, terminal
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys.app, name="keys")
 MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
@@ -170,17 +171,39 @@ def serve(
         list[str] | None, typer.Argument(help="Files, or names in the model store; default: all.")
     ] = None,
     model_store: Store = STORE,
-    port: Annotated[int, typer.Option(help="Inference port; 0 takes free ones.")] = 8080,
+    port: Annotated[int, typer.Option(help="Where it listens; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="The address that it listens at.")] = "127.0.0.1",
+    front: Annotated[bool, typer.Option(help="HAProxy before TorchServe; without: bare.")] = True,
+    keys: Annotated[bool, typer.Option(help="Ask for keys; without: loopback only.")] = True,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificates, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Their key, PEM.")] = None,
+    client_ca: Annotated[Path | None, typer.Option(help="Ask for certificates of these.")] = None,
+    insecure_http: Annotated[bool, typer.Option(help="No TLS beyond loopback.")] = False,
+    grpc: Annotated[bool, typer.Option(help="Offer TorchServe's gRPC service.")] = False,
     timeout_s: Annotated[float, typer.Option(help="For every model to be ready.")] = 300.0,
+    grace_s: Annotated[float, typer.Option(help="For requests on their way at a stop.")] = 30.0,
     foreground: Annotated[bool, typer.Option(help="Stay until Ctrl-C, then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start TorchServe, and return when every model answers."""
-    from marsmith.serving.torchserve import server
+    """Start a server, and return when every model answers."""
+    from marsmith.serving import server
 
     with progress() as say:
         info = server.serve(
-            archives or [], model_store=model_store, port=port, timeout_s=timeout_s, on_progress=say
+            archives or [],
+            model_store=model_store,
+            port=port,
+            host=host,
+            front=front,
+            keys=keys,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            client_ca=client_ca,
+            insecure_http=insecure_http,
+            grpc=grpc,
+            timeout_s=timeout_s,
+            grace_s=grace_s,
+            on_progress=say,
         )
 
     def announce() -> None:
@@ -200,14 +223,16 @@ def serve(
 
 @app.command()
 def status(port: Port = None, as_json: AsJson = False) -> None:
-    """Show a running server's addresses, models and workers."""
-    from marsmith.serving.torchserve import server
+    """Show a running server's addresses, models and workers; status 1 if one can't be asked."""
+    from marsmith.serving import server
 
     found = server.status(server.running(port))
     if as_json:
         out.print_json(found.model_dump_json())
     else:
         terminal.show_status(found)
+    if not found.ready:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -220,7 +245,7 @@ def predict(
     stream: Annotated[bool, typer.Option(help="Print text as it is written.")] = False,
 ) -> None:
     """Send inputs to a running server and print its answers, one JSON line each."""
-    from marsmith.serving.torchserve import server
+    from marsmith.serving import server
 
     options = dict(read_option(each) for each in option or [])
     with server.client(server.running(port), timeout_s) as client:
@@ -246,7 +271,7 @@ def scale(
     port: Port = None,
 ) -> None:
     """Change how many workers a model has, and wait until they are ready."""
-    from marsmith.serving.torchserve import server
+    from marsmith.serving import server
 
     info = server.running(port)
     with progress() as say:
@@ -257,12 +282,12 @@ def scale(
 @app.command()
 def stop(port: Port = None) -> None:
     """Stop a running server and its workers."""
-    from marsmith.serving.torchserve import server
+    from marsmith.serving import server
 
     info = server.running(port)
     with progress() as say:
         say(f"stop the server on port {info.port}")
-        server.stop(info)
+        server.stop(info, say)
 
 
 def read_input(path: Path) -> bytes:

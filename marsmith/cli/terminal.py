@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.table import Column, Table
 from marsmith.report.measurements import Timing
 from marsmith.report.report import ConversionReport, Report, Status
 from marsmith.report.words import metric_name
+from marsmith.serving.front.keys import Key
 from marsmith.serving.torchserve.status import ServerStatus
 
 out = Console(soft_wrap=True, highlight=False)
@@ -120,8 +122,10 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def show_status(found: ServerStatus) -> None:
     """Print a server's status for people."""
+    for problem in found.problems:
+        out.print(f"[bold red]not ready:[/] {escape(problem)}")
     for name, value in found:
-        if name != "models":
+        if name not in ("models", "ready", "problems") and value is not None:
             out.print(f"{name.replace('_', ' ')}: {value}", markup=False)
     table = Table("model", "version", "batch", "workers")
     for model in found.models:
@@ -131,10 +135,20 @@ def show_status(found: ServerStatus) -> None:
 
 
 def show_curl(found: ServerStatus) -> None:
-    """Print a request that can be pasted into a shell."""
-    key = json.loads(found.key_file.read_text("utf-8"))["inference"]["key"]
+    """Print a request that can be pasted into a shell; it reads the key, and doesn't show it."""
     for model in found.models[:1]:
         url = f"{found.inference_address}/predictions/{model.name}"
+        key = shlex.quote(str(found.key_file.with_name("key")))
         out.print(
-            f"try: curl --max-time 60 -H 'Authorization: Bearer {key}' {url} -T INPUT", markup=False
+            f'try: curl --max-time 60 -H "Authorization: Bearer $(cat {key})" {url} -T INPUT',
+            markup=False,
         )
+
+
+def show_keys(found: Sequence[Key]) -> None:
+    """Print what is kept of keys."""
+    table = Table("key", "for", "requests a second", "added")
+    for key in found:
+        added = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.added))
+        table.add_row(key.name, ", ".join(key.scopes), str(key.rate or "any"), added)
+    out.print(table)

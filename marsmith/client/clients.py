@@ -27,9 +27,10 @@ class Client:
     ServerError when there is no answer.
 
     Args:
-        inference_address: e.g. "http://127.0.0.1:8080".
-        management_address: e.g. "http://127.0.0.1:8081".
-        key_file: the `key_file.json` that TorchServe wrote; None for a server without tokens.
+        inference_address: e.g. "http://127.0.0.1:8080", or "unix:/path/of/a/socket".
+        management_address: the same; None where it can't be reached, as on another machine than
+            the server's: `models`, `model` and `scale` are refused then.
+        key_file: the `key_file.json` that the server wrote; None for a server without keys.
         timeout_s: how long one call may take.
 
     Raises:
@@ -39,14 +40,15 @@ class Client:
     def __init__(
         self,
         inference_address: str,
-        management_address: str,
+        management_address: str | None = None,
         key_file: Path | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
         self._timeout_s = timeout_s
         # trust_env=False: a proxy meant for the internet must not get the tokens of a local server.
-        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+        mounts = {to: httpx.HTTPTransport(uds=path) for to, path in self._api.sockets.items()}
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False, mounts=mounts)
 
     def __enter__(self) -> Client:
         return self
@@ -167,13 +169,14 @@ class AsyncClient:
     def __init__(
         self,
         inference_address: str,
-        management_address: str,
+        management_address: str | None = None,
         key_file: Path | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+        mounts = {to: httpx.AsyncHTTPTransport(uds=path) for to, path in self._api.sockets.items()}
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, mounts=mounts)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -25,6 +25,7 @@ Flow = Generator[httpx.Request, httpx.Response, T]
 Verb = Literal["predictions", "explanations"]
 
 LOST_SERVER = "see whether it runs with `marsmith status`; `marsmith serve` starts one"
+UNIX = "unix:"
 BROKEN_OFF = "see the server's log: the worker may have died, or the model writes no text"
 
 
@@ -42,21 +43,26 @@ class Api:
     """One server's APIs, with its tokens.
 
     Args:
-        inference_address: e.g. "http://127.0.0.1:8080".
-        management_address: e.g. "http://127.0.0.1:8081".
-        key_file: the `key_file.json` that TorchServe wrote; None for a server without tokens.
+        inference_address: e.g. "http://127.0.0.1:8080", or "unix:/path/of/a/socket".
+        management_address: the same; None where it can't be reached.
+        key_file: the `key_file.json` that the server wrote; None for a server without keys.
 
     Raises:
         ServerError: the key file can't be read.
     """
 
     def __init__(
-        self, inference_address: str, management_address: str, key_file: Path | None
+        self, inference_address: str, management_address: str | None, key_file: Path | None
     ) -> None:
-        self._addresses = {
-            "inference": inference_address.rstrip("/"),
-            "management": management_address.rstrip("/"),
-        }
+        self._addresses: dict[str, str] = {}
+        self.sockets: dict[str, str] = {}
+        """Unix sockets, by the addresses that stand for them in requests."""
+        for api, address in (("inference", inference_address), ("management", management_address)):
+            if address is not None:
+                self._addresses[api] = address.rstrip("/")
+                if address.startswith(UNIX):
+                    self._addresses[api] = f"http://{api}.local"
+                    self.sockets[self._addresses[api]] = address.removeprefix(UNIX)
         self._headers = _authorization(key_file)
 
     def ask(
@@ -86,14 +92,20 @@ class Api:
 
         The management API must not be asked about a model that serves continuously: TorchServe puts
         the job back into its queue again and again, and the worker answers nothing else any more.
-        It is asked about the others, because its requests are never put into a batch.
+        It is asked about the others, because its requests are never put into a batch. Where it
+        must or can't be asked, the front's path is, or without a front a prediction's.
         """
-        known = yield from self.model(model)
-        if known.get("continuousBatching"):
-            path = f"/predictions/{quote(model, safe='')}"
-            asked = Content(headers={"describe": "True"})
-            said = decoded((yield self._request("inference", "POST", path, asked)))
-            return {**known, "customizedMetadata": said}
+        known: dict[str, Json] = {"modelName": model}
+        if "management" in self._addresses:
+            known = yield from self.model(model)
+        if "management" not in self._addresses or known.get("continuousBatching"):
+            named = quote(model, safe="")
+            response = yield self._request("inference", "GET", f"/descriptions/{named}")
+            if response.status_code in (404, 405):  # there is no front
+                asked = Content(headers={"describe": "True"})
+                path = f"/predictions/{named}"
+                response = yield self._request("inference", "POST", path, asked)
+            return {**known, "customizedMetadata": decoded(response)}
         asked = Content(params={"customized": "true"})
         response = yield self._request("management", "GET", _models(model), asked)
         return _only_object(decoded(response), f"the description of {model!r}")
@@ -136,6 +148,11 @@ class Api:
         self, api: str, method: str, path: str, content: Content | None = None
     ) -> httpx.Request:
         content = content or {}
+        if api not in self._addresses:
+            raise ServerError(
+                f"this client knows no {api} address",
+                hint="behind the front only the machine that serves can ask: `marsmith status`",
+            )
         headers = {**self._headers.get(api, {}), **content.get("headers", {})}
         whole: Content = {**content, "headers": headers}
         return httpx.Request(method, self._addresses[api] + path, **whole)

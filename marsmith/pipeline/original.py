@@ -26,7 +26,7 @@ from marsmith.harness import wire, worker
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Rung
-from marsmith.serving.torchserve import server
+from marsmith.serving import server
 from marsmith.verify import metrics
 from marsmith.verify.batches import Batches
 from marsmith.verify.evaluation import bodies_of, decode

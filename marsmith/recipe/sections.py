@@ -186,7 +186,12 @@ class Serving(Section):
     startup_timeout_s: int = Field(120, ge=1)
     """Loading and warm-up together."""
     job_queue_size: int = Field(256, ge=1)
-    """Requests beyond this many are refused at once with a 503."""
+    """Requests of the model that may be on their way; one more is refused at once with a 503."""
+    queue_timeout_s: float | None = Field(None, gt=0)
+    """How long a request may wait for its turn; who would wait longer is refused at once. By
+    default `response_timeout_s`."""
+    max_body_bytes: int = Field(20_971_520, ge=1, le=20_971_520)
+    """Of one request; TorchServe's own limit is 20 MiB."""
     device: Literal["cpu", "gpu"] | None = None
     """Where workers run; by default on GPUs if there are any."""
     continuous_batching: bool = False

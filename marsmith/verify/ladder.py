@@ -19,7 +19,7 @@ from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
 from marsmith.recipe.sections import Accept, Evaluation
 from marsmith.report.measurements import Difference, Rung
-from marsmith.serving.torchserve import server
+from marsmith.serving import server
 from marsmith.verify import metrics
 from marsmith.verify.batches import Batches
 from marsmith.verify.difference import compare, difference

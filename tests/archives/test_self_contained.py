@@ -16,8 +16,8 @@ import pytest
 from examples.digits import held_out
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
+from marsmith.serving.host.ports import choose_ports
 from marsmith.serving.torchserve.java import find_java
-from marsmith.serving.torchserve.ports import choose_ports
 from tests.support.paths import ROOT
 
 ONLY = ["torchserve", "pillow", "numpy", "pyyaml", "psutil"]

@@ -42,6 +42,19 @@ def test_a_gpu_that_is_not_there_is_refused(two_gpus: list[int], gpu_id: int) ->
     assert two_gpus == []
 
 
+def test_cores_are_shared_by_the_workers_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 8)
+    monkeypatch.delenv("MARSMITH_WORKERS", raising=False)
+    assert device.share("tiny", 2) == 4
+    monkeypatch.setenv("MARSMITH_WORKERS", str(tmp_path))
+    assert device.share("tiny", 2) == 4
+    for said, expected in (("8", 1), ("4", 2), ("16", 1), ("0", 8), ("nonsense", 4)):
+        (tmp_path / "tiny").write_text(said)
+        assert device.share("tiny", 2) == expected
+
+
 @pytest.mark.parametrize(
     ("quota", "expected"),
     [

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.processes import family
-from marsmith.serving.torchserve.run_folder import ServerInfo, make_temp_dir
+from marsmith.serving import server
+from marsmith.serving.host.processes import family
+from marsmith.serving.host.run_folder import ServerInfo, make_temp_dir
 
 HANDLER = '''
 import json
 import os
+import time
 
 
 class Tiny:
@@ -39,6 +40,8 @@ class Tiny:
 
     def answer(self, row, context, index):
         body = row.get("body")
+        if isinstance(body, dict) and "sleep" in body:
+            time.sleep(body["sleep"])
         if body == {"refuse": True}:
             context.set_response_status(code=422, phrase="Unprocessable", idx=index)
             return json.dumps({"error": "no such thing", "hint": "send another"}).encode()
@@ -111,7 +114,7 @@ def temp_dirs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(make_temp_dir())
         return made[-1]
 
-    monkeypatch.setattr("marsmith.serving.torchserve.run_folder.make_temp_dir", noted)
+    monkeypatch.setattr("marsmith.serving.host.run_folder.make_temp_dir", noted)
     return made
 
 

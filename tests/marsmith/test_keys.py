@@ -24,7 +24,7 @@ EDITS = {
     "handlers/errors.py": "pass conversion measurement",
     "marsmith/passes/distill.py": "",
     "marsmith/verify/metrics/r2.py": "",
-    "marsmith/serving/torchserve/ports.py": "",
+    "marsmith/serving/host/ports.py": "",
     "marsmith/cli/commands.py": "",
     "handlers/tasks/tabular.py": "",
 }

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+import httpx
+
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 
 
 def pids(info: ServerInfo) -> list[int]:
     """The processes of all its workers."""
     return [worker.pid for model in server.status(info).models for worker in model.workers]
+
+
+def scraped(info: ServerInfo) -> str:
+    """What Prometheus would read."""
+    headers = {"Authorization": authorization(info)}
+    return httpx.get(f"{info.metrics_address}/metrics", headers=headers, timeout=60).text
 
 
 def authorization(info: ServerInfo) -> str:

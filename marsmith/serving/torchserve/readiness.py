@@ -137,16 +137,19 @@ def last_lines(file: Path, count: int = CONSOLE_LINES) -> str:
         return ""
 
 
-def warm_up(client: Client, model: str, on_progress: Progress) -> None:
+def warm_up(client: Client, model: str, on_progress: Progress) -> float | None:
     """Send a model's own example until it is answered at a steady pace.
 
     A JVM that has just started interprets its own code, and answers its first requests many times
     slower than later ones; the first client should not pay for that. A model whose description
     has no `example` gets no requests.
+
+    Returns:
+        Requests per second, one after another; None if there were none.
     """
     example = _example(client, model)
     if example is None:
-        return
+        return None
     body, content_type = example
     latencies: list[float] = []
     started = time.monotonic()
@@ -157,10 +160,11 @@ def warm_up(client: Client, model: str, on_progress: Progress) -> None:
             client.predict(model, body, content_type=content_type, fresh_connection=fresh)
         except MarsmithError as error:
             on_progress(f"{model}: not warmed up, its own example fails: {error.message}")
-            return
+            return None
         latencies.append(time.monotonic() - sent)
     p50_ms = statistics.median(latencies[-WINDOW:]) * 1000
     on_progress(f"{model}: warmed up by {len(latencies)} requests, now {p50_ms:.1f} ms each")
+    return 1000 / p50_ms
 
 
 def is_steady(latencies: list[float]) -> bool:

@@ -15,6 +15,11 @@ class WorkerStatus(BaseModel, frozen=True):
     status: str
     """TorchServe's word for it: "READY" once it has loaded its model."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked."""
+        return self.status == "READY"
+
 
 class ModelStatus(BaseModel, frozen=True):
     """One model, as the management API describes it."""
@@ -30,8 +35,13 @@ class ModelStatus(BaseModel, frozen=True):
 class ServerStatus(BaseModel, frozen=True):
     """A server, its addresses and its models."""
 
+    ready: bool
+    """Whether every model can be asked."""
+    problems: tuple[str, ...]
+    """What is wrong; empty when nothing is."""
     inference_address: str
     management_address: str
     metrics_address: str
+    grpc_address: str | None
     key_file: Path
     models: tuple[ModelStatus, ...]

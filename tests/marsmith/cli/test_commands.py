@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.digits import main as write_samples
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.paths import ROOT
 
 
@@ -68,7 +68,8 @@ def test_inspect(digits_archive: Path) -> None:
 def test_status_and_predict(digits_server: ServerInfo, samples: list[Path]) -> None:
     port = ("--port", digits_server.port)
     found = json.loads(marsmith("status", "--json", *port).stdout)
-    keys = ["inference_address", "management_address", "metrics_address", "key_file", "models"]
+    addresses = [f"{each}_address" for each in ("inference", "management", "metrics", "grpc")]
+    keys = ["ready", "problems", *addresses, "key_file", "models"]
     assert list(found) == keys
     assert [model["name"] for model in found["models"]] == ["digits", "wide"]
     assert "READY" in marsmith("status", *port).stdout

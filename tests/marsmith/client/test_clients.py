@@ -14,8 +14,8 @@ import pytest
 
 from marsmith.client.clients import AsyncClient, Client
 from marsmith.errors import RequestError, ServerError
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def test_the_handlers_own_error_comes_through(api: Client) -> None:
     assert (error.status, error.message, error.hint) == (422, "no such thing", "send another")
 
 
-def test_torchserves_own_error_comes_through(api: Client) -> None:
-    with pytest.raises(RequestError, match="Model not found: nothing") as caught:
+def test_the_fronts_own_error_comes_through(api: Client) -> None:
+    with pytest.raises(RequestError, match="there is no model nothing") as caught:
         api.predict("nothing", {})
-    assert caught.value.status == 404
+    assert (caught.value.status, caught.value.hint) == (404, "there are: tiny")
 
 
 def test_models_and_their_descriptions(api: Client) -> None:
@@ -78,8 +78,8 @@ def test_a_wrong_token_is_explained(tiny_server: ServerInfo, tmp_path: Path) -> 
     addresses = tiny_server.inference_address, tiny_server.management_address
     with Client(*addresses, stale) as client, pytest.raises(RequestError) as caught:
         client.predict("tiny", {})
-    assert caught.value.status == 400
-    assert "key_file.json" in caught.value.hint
+    assert caught.value.status == 401
+    assert "marsmith keys add" in caught.value.hint
 
 
 def test_accept_and_the_verb_reach_the_handler(api: Client) -> None:

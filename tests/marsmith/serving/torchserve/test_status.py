@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import ServerInfo
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import ServerInfo
 
 
 def test_its_json_has_the_fields_and_nothing_else_of_what_torchserve_says(
@@ -16,9 +16,12 @@ def test_its_json_has_the_fields_and_nothing_else_of_what_torchserve_says(
         said = client.model("tiny")
     (worker,) = told.models[0].workers
     assert json.loads(told.model_dump_json()) == {
+        "ready": True,
+        "problems": [],
         "inference_address": tiny_server.inference_address,
         "management_address": tiny_server.management_address,
         "metrics_address": tiny_server.metrics_address,
+        "grpc_address": None,
         "key_file": str(tiny_server.key_file),
         "models": [
             {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from marsmith.errors import ServerError
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.run_folder import read_infos
+from marsmith.serving import server
+from marsmith.serving.host.run_folder import read_infos
 
 MakeArchive = Callable[..., Path]
 

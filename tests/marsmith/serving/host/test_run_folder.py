@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from marsmith.errors import ServerError
-from marsmith.serving.torchserve import run_folder, server
-from marsmith.serving.torchserve.ports import choose_ports
-from marsmith.serving.torchserve.run_folder import ServerInfo, read_infos, write_info
+from marsmith.serving import server
+from marsmith.serving.host import run_folder
+from marsmith.serving.host.run_folder import ServerInfo, read_infos, write_info
 
 
 @pytest.fixture
@@ -25,9 +25,14 @@ def state(own_state: Path, tmp_path: Path) -> Path:
         temp_dir.mkdir()
         write_info(
             ServerInfo(
-                ports=choose_ports(port),
+                port=port,
+                inference_address=f"http://127.0.0.1:{port}",
+                management_address=f"unix:{temp_dir}/management",
+                metrics_address=f"http://127.0.0.1:{port}",
+                front=True,
                 pid=pid,
                 create_time=created,
+                grace_s=0.0,
                 temp_dir=temp_dir,
                 run_dir=run_dir,
                 models=("tiny",),
@@ -76,14 +81,16 @@ def test_a_folder_is_filled_anew_and_keeps_its_logs(state: Path, tmp_path: Path)
     (run_dir / "key_file.json").touch()
     (run_dir / "logs").mkdir()
     (run_dir / "logs" / "ts.log").touch()
+    settings = {"inference_address": "unix:/tmp/marsmith-x/inference"}
     for name in ("one", "other"):
-        run_folder.fill(run_dir, {name: archive}, choose_ports(21000))
-    assert [each.name for each in (run_dir / "store").iterdir()] == ["other.mar"]
-    assert (run_dir / "store" / "other.mar").samefile(archive)
+        run_folder.fill(run_dir, {name: archive}, settings)
+    store = run_dir / "torchserve" / "store"
+    assert [each.name for each in store.iterdir()] == ["other.mar"]
+    assert (store / "other.mar").samefile(archive)
     assert (run_dir / "logs" / "ts.log").exists()
     assert not (run_dir / "key_file.json").exists()
-    lines = (run_dir / "config.properties").read_text().splitlines()
-    assert "inference_address=http://127.0.0.1:21000" in lines
+    lines = (store.parent / "config.properties").read_text().splitlines()
+    assert "inference_address=unix:/tmp/marsmith-x/inference" in lines
     names = [line.partition("=")[0] for line in lines if "=" in line and not line.startswith("#")]
     assert len(names) == len(set(names)), "a setting that is said twice has the last word"
     assert {"model_store", "disable_token_authorization"} & set(names)

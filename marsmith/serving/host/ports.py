@@ -1,4 +1,4 @@
-"""The five ports of a server."""
+"""The ports of a server: one behind the front, five without."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ class Ports(BaseModel):
     grpc_inference: int
     grpc_management: int
 
-    def taken(self) -> list[int]:
-        """Return the ports that some process listens on already."""
-        return [port for port in self.numbers() if not _is_free(port)]
-
     def numbers(self) -> tuple[int, ...]:
         """Return all five."""
         return (
@@ -54,7 +50,7 @@ def choose_ports(port: int) -> Ports:
         ServerError: the number is out of range.
     """
     if port == 0:
-        numbers = _free_ports(5)
+        numbers = free_ports(5)
     elif LOWEST_PORT <= port <= HIGHEST_PORT - 4:
         grpc = DEFAULT_GRPC_PORTS if port == DEFAULT_PORT else (port + 3, port + 4)
         numbers = [port, port + 1, port + 2, *grpc]
@@ -66,7 +62,7 @@ def choose_ports(port: int) -> Ports:
     return Ports(**dict(zip(Ports.model_fields, numbers, strict=True)))
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Let the system choose ports, and hold all until the last is chosen, so that they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -75,10 +71,12 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe, suppress(OSError):
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether no process listens at a port of an address yet."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe, suppress(OSError):
         # As TorchServe does: connections that are still being torn down don't count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
+        probe.bind((host, port))
         return True
     return False

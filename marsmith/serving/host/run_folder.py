@@ -1,18 +1,20 @@
 """What a running server keeps on disk: its archives, configuration, keys, logs and identity.
 
-    <state>/servers/<inference port>/
-      config.properties  key_file.json  server.json
-      store/NAME.mar -> the archive
-      logs/ts.log  logs/model.log  logs/console.log
+    <state>/servers/<port>/
+      server.json  key  key_file.json
+      torchserve/   config.properties, TorchServe's own keys, store/NAME.mar -> the archive
+      front/        haproxy.cfg and its maps
+      logs/         access.log haproxy.log supervisor.log ts.log model.log console.log
 
 `<state>` is `$MARSMITH_STATE`, or the user's state folder. Only the owner can read the folder,
-because of the keys. TorchServe's sockets and extracted models lie elsewhere, in a temporary folder
-with a short path, because the path of a Unix socket has 104 bytes at most.
+because of the keys. Sockets and extracted models lie elsewhere, in a temporary folder with a short
+path, because the path of a Unix socket has 104 bytes at most.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -25,21 +27,28 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from marsmith.atomic import replacing
 from marsmith.errors import ServerError
-from marsmith.serving.torchserve.ports import Ports
 from marsmith.shipped import shipped
 
 TEMP_PREFIX = "marsmith-"
 LONGEST_TEMP = 80
+WORKERS = "workers"
+"""The folder, in the temporary one, of how many workers a model was scaled to."""
 
 
 class ServerInfo(BaseModel):
     """One running server, as `server.json` says it.
 
     Args:
-        ports: where it listens, on loopback.
-        pid: of TorchServe's Java process.
+        port: that of the inference API, which names the server.
+        inference_address: where clients ask.
+        management_address: TorchServe's own; "unix:PATH" behind the front.
+        metrics_address: what Prometheus scrapes, without the path `/metrics`.
+        grpc_address: TorchServe's own service, as "HOST:PORT"; None where it is not offered.
+        front: whether HAProxy stands before TorchServe.
+        pid: of its supervisor.
         create_time: when that process started, in seconds since the epoch; with it, another
             process that got the same pid later is not mistaken for it.
+        grace_s: how long a stop waits for the requests on their way.
         temp_dir: its sockets and extracted models; removed when it stops.
         run_dir: its folder here.
         models: the names of the models that it was started with.
@@ -47,9 +56,15 @@ class ServerInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ports: Ports
+    port: int
+    inference_address: str
+    management_address: str
+    metrics_address: str
+    grpc_address: str | None = None
+    front: bool
     pid: int
     create_time: float
+    grace_s: float
     temp_dir: Path
     run_dir: Path
     models: tuple[str, ...]
@@ -63,29 +78,14 @@ class ServerInfo(BaseModel):
         return temp_dir
 
     @property
-    def port(self) -> int:
-        """The inference port, which names the server."""
-        return self.ports.inference
-
-    @property
-    def inference_address(self) -> str:
-        """The address of the inference API."""
-        return f"http://127.0.0.1:{self.ports.inference}"
-
-    @property
-    def management_address(self) -> str:
-        """The address of the management API, which shows and scales workers."""
-        return f"http://127.0.0.1:{self.ports.management}"
-
-    @property
-    def metrics_address(self) -> str:
-        """The address that Prometheus scrapes."""
-        return f"http://127.0.0.1:{self.ports.metrics}"
-
-    @property
     def key_file(self) -> Path:
-        """The file with the tokens, which TorchServe writes."""
+        """The keys that the commands of its own user send, as TorchServe would write them."""
         return self.run_dir / "key_file.json"
+
+    @property
+    def key(self) -> Path:
+        """The file with the inference key alone, for whoever writes a command line."""
+        return self.run_dir / "key"
 
     @property
     def logs(self) -> Path:
@@ -93,11 +93,15 @@ class ServerInfo(BaseModel):
         return self.run_dir / "logs"
 
 
+def state_folder() -> Path:
+    """Return the folder of all that marsmith keeps of servers."""
+    state = os.environ.get("MARSMITH_STATE")
+    return Path(state).absolute() if state else platformdirs.user_state_path("marsmith")
+
+
 def servers_folder() -> Path:
     """Return the folder that holds one folder per server."""
-    state = os.environ.get("MARSMITH_STATE")
-    folder = Path(state).absolute() if state else platformdirs.user_state_path("marsmith")
-    return folder / "servers"
+    return state_folder() / "servers"
 
 
 def make_temp_dir() -> Path:
@@ -125,33 +129,49 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def fill(run_dir: Path, archives: Mapping[str, Path], ports: Ports) -> None:
-    """Write what a server starts from, and remove what an earlier one left, except its logs."""
+def fill(run_dir: Path, archives: Mapping[str, Path], settings: Mapping[str, str]) -> None:
+    """Write what TorchServe starts from, and remove what an earlier run left, except its logs.
+
+    Args:
+        run_dir: the server's folder.
+        archives: by the names of their models.
+        settings: of `config.properties`, instead of those that ship.
+    """
     forget(run_dir)
     (run_dir / "logs").mkdir(exist_ok=True)
-    store = run_dir / "store"
-    store.mkdir()
+    (run_dir / "front").mkdir()
+    store = run_dir / "torchserve" / "store"
+    store.mkdir(parents=True)
     for name, archive in archives.items():
         (store / f"{name}.mar").symlink_to(archive.resolve())
-    settings = {
-        "inference_address": f"http://127.0.0.1:{ports.inference}",
-        "management_address": f"http://127.0.0.1:{ports.management}",
-        "metrics_address": f"http://127.0.0.1:{ports.metrics}",
-        "grpc_inference_port": str(ports.grpc_inference),
-        "grpc_management_port": str(ports.grpc_management),
-        # Relative to the run folder, where TorchServe starts: the file is read as Latin-1, and a
-        # path may hold anything.
-        "model_store": "store",
-    }
     hardened = shipped("config.properties").read_text(encoding="utf-8")
-    (run_dir / "config.properties").write_text(_overridden(hardened, settings), encoding="utf-8")
+    # Relative to its folder, where TorchServe starts: the file is read as Latin-1, and a path may
+    # hold anything.
+    text = _overridden(hardened, {**settings, "model_store": "store"})
+    (store.parent / "config.properties").write_text(text, encoding="utf-8")
 
 
 def forget(run_dir: Path) -> None:
     """Remove everything of one run except its logs."""
-    for name in ("server.json", "key_file.json"):
+    for name in ("server.json", "key_file.json", "key"):
         (run_dir / name).unlink(missing_ok=True)
-    shutil.rmtree(run_dir / "store", ignore_errors=True)
+    for name in ("torchserve", "front"):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+
+
+def write_keys(run_dir: Path, inference: str, management: str) -> None:
+    """Write the keys for the commands of the server's own user."""
+    keys = {"management": {"key": management}, "inference": {"key": inference}}
+    for name, text in (("key_file.json", json.dumps(keys)), ("key", inference)):
+        with replacing(run_dir / name) as unfinished:
+            unfinished.touch(mode=0o600)
+            unfinished.write_text(text, encoding="utf-8")
+
+
+def note_workers(temp_dir: Path, model: str, number: int) -> None:
+    """Tell a model's new workers how many they are, and so what share of the cores is theirs."""
+    with replacing(temp_dir / WORKERS / model) as unfinished:
+        unfinished.write_text(str(number), encoding="utf-8")
 
 
 def write_info(info: ServerInfo) -> None:

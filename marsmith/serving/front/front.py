@@ -1,0 +1,208 @@
+"""One HAProxy before one TorchServe: started, told what is true, asked to drain."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving.front import configuration
+from marsmith.serving.front.access import AccessLog
+from marsmith.serving.front.keys import Key
+from marsmith.serving.front.runtime import Runtime
+from marsmith.serving.host.plan import Front, Plan
+from marsmith.serving.host.processes import PID_FILE
+from marsmith.serving.torchserve.readiness import last_lines
+
+if TYPE_CHECKING:
+    from handlers.schema import Json
+
+START_S = 20.0
+POLL_S = 0.02
+CORES_PER_THREAD = 8
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is on its way to one model.
+
+    Attributes:
+        waiting: requests that wait in the front.
+        requests: requests on their way, waiting or not.
+    """
+
+    waiting: int
+    requests: int
+
+
+class HAProxy:
+    """The front of one server.
+
+    Args:
+        plan: the server's.
+        front: the plan's.
+        log: reads what is printed.
+    """
+
+    def __init__(self, plan: Plan, front: Front, log: AccessLog) -> None:
+        self._plan, self._front, self._log = plan, front, log
+        self._folder = plan.run_dir / "front"
+        self._runtime = Runtime(plan.socket("front"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._maps: dict[str, dict[str, str]] = {}
+        self._certificate = ""
+        self._at_once = {model.name: model.at_once for model in plan.models}
+
+    def configure(self, metadata: Mapping[str, Json]) -> None:
+        """Write and check what it starts from.
+
+        Args:
+            metadata: of the Open Inference Protocol, by model.
+
+        Raises:
+            ServerError: HAProxy refuses it, or a certificate can't be read.
+        """
+        if self._front.tls_cert:
+            self._certificate = configuration.read_certificate(self._front)
+            file = self._folder / configuration.CERTIFICATE
+            file.touch(mode=0o600)
+            file.write_text(self._certificate, "utf-8")
+        if self._front.client_ca:
+            try:
+                text = self._front.client_ca.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ServerError(f"the client CA can't be read: {error}") from error
+            (self._folder / configuration.CLIENT_CA).write_text(text, "utf-8")
+        threads = max(1, (os.cpu_count() or 1) // CORES_PER_THREAD)
+        file = configuration.write(self._plan, self._front, threads, metadata)
+        configuration.check(self._front.program, file)
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections.
+
+        Raises:
+            ServerError: it doesn't start.
+        """
+        said = self._plan.run_dir / "logs" / "haproxy.log"
+        output = self._log.follow()
+        command = [str(self._front.program), "-db", "-f", "haproxy.cfg"]
+        command += ["-p", str(self._plan.socket(PID_FILE))]
+        try:
+            with said.open("ab") as errors:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=self._folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+        finally:
+            os.close(output)
+        deadline = time.monotonic() + START_S
+        while True:
+            with suppress(ServerError):
+                self._runtime.ask("show info")
+                break
+            if not self.alive or time.monotonic() > deadline:
+                raise ServerError(f"HAProxy did not start; it said:\n{last_lines(said)}")
+            time.sleep(POLL_S)
+        self._at_once = {model.name: model.at_once for model in self._plan.models}
+        # What was known before it started anew; last of all, that it is ready.
+        for name, entries in sorted(self._maps.items(), key=lambda each: each[0] == "state"):
+            self._runtime.set_map(self._map(name), entries)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return self._process.pid if self._process and self.alive else None
+
+    def tell(self, name: str, entries: Mapping[str, str]) -> None:
+        """Make a map's entries these, if they are not already."""
+        if self._maps.get(name) == entries:
+            return
+        self._runtime.set_map(self._map(name), entries)
+        self._maps[name] = dict(entries)
+
+    def tell_at_once(self, model: str, requests: int) -> None:
+        """Say how many requests of a model TorchServe gets at once; more wait."""
+        if self._at_once.get(model) != requests:
+            said = self._runtime.ask(f"set maxconn server model_{model}/torchserve {requests}")
+            if said.strip():
+                raise ServerError(f"HAProxy refuses {requests} at once of {model}: {said.strip()}")
+            self._at_once[model] = requests
+
+    def tell_keys(self, keys: Sequence[Key]) -> None:
+        """Say who may ask what."""
+        for name, entries in configuration.key_maps(keys).items():
+            self.tell(name, entries)
+
+    def loads(self) -> dict[str, Load]:
+        """What is on its way, by model."""
+        said = self._runtime.ask("show stat").removeprefix("# ")
+        found = {}
+        for row in csv.DictReader(io.StringIO(said)):
+            if row["svname"] == "BACKEND" and row["pxname"].startswith("model_"):
+                load = Load(int(row["qcur"] or 0), int(row["scur"] or 0))
+                found[row["pxname"].removeprefix("model_")] = load
+        return found
+
+    def take_new_certificate(self) -> bool:
+        """Use the certificate as it is on disk now; return whether it has changed.
+
+        Raises:
+            ServerError: it can't be read, or HAProxy refuses it; the old one stays.
+        """
+        if not self._front.tls_cert:
+            return False
+        text = configuration.read_certificate(self._front)
+        if text == self._certificate:
+            return False
+        self._certificate = text
+        name = configuration.CERTIFICATE
+        lines = "\n".join(line for line in text.splitlines() if line.strip())
+        said = self._runtime.ask(f"set ssl cert {name} <<\n{lines}\n")
+        said += self._runtime.ask(f"commit ssl cert {name}")
+        if "Success" not in said:
+            raise ServerError(f"HAProxy refuses the certificate: {said.strip()}")
+        return True
+
+    def end(self) -> None:
+        """End it; whoever is still connected is cut off."""
+        if self._process is None:
+            return
+        if self.alive:
+            self._process.terminate()
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """Take no more connections, and end when those that are open have ended."""
+        if self._process and self.alive:
+            self._process.send_signal(signal.SIGUSR1)
+
+    def on_its_way(self) -> int | None:
+        """How many requests are on their way; None if it doesn't say."""
+        try:
+            return sum(load.requests for load in self.loads().values())
+        except (MarsmithError, ValueError, KeyError):
+            return None
+
+    def _map(self, name: str) -> str:
+        return f"{name}.map"

@@ -1,0 +1,399 @@
+"""Start a server so that it serves or says why not; stop it so that nothing is lost or left."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import psutil
+
+from marsmith.atomic import replacing
+from marsmith.client.clients import Client
+from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving import notify, startup
+from marsmith.serving.front.haproxy import find_haproxy
+from marsmith.serving.host import processes, run_folder, settings
+from marsmith.serving.host.plan import PLAN, Front, Plan
+from marsmith.serving.host.ports import DEFAULT_PORT, choose_ports, free_ports, is_free
+from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.serving.torchserve import readiness
+from marsmith.serving.torchserve.archives import find_archives
+from marsmith.serving.torchserve.java import find_java
+from marsmith.serving.torchserve.readiness import Progress
+from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
+from marsmith.serving.torchserve.worker_log import LoadWatch
+
+GRACE_S = 30.0
+SPARE_S = 60.0
+"""How much longer than it may take something is waited for, before it is ended by force."""
+WATCH_S = 0.5
+ASK_S = 5.0
+LOOPBACK = "127.0.0.1"
+
+
+def _silent(_: str) -> None:
+    return
+
+
+class Server(ServerInfo):
+    """A running server; as a context manager, it is stopped at the end."""
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def client(self, timeout_s: float = 60.0) -> Client:
+        """Make a client of it, with the key of its own user."""
+        return client(self, timeout_s)
+
+    def status(self) -> ServerStatus:
+        """What it does now: its addresses, models and workers, and what is wrong."""
+        return status(self)
+
+    def stop(self, on_progress: Progress = _silent) -> None:
+        """Stop it: requests on their way are answered first."""
+        stop(self, on_progress)
+
+
+def serve(
+    archives: Sequence[Path | str] = (),
+    *,
+    model_store: Path = Path("model_store"),
+    port: int = DEFAULT_PORT,
+    host: str = LOOPBACK,
+    front: bool = True,
+    keys: bool = True,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    client_ca: Path | None = None,
+    insecure_http: bool = False,
+    grpc: bool = False,
+    timeout_s: float = 300.0,
+    grace_s: float = GRACE_S,
+    on_progress: Progress = _silent,
+) -> Server:
+    """Start a server in the background; return when every model answers at full speed.
+
+    Args:
+        archives: paths of `.mar` files, or names of archives in the model store; when empty, all
+            archives in the model store.
+        model_store: the folder that names are looked up in.
+        port: where it listens; 0 takes a free one. Without a front, management and metrics take
+            the two after it, gRPC the two after those (7070 and 7071 for the default port).
+        host: the address that it listens at; another machine's clients need one of this machine.
+        front: whether HAProxy stands before TorchServe; without it, TorchServe is on its own, on
+            loopback, and all that docs/production.md promises is off.
+        keys: whether requests need a key; always, but on loopback.
+        tls_cert: a PEM file with the server's certificates; without it, plain HTTP.
+        tls_key: a PEM file with its key; by default it is in `tls_cert`.
+        client_ca: a PEM file; only clients with a certificate of these may connect.
+        insecure_http: plain HTTP on another address than loopback.
+        grpc: whether TorchServe's own gRPC service is offered, at the same port.
+        timeout_s: how long TorchServe and the models may take to load.
+        grace_s: how long a stop waits for requests on their way.
+        on_progress: takes a few words about each step.
+
+    Returns:
+        The server.
+
+    Raises:
+        ArchiveError: an archive is missing, or a file is not an archive.
+        ServerError: no Java, no HAProxy, a taken port, an address that would be open, or a model
+            that doesn't load. Nothing is left running then, and the logs are kept; the same holds
+            for Ctrl-C and SIGTERM.
+    """
+    found = find_archives(archives, model_store)
+    startup.refuse_open(
+        host, front=front, keys=keys, tls=tls_cert is not None, insecure=insecure_http
+    )
+    java_home = find_java()
+    ports = None if front else choose_ports(port)
+    before = None
+    if front:
+        before = Front(
+            program=find_haproxy(),
+            host=host,
+            port=choose_ports(port).inference if port else free_ports(1)[0],
+            keys=keys,
+            tls_cert=tls_cert and tls_cert.absolute(),
+            tls_key=tls_key and tls_key.absolute(),
+            client_ca=client_ca and client_ca.absolute(),
+            grpc_port=free_ports(1)[0] if grpc else None,
+        )
+    number = before.port if before else ports.inference if ports else port
+    run_dir = run_folder.servers_folder() / str(number)
+    with run_folder.locked(run_dir), _signals_raise():
+        _refuse_taken(ports.numbers() if ports else (number,), host)
+        plan = Plan(
+            run_dir=run_dir,
+            temp_dir=run_folder.make_temp_dir(),
+            java_home=java_home,
+            models=tuple(settings.read(name, archive) for name, archive in found.items()),
+            front=before,
+            ports=ports,
+            timeout_s=timeout_s,
+            grace_s=grace_s,
+        )
+        try:
+            run_folder.fill(run_dir, found, plan.settings())
+            with replacing(run_dir / PLAN) as unfinished:
+                unfinished.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
+            on_progress(f"TorchServe starts on port {number}")
+            return Server(**dict(startup.supervised(plan, on_progress)))
+        except BaseException:
+            processes.end(None, plan.temp_dir, grace_s=0.0)
+            run_folder.forget(run_dir)
+            shutil.rmtree(plan.temp_dir, ignore_errors=True)
+            raise
+
+
+def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
+    """Stay with a server until Ctrl-C or SIGTERM, then stop it.
+
+    Under systemd (`Type=notify`) it says when it is ready, that it lives, and that it stops.
+
+    Args:
+        info: the server.
+        announce: called first, to tell the user about the server; a Ctrl-C during the call stops
+            the server, too.
+
+    Raises:
+        ServerError: it ended by itself.
+    """
+    try:
+        with _signals_raise():
+            announce()
+            notify.say("READY=1")
+            while _is_supervised(info):
+                notify.say("WATCHDOG=1")
+                time.sleep(WATCH_S)
+    except (KeyboardInterrupt, SystemExit):
+        return
+    finally:
+        notify.say("STOPPING=1")
+        stop(info)
+    raise ServerError(
+        f"the server on port {info.port} ended by itself", hint=f"see its logs in {info.logs}"
+    )
+
+
+def running(port: int | None = None) -> Server:
+    """Find the running server.
+
+    Whatever dead servers have left is removed.
+
+    Args:
+        port: its inference port; None if there is only one.
+
+    Raises:
+        ServerError: there is none, or there are several and `port` is None.
+    """
+    alive = _all_running()
+    chosen = [info for info in alive if port in (None, info.port)]
+    if len(chosen) == 1:
+        return chosen[0]
+    listing = "; ".join(f"port {info.port} ({', '.join(info.models)})" for info in alive)
+    if chosen:
+        raise ServerError(f"several servers run: {listing}", hint="choose one with --port")
+    where = "" if port is None else f" on port {port}"
+    raise ServerError(
+        f"no server of marsmith runs{where}" + (f"; there is: {listing}" if alive else ""),
+        hint="start one with `marsmith serve`",
+    )
+
+
+def status(info: ServerInfo) -> ServerStatus:
+    """Return what a server does now: its addresses, models and workers, and what is wrong."""
+    problems = []
+    models: tuple[ModelStatus, ...] = ()
+    if not _is_supervised(info):
+        problems.append(
+            "its supervisor has died: nothing is started again; stop it, and serve anew"
+        )
+    try:
+        with client(info, ASK_S) as api:
+            models = tuple(ModelStatus.model_validate(api.model(name)) for name in api.models())
+    except MarsmithError as error:
+        problems.append(f"TorchServe does not answer: {error.message}")
+    for name in info.models if models else ():
+        ready = [m for m in models if m.name == name and any(w.ready for w in m.workers)]
+        if not ready:
+            problems.append(f"{name} has no worker that is ready")
+    if info.front and not problems and not _says_ready(info):
+        problems.append("its front does not say that it is ready")
+    return ServerStatus(
+        ready=not problems,
+        problems=tuple(problems),
+        inference_address=info.inference_address,
+        management_address=info.management_address,
+        metrics_address=info.metrics_address,
+        grpc_address=info.grpc_address,
+        key_file=info.key_file,
+        models=models,
+    )
+
+
+def _says_ready(info: ServerInfo) -> bool:
+    transport = httpx.HTTPTransport(uds=str(info.temp_dir / "local"))
+    with httpx.Client(transport=transport, timeout=ASK_S) as http:
+        try:
+            return http.get("http://front/v2/health/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def scale(
+    info: ServerInfo,
+    model: str,
+    min_workers: int,
+    max_workers: int | None = None,
+    timeout_s: float = 120.0,
+    on_progress: Progress = _silent,
+) -> None:
+    """Give a model another number of workers, and wait until they are READY.
+
+    Args:
+        info: the server.
+        model: the name of the model.
+        min_workers: how many workers it gets, at least 1.
+        max_workers: how many it may keep; None for `min_workers`.
+        timeout_s: how long the new workers may take to load.
+        on_progress: takes a line when they are ready.
+
+    Raises:
+        ServerError: there is no such model, the number is not allowed, or a worker did not load;
+            the model is scaled back then.
+    """
+    most = min_workers if max_workers is None else max_workers
+    if not 1 <= min_workers <= most:
+        # TorchServe loses track of the workers of a model that it scales to 0.
+        message = f"{min_workers} to {most} workers: at least 1, and no more than the maximum"
+        raise ServerError(message)
+    deadline = time.monotonic() + timeout_s
+    with client(info) as api:
+        names = api.models()
+        if model not in names:
+            raise ServerError(f"there is no model {model!r}; there are: {', '.join(names)}")
+        said = api.model(model)
+        before = ModelStatus.model_validate(said)
+        if most > 1 and said.get("continuousBatching"):
+            raise ServerError(
+                f"{model!r} serves continuously, and must have one worker: an idle one keeps the"
+                " others waiting",
+                hint="build it without serving.continuous_batching",
+            )
+        run_folder.note_workers(info.temp_dir, model, most)
+        watch = LoadWatch(info.logs)
+        check = readiness.start_check(watch, lambda: _is_alive(info), info.logs / "console.log")
+        api.scale(model, min_workers, most)
+        try:
+            readiness.wait_for_workers(api, {model: min_workers}, check, deadline, on_progress)
+        except ServerError:
+            run_folder.note_workers(info.temp_dir, model, before.max_workers)
+            with suppress(MarsmithError):
+                api.scale(model, before.min_workers, before.max_workers)
+            raise
+
+
+def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
+    """End a server and its workers, and remove what it leaves, except its logs.
+
+    Behind the front, no new requests are taken, and those on their way are answered first, for at
+    most the server's grace.
+
+    Args:
+        info: the server.
+        on_progress: takes a line when there is something to wait for.
+
+    Raises:
+        ServerError: a process survived being killed.
+    """
+    supervisor = processes.find(info.pid, info.create_time)
+    if supervisor is not None:
+        if info.front:
+            on_progress(f"requests on their way are answered, for at most {info.grace_s:g} s")
+        with suppress(psutil.NoSuchProcess):
+            supervisor.terminate()
+        gone, _ = psutil.wait_procs([supervisor], timeout=info.grace_s + SPARE_S)
+        if not gone:
+            with suppress(psutil.NoSuchProcess):
+                supervisor.kill()
+    processes.end(None, info.temp_dir, 0.0)
+    shutil.rmtree(info.temp_dir, ignore_errors=True)
+    # Another `serve` may have taken the folder over meanwhile, or be starting in it.
+    with suppress(ServerError), run_folder.locked(info.run_dir):
+        if any(dict(info) == dict(other) for other in run_folder.read_infos()):
+            run_folder.forget(info.run_dir)
+
+
+def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:
+    """Make a client of a server, with the key of its own user."""
+    # The front's own socket: it needs no TLS, and is there whatever address the server listens at.
+    address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
+    return Client(address, info.management_address, info.key_file, timeout_s)
+
+
+def _refuse_taken(numbers: Sequence[int], host: str) -> None:
+    alive = _all_running()
+    taken = [number for number in numbers if not is_free(number, host)]
+    if not taken:
+        return
+    for info in alive:
+        if info.port in taken:
+            raise ServerError(
+                f"port {info.port} is taken by marsmith's own server on port {info.port}, which"
+                f" serves {', '.join(info.models)}",
+                hint=f"end it with `marsmith stop --port {info.port}`; or choose another --port",
+            )
+    raise ServerError(
+        f"port {', '.join(map(str, taken))} is taken by another program; this server needs"
+        f" {', '.join(map(str, numbers))}",
+        hint="choose another with --port; --port 0 takes any that are free",
+    )
+
+
+def _all_running() -> list[Server]:
+    """Return the live servers; remove what is left of dead ones."""
+    alive = []
+    for info in run_folder.read_infos():
+        if _is_alive(info):
+            alive.append(Server(**dict(info)))
+        else:
+            stop(info)
+    return alive
+
+
+def _is_supervised(info: ServerInfo) -> bool:
+    return processes.find(info.pid, info.create_time) is not None
+
+
+def _is_alive(info: ServerInfo) -> bool:
+    """Whether it serves: what has lost its supervisor still may."""
+    return _is_supervised(info) or bool(processes.family(info.temp_dir))
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP raise SystemExit, so that `except` and `finally` run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {one: signal.signal(one, leave) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

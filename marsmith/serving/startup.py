@@ -1,0 +1,129 @@
+"""Start a server's supervisor, and refuse what would be open."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+from marsmith.errors import ServerError
+from marsmith.serving.host.plan import Plan
+from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.serving.torchserve.readiness import Progress, last_lines
+
+SPARE_S = 60.0
+"""How much longer than it may take a start is waited for, before it is ended by force."""
+LOOPBACK = "127.0.0.1"
+SUPERVISOR = """
+import sys
+from pathlib import Path
+sys.path.append(sys.argv[1])
+from marsmith.serving.supervisor import main
+sys.exit(main(Path(sys.argv[2])))
+"""
+
+
+def supervised(plan: Plan, on_progress: Progress) -> ServerInfo:
+    """Start a server's supervisor, and hear from it how the start goes.
+
+    Raises:
+        ServerError: the server doesn't start; the supervisor has ended what it had started.
+    """
+    # Not by `-m`, nor by PYTHONPATH: workers inherit that.
+    root = str(Path(__file__).parents[2])
+    with (plan.run_dir / "logs" / "supervisor.log").open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, root, str(plan.run_dir)],
+            cwd=plan.run_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            # Ctrl-C in this terminal is not meant for a server in the background.
+            start_new_session=True,
+        )
+    try:
+        return _heard(process, plan, on_progress)
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(SPARE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+    finally:
+        if process.stdout:
+            process.stdout.close()
+
+
+def _heard(process: subprocess.Popen[bytes], plan: Plan, on_progress: Progress) -> ServerInfo:
+    log = plan.run_dir / "logs" / "supervisor.log"
+    deadline = time.monotonic() + plan.timeout_s + SPARE_S
+    for line in _lines(process, deadline):
+        said = json.loads(line)
+        if "progress" in said:
+            on_progress(said["progress"])
+        elif "ready" in said:
+            # It lives on, and is nobody's child any more.
+            process.returncode = 0
+            return ServerInfo.model_validate(said["ready"])
+        else:
+            raise ServerError(said["error"], hint=said["hint"])
+    raise ServerError(
+        "the server's supervisor ended, or fell silent, while it started; it said:\n"
+        + last_lines(log),
+        hint=f"see its logs in {log.parent}",
+    )
+
+
+def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]:
+    """Yield the lines that a process prints, until it ends or the time is up."""
+    if process.stdout is None:
+        return
+    rest = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([process.stdout], [], [], left)[0]:
+            return
+        chunk = os.read(process.stdout.fileno(), 65_536)
+        if not chunk:
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+
+
+def refuse_open(host: str, *, front: bool, keys: bool, tls: bool, insecure: bool) -> None:
+    """Refuse what would be open to other machines.
+
+    Raises:
+        ServerError: with what to do.
+    """
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError as error:
+        raise ServerError(
+            f"{host!r} is no address to listen at: an IP address of this machine, 127.0.0.1, or"
+            " 0.0.0.0 for all of them"
+        ) from error
+    if loopback and (front or host == LOOPBACK):
+        return
+    if not front:
+        raise ServerError(
+            f"bare TorchServe listens at {LOOPBACK} alone, not at {host}: it has no TLS, and its"
+            " metrics and management need none of its keys",
+            hint="leave --no-front out",
+        )
+    if not keys:
+        raise ServerError(
+            f"a server at {host} needs keys: everybody could ask it", hint="leave --no-keys out"
+        )
+    if not tls and not insecure:
+        raise ServerError(
+            f"a server at {host} needs TLS: keys and data would travel in the clear",
+            hint="give --tls-cert and --tls-key; or, where something before it has TLS,"
+            " --insecure-http",
+        )

@@ -1,0 +1,153 @@
+"""One TorchServe: its Java process and its workers, and what its own APIs say."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+
+import httpx
+import psutil
+
+from marsmith.client.clients import Client
+from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving.host import processes
+from marsmith.serving.host.plan import Plan
+from marsmith.serving.torchserve import readiness
+from marsmith.serving.torchserve.launch import launch
+from marsmith.serving.torchserve.readiness import Progress
+from marsmith.serving.torchserve.status import ModelStatus
+from marsmith.serving.torchserve.worker_log import LoadWatch
+
+ASK_S = 5.0
+WARM_UP_TIMEOUT_S = 10.0
+SOCKETS = ("inference", "management", "metrics")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that TorchServe has made for one run."""
+
+    inference: str
+    management: str
+
+
+class TorchServe:
+    """The TorchServe of one server.
+
+    Args:
+        plan: the server's.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._folder, self._logs = plan.run_dir / "torchserve", plan.run_dir / "logs"
+        self._java: psutil.Process | None = None
+        self._client: Client | None = None
+        settings = plan.settings()
+        self.addresses = {api: settings[f"{api}_address"] for api in SOCKETS}
+
+    @property
+    def alive(self) -> bool:
+        """Whether its Java process runs."""
+        if self._java is None:
+            return False
+        try:
+            return self._java.is_running() and self._java.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def start(self, deadline: float, on_progress: Progress) -> None:
+        """Start it, and wait until every model has its workers.
+
+        Args:
+            deadline: on the monotonic clock.
+            on_progress: takes a line about each model.
+
+        Raises:
+            ServerError: it doesn't start, or a model doesn't load.
+        """
+        self.end()
+        for name in SOCKETS:
+            self._plan.socket(name).unlink(missing_ok=True)
+        (self._folder / "key_file.json").unlink(missing_ok=True)
+        watch = LoadWatch(self._logs)
+        plan = self._plan
+        self._java = launch(self._folder, self._logs, plan.temp_dir, plan.java_home, plan.names)
+        check = readiness.start_check(watch, lambda: self.alive, self._logs / "console.log")
+        self._client = readiness.connect(lambda: self.client(ASK_S), check, deadline)
+        wanted = dict.fromkeys(plan.names)
+        readiness.wait_for_workers(self._client, wanted, check, deadline, on_progress)
+
+    def warm_up(self, on_progress: Progress) -> dict[str, float]:
+        """Send every model's example until it is answered at a steady pace.
+
+        Returns:
+            Requests per second, one after another, of the models that have been warmed up.
+        """
+        paces = {}
+        with self.client(WARM_UP_TIMEOUT_S) as client:
+            for name in self._plan.names:
+                if pace := readiness.warm_up(client, name, on_progress):
+                    paces[name] = pace
+        return paces
+
+    def keys(self) -> Keys:
+        """The keys of this run.
+
+        Raises:
+            ServerError: they can't be read.
+        """
+        try:
+            said = json.loads((self._folder / "key_file.json").read_text("utf-8"))
+            return Keys(said["inference"]["key"], said["management"]["key"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"the keys of TorchServe can't be read: {error}") from error
+
+    def client(self, timeout_s: float) -> Client:
+        """Make a client of its own APIs."""
+        key_file = self._folder / "key_file.json"
+        return Client(
+            self.addresses["inference"], self.addresses["management"], key_file, timeout_s
+        )
+
+    def models(self) -> dict[str, ModelStatus]:
+        """What the management API says of each model; none of those that it doesn't tell of."""
+        found: dict[str, ModelStatus] = {}
+        for name in self._plan.names if self._client else ():
+            with suppress(MarsmithError, ValueError):
+                found[name] = ModelStatus.model_validate(self._client and self._client.model(name))
+        return found
+
+    def describe(self, name: str) -> dict[str, object]:
+        """What a model's handler says of itself; nothing, if it doesn't."""
+        with suppress(MarsmithError, ValueError):
+            if self._client and isinstance(
+                said := self._client.describe(name).get("customizedMetadata"), dict
+            ):
+                return dict(said)
+        return {}
+
+    def metrics(self) -> bytes:
+        """What it tells Prometheus; nothing, if it doesn't."""
+        address = self.addresses["metrics"]
+        path = address.removeprefix("unix:") if address.startswith("unix:") else None
+        with (
+            suppress(httpx.HTTPError),
+            httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=ASK_S) as client,
+        ):
+            return client.get(f"{'http://torchserve' if path else address}/metrics").content
+        return b""
+
+    def end(self, grace_s: float = 0.0) -> None:
+        """End it and its workers.
+
+        Raises:
+            ServerError: a process survived being killed.
+        """
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        pid = self._java.pid if self._java is not None else None
+        processes.end(pid, self._plan.temp_dir, grace_s, processes.torchserve)
+        self._java = None

@@ -1,0 +1,47 @@
+"""What an archive says of how it is served."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from marsmith.serving.host import settings
+
+
+def archive(folder: Path, config: str | None) -> Path:
+    path = folder / "m.mar"
+    with zipfile.ZipFile(path, "w") as opened:
+        model = {"modelName": "m", "modelVersion": "2.1", "configFile": "model-config.yaml"}
+        opened.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": model}))
+        if config is not None:
+            opened.writestr("model-config.yaml", config)
+    return path
+
+
+def test_an_archive_of_ours_says_it_all(digits_archive: Path) -> None:
+    read = settings.read("digits", digits_archive)
+    assert (read.name, read.version, read.reads_forms) == ("digits", "1.0", True)
+    assert read.max_body_bytes == 20_971_520
+    assert read.at_once > 1
+
+
+def test_what_is_said_is_taken(tmp_path: Path) -> None:
+    config = "batchSize: 4\nmaxWorkers: 3\njobQueueSize: 100\nresponseTimeout: 5\n"
+    config += "front: {max_body_bytes: 10, queue_timeout_s: 0.5}\n"
+    read = settings.read("m", archive(tmp_path, config))
+    assert (read.version, read.at_once, read.most) == ("2.1", 24, 100)
+    assert (read.max_body_bytes, read.queue_timeout_s) == (10, 0.5)
+    assert read.response_timeout_s == 5 + settings.SPARE_S
+    assert read.reads_forms
+
+
+@pytest.mark.parametrize(
+    "config", [None, "", "[]", "a: [", "batchSize: x\nmaxWorkers: true\nfront: 3"]
+)
+def test_what_is_not_said_is_as_usual(tmp_path: Path, config: str | None) -> None:
+    read = settings.read("m", archive(tmp_path, config))
+    assert (read.at_once, read.most, read.queue_timeout_s) == (2, 256, 60.0)
+    assert not read.reads_forms
