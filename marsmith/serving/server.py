@@ -11,13 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-import httpx
 import psutil
 
 from marsmith.atomic import replacing
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, ServerError
-from marsmith.serving import notify, startup
+from marsmith.serving import condition, notify, startup
 from marsmith.serving.front.haproxy import find_haproxy
 from marsmith.serving.host import processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, Front, Plan
@@ -173,7 +172,7 @@ def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
         with _signals_raise():
             announce()
             notify.say("READY=1")
-            while _is_supervised(info):
+            while condition.is_supervised(info):
                 notify.say("WATCHDOG=1")
                 time.sleep(WATCH_S)
     except (KeyboardInterrupt, SystemExit):
@@ -213,42 +212,7 @@ def running(port: int | None = None) -> Server:
 
 def status(info: ServerInfo) -> ServerStatus:
     """Return what a server does now: its addresses, models and workers, and what is wrong."""
-    problems = []
-    models: tuple[ModelStatus, ...] = ()
-    if not _is_supervised(info):
-        problems.append(
-            "its supervisor has died: nothing is started again; stop it, and serve anew"
-        )
-    try:
-        with client(info, ASK_S) as api:
-            models = tuple(ModelStatus.model_validate(api.model(name)) for name in api.models())
-    except MarsmithError as error:
-        problems.append(f"TorchServe does not answer: {error.message}")
-    for name in info.models if models else ():
-        ready = [m for m in models if m.name == name and any(w.ready for w in m.workers)]
-        if not ready:
-            problems.append(f"{name} has no worker that is ready")
-    if info.front and not problems and not _says_ready(info):
-        problems.append("its front does not say that it is ready")
-    return ServerStatus(
-        ready=not problems,
-        problems=tuple(problems),
-        inference_address=info.inference_address,
-        management_address=info.management_address,
-        metrics_address=info.metrics_address,
-        grpc_address=info.grpc_address,
-        key_file=info.key_file,
-        models=models,
-    )
-
-
-def _says_ready(info: ServerInfo) -> bool:
-    transport = httpx.HTTPTransport(uds=str(info.temp_dir / "local"))
-    with httpx.Client(transport=transport, timeout=ASK_S) as http:
-        try:
-            return http.get("http://front/v2/health/ready").status_code == 200
-        except httpx.HTTPError:
-            return False
+    return condition.status(info)
 
 
 def scale(
@@ -293,7 +257,9 @@ def scale(
             )
         run_folder.note_workers(info.temp_dir, model, most)
         watch = LoadWatch(info.logs)
-        check = readiness.start_check(watch, lambda: _is_alive(info), info.logs / "console.log")
+        check = readiness.start_check(
+            watch, lambda: condition.is_alive(info), info.logs / "console.log"
+        )
         api.scale(model, min_workers, most)
         try:
             readiness.wait_for_workers(api, {model: min_workers}, check, deadline, on_progress)
@@ -337,9 +303,7 @@ def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
 
 def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:
     """Make a client of a server, with the key of its own user."""
-    # The front's own socket: it needs no TLS, and is there whatever address the server listens at.
-    address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
-    return Client(address, info.management_address, info.key_file, timeout_s)
+    return condition.client(info, timeout_s)
 
 
 def _refuse_taken(numbers: Sequence[int], host: str) -> None:
@@ -365,20 +329,11 @@ def _all_running() -> list[Server]:
     """Return the live servers; remove what is left of dead ones."""
     alive = []
     for info in run_folder.read_infos():
-        if _is_alive(info):
+        if condition.is_alive(info):
             alive.append(Server(**dict(info)))
         else:
             stop(info)
     return alive
-
-
-def _is_supervised(info: ServerInfo) -> bool:
-    return processes.find(info.pid, info.create_time) is not None
-
-
-def _is_alive(info: ServerInfo) -> bool:
-    """Whether it serves: what has lost its supervisor still may."""
-    return _is_supervised(info) or bool(processes.family(info.temp_dir))
 
 
 @contextmanager

@@ -17,58 +17,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from traceback import format_exc
 from typing import TYPE_CHECKING
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from marsmith.errors import MarsmithError
 from marsmith.serving.front import keys, metadata
 from marsmith.serving.front.access import AccessLog
 from marsmith.serving.front.front import HAProxy
 from marsmith.serving.front.keys import Key
-from marsmith.serving.front.room import Room
+from marsmith.serving.front.pace import Pace
 from marsmith.serving.front.scrape import Scrape
 from marsmith.serving.host import processes, run_folder
 from marsmith.serving.host.plan import PLAN, ModelPlan, Plan
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.host.settings import ROUNDS
+from marsmith.serving.revival import Revival
 from marsmith.serving.torchserve.instance import ASK_S, Keys, TorchServe
+from marsmith.serving.torchserve.launch import LAUNCH_S
 from marsmith.serving.torchserve.readiness import Progress
 
 if TYPE_CHECKING:
     from handlers.schema import Json
 
 TICK_S = 0.25
-PACE_S = 1.0
-LEAST_BACK_OFF_S, MOST_BACK_OFF_S = 0.5, 30.0
-STEADY_S = 60.0
-"""Who has run for so long is revived at once when it dies, as if it never had."""
 STOP_S = 10.0
 """How long TorchServe itself may take over stopping, once nothing is on its way."""
-
-
-class Revival:
-    """When what has died may be started again: at once, then later and later.
-
-    Args:
-        clock: tells the time in seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._began, self._wait_s = clock(), 0.0
-
-    def due(self) -> bool:
-        """Whether it is time."""
-        return self._clock() >= self._began + self._wait_s
-
-    def begin(self) -> None:
-        """Note that it is started again."""
-        now = self._clock()
-        steady = now - self._began > STEADY_S + self._wait_s
-        self._wait_s = 0.0 if steady else min(MOST_BACK_OFF_S, 2 * self._wait_s or LEAST_BACK_OFF_S)
-        self._began = now
 
 
 class Supervisor:
@@ -90,23 +66,12 @@ class Supervisor:
             name=keys.LOCAL, sha256=keys.digest(self._key), scopes=keys.SCOPES, added=time.time()
         )
         self._theirs = Keys("-", "-")
-        self._rooms = {model.name: _room(model) for model in plan.models}
+        self._pace = Pace(plan, self._access, self._registry)
         self._revivals = {"haproxy": Revival(), "torchserve": Revival()}
         self._reviving: threading.Thread | None = None
         self._ready: dict[str, int] = {}
-        self._pids: dict[str, list[int]] = {}
-        self._paced = (time.monotonic(), self._access.completed())
-        self._waiting: dict[str, int] = {}
+        self._said = ""
         self._stop = threading.Event()
-        self._gauges = {
-            name: Gauge(f"marsmith_{name}", about, ["model"], registry=self._registry)
-            for name, about in (
-                ("workers_ready", "Workers that have loaded the model."),
-                ("queue_length", "Requests that wait in the front."),
-                ("requests_on_their_way", "Requests that are not answered yet, waiting or not."),
-                ("room", "Requests that may be on their way."),
-            )
-        }
         self._restarts = Counter(
             "marsmith_restarts", "What died and was started again.", ["what"],
             registry=self._registry,
@@ -122,8 +87,7 @@ class Supervisor:
         """
         plan, deadline = self._plan, time.monotonic() + self._plan.timeout_s
         self._torchserve.start(deadline, on_progress)
-        for name, pace in self._torchserve.warm_up(on_progress).items():
-            self._rooms[name].rate = pace
+        self._pace.begin(self._torchserve.warm_up(on_progress))
         self._write_keys()
         if self._haproxy:
             described = {model.name: self._metadata(model) for model in plan.models}
@@ -184,8 +148,12 @@ class Supervisor:
         while not self._stop.wait(TICK_S):
             try:
                 self._look()
-            except (MarsmithError, ValueError, KeyError) as error:
-                _log(str(error))
+                self._said = ""
+            except Exception as error:  # whatever it is, those who serve go on
+                said = error.message if isinstance(error, MarsmithError) else format_exc()
+                if said != self._said:
+                    _log(said)
+                self._said = said
 
     def stop(self) -> None:
         """Tell it to stop: `watch` returns."""
@@ -208,45 +176,23 @@ class Supervisor:
         self._haproxy.tell("beat", {"beat": str(int(time.time()))})
         with suppress(MarsmithError):
             self._haproxy.take_new_certificate()
-        self._pace()
+        self._pace.measure(self._haproxy, self._ready)
 
     def _tell_state(self, state: str) -> None:
         if self._haproxy:
             self._haproxy.tell("state", {"server": state, "inference": self._theirs.inference})
 
     def _count_workers(self) -> None:
-        """Ask how many workers are ready; at once, when one of those known has gone."""
-        if not self._torchserve.alive:
-            self._ready = {}
-            return
-        for name, model in self._torchserve.models().items():
-            ready = [worker.pid for worker in model.workers if worker.status == "READY"]
-            self._pids[name] = [pid for pid in ready if psutil.pid_exists(pid)]
-            self._ready[name] = len(self._pids[name])
+        """Ask how many workers are ready, and take those from them that have gone meanwhile."""
+        models = self._torchserve.models() if self._torchserve.alive else {}
+        self._ready = {}
+        for name, model in models.items():
+            pids = [worker.pid for worker in model.workers if worker.ready]
+            self._ready[name] = sum(map(psutil.pid_exists, pids))
             if self._haproxy:
                 at_once = ROUNDS * model.batch_size * model.max_workers
-                self._rooms[name].at_once = at_once
+                self._pace.scaled(name, at_once)
                 self._haproxy.tell_at_once(name, at_once)
-
-    def _pace(self) -> None:
-        """Measure what each model can do, and say how much may be on its way."""
-        began, before = self._paced
-        seconds = time.monotonic() - began
-        if self._haproxy is None or seconds < PACE_S:
-            return
-        now, loads = self._access.completed(), self._haproxy.loads()
-        self._paced = time.monotonic(), now
-        for name, room in self._rooms.items():
-            load = loads[name]
-            waiting = load.waiting > 0 and self._waiting.get(name, 0) > 0
-            room.observe(now[name] - before[name], seconds, waiting=waiting)
-            self._waiting[name] = load.waiting
-            self._gauges["queue_length"].labels(name).set(load.waiting)
-            self._gauges["requests_on_their_way"].labels(name).set(load.requests)
-            self._gauges["workers_ready"].labels(name).set(self._ready.get(name, 0))
-            self._gauges["room"].labels(name).set(room.requests())
-        self._haproxy.tell("room", {n: str(r.requests()) for n, r in self._rooms.items()})
-        self._haproxy.tell("retry", {n: str(r.retry_after_s()) for n, r in self._rooms.items()})
 
     def _metrics(self) -> bytes:
         return generate_latest(self._registry) + self._torchserve.metrics()
@@ -262,8 +208,9 @@ class Supervisor:
         _log(f"{what} has died, and is started again")
         try:
             start()
-        except MarsmithError as error:
-            _log(f"{what} did not start: {error.message}")
+        except Exception as error:  # as in watch
+            said = error.message if isinstance(error, MarsmithError) else format_exc()
+            _log(f"{what} did not start: {said}")
 
     def _revive_torchserve(self) -> None:
         """Start TorchServe again, in a thread, so that the front is told the truth meanwhile."""
@@ -308,13 +255,12 @@ class Supervisor:
         if self._scrape:
             self._scrape.end()
         self._torchserve.end(STOP_S if self._torchserve.alive else 0.0)
+        if self._reviving:  # it finds that what it has started is ended, and gives up
+            self._reviving.join(LAUNCH_S)
         processes.end(None, plan.temp_dir, 0.0)
+        self._access.close()
         run_folder.forget(plan.run_dir)
         shutil.rmtree(plan.temp_dir, ignore_errors=True)
-
-
-def _room(model: ModelPlan) -> Room:
-    return Room(model.at_once, model.most, model.queue_timeout_s)
 
 
 def _log(line: str) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 MAX_BYTES, BACKUPS = 50_000_000, 3
 PIPE_BYTES = 1 << 20
 PAUSE_S = 0.05
+CLOSE_S = 5.0
 # A request of a small model takes a millisecond, one that writes a text a minute.
 BUCKETS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5,
@@ -35,6 +36,7 @@ class AccessLog:
 
     def __init__(self, file: Path, registry: CollectorRegistry) -> None:
         self._file, self._lock = file, threading.Lock()
+        self._readers: list[threading.Thread] = []
         self._requests = Counter(
             "marsmith_requests",
             "Requests by their answer's status.",
@@ -70,8 +72,15 @@ class AccessLog:
         ours, theirs = os.pipe()
         with suppress(OSError):  # where the system's limit is lower
             fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        threading.Thread(target=self._read, args=(ours,), daemon=True, name="access log").start()
+        reader = threading.Thread(target=self._read, args=(ours,), daemon=True, name="access log")
+        reader.start()
+        self._readers.append(reader)
         return theirs
+
+    def close(self) -> None:
+        """Wait until all that was printed is written; whoever printed it has ended."""
+        for reader in self._readers:
+            reader.join(CLOSE_S)
 
     def completed(self) -> Counts[str]:
         """How many requests of each model were answered by TorchServe so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -26,6 +27,7 @@ CHECK_TIMEOUT_S = 30.0
 # 2.6 and later can send again what fits into one buffer; see docs/production.md for what it costs.
 BUFFER_BYTES = 131_072
 MAX_CONNECTIONS = 2000
+SPARE_FILES = 200
 HEADER_TIMEOUT_S, BODY_TIMEOUT_S, IDLE_TIMEOUT_S = 10, 30, 10
 CERTIFICATE, CLIENT_CA = "tls.pem", "client-ca.pem"
 BEAT_S = 10
@@ -129,7 +131,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
         errors=list(ERRORS),
         log_format="{" + ",".join(f'"{key}":{value}' for key, value in LOG.items()) + "}",
         server_metadata=json.dumps(SERVER),
-        max_connections=MAX_CONNECTIONS,
+        max_connections=_max_connections(),
         buffer_bytes=BUFFER_BYTES,
         header_timeout_s=HEADER_TIMEOUT_S,
         body_timeout_s=BODY_TIMEOUT_S,
@@ -139,6 +141,14 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
     file = folder / "haproxy.cfg"
     file.write_text(text + "\n", encoding="utf-8")
     return file
+
+
+def _max_connections() -> int:
+    """How many connections there may be: two files each, within what the system allows."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, (files - SPARE_FILES) // 2))
 
 
 def _response(status: int, said: Mapping[str, str], retry_after_s: int | None) -> bytes:

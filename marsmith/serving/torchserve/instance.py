@@ -10,7 +10,7 @@ import httpx
 import psutil
 
 from marsmith.client.clients import Client
-from marsmith.errors import MarsmithError, ServerError
+from marsmith.errors import MarsmithError, RequestError, ServerError
 from marsmith.serving.host import processes
 from marsmith.serving.host.plan import Plan
 from marsmith.serving.torchserve import readiness
@@ -114,9 +114,16 @@ class TorchServe:
     def models(self) -> dict[str, ModelStatus]:
         """What the management API says of each model; none of those that it doesn't tell of."""
         found: dict[str, ModelStatus] = {}
-        for name in self._plan.names if self._client else ():
-            with suppress(MarsmithError, ValueError):
-                found[name] = ModelStatus.model_validate(self._client and self._client.model(name))
+        client = self._client
+        if client is None:
+            return found
+        for name in self._plan.names:
+            try:
+                found[name] = ModelStatus.model_validate(client.model(name))
+            except RequestError:  # of this one alone
+                continue
+            except (MarsmithError, ValueError):
+                break
         return found
 
     def describe(self, name: str) -> dict[str, object]:

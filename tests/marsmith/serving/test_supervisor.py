@@ -16,7 +16,6 @@ from marsmith.serving import server
 from marsmith.serving.host.processes import family
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.server import Server
-from marsmith.serving.supervisor import MOST_BACK_OFF_S, STEADY_S, Revival
 from tests.support.servers import authorization
 from tests.support.waiting import wait_until
 
@@ -108,21 +107,3 @@ def on_its_way(info: ServerInfo) -> int:
     said = Runtime(info.temp_dir / "front").ask("show stat")
     row = next(line for line in said.splitlines() if line.startswith("model_tiny,BACKEND,"))
     return int(row.split(",")[4])
-
-
-def test_a_revival_comes_at_once_then_later_and_later() -> None:
-    now = 1000.0
-    revival = Revival(lambda: now)
-    waits = []
-    for _ in range(10):
-        assert revival.due()
-        revival.begin()
-        began = now
-        while not revival.due():
-            now += 0.25
-        waits.append(now - began)
-    assert waits[:5] == [0.5, 1, 2, 4, 8]
-    assert waits[-1] == MOST_BACK_OFF_S
-    now += STEADY_S + 1  # it has lived long: this is another death
-    revival.begin()
-    assert revival.due()

@@ -1,0 +1,69 @@
+"""What a server does now, and what is wrong with it."""
+
+from __future__ import annotations
+
+import httpx
+
+from marsmith.client.clients import Client
+from marsmith.errors import MarsmithError
+from marsmith.serving.host import processes
+from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
+
+ASK_S = 5.0
+
+
+def client(info: ServerInfo, timeout_s: float) -> Client:
+    """Make a client of a server, with the key of its own user."""
+    # The front's own socket: it needs no TLS, and is there whatever address the server listens at.
+    address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
+    return Client(address, info.management_address, info.key_file, timeout_s)
+
+
+def is_supervised(info: ServerInfo) -> bool:
+    """Whether its supervisor lives."""
+    return processes.find(info.pid, info.create_time) is not None
+
+
+def is_alive(info: ServerInfo) -> bool:
+    """Whether it serves: what has lost its supervisor still may."""
+    return is_supervised(info) or bool(processes.family(info.temp_dir))
+
+
+def status(info: ServerInfo) -> ServerStatus:
+    """Return what a server does now: its addresses, models and workers, and what is wrong."""
+    problems = []
+    models: tuple[ModelStatus, ...] = ()
+    if not is_supervised(info):
+        problems.append("its supervisor has died: nothing is revived; stop it, and serve anew")
+    try:
+        with client(info, ASK_S) as api:
+            models = tuple(ModelStatus.model_validate(api.model(name)) for name in api.models())
+    except MarsmithError as error:
+        problems.append(f"TorchServe does not answer: {error.message}")
+    problems += [
+        f"{model.name} has no worker that is ready"
+        for model in models
+        if not any(worker.ready for worker in model.workers)
+    ]
+    if info.front and not problems and not _says_ready(info):
+        problems.append("its front does not say that it is ready")
+    return ServerStatus(
+        ready=not problems,
+        problems=tuple(problems),
+        inference_address=info.inference_address,
+        management_address=info.management_address,
+        metrics_address=info.metrics_address,
+        grpc_address=info.grpc_address,
+        key_file=info.key_file,
+        models=models,
+    )
+
+
+def _says_ready(info: ServerInfo) -> bool:
+    transport = httpx.HTTPTransport(uds=str(info.temp_dir / "local"))
+    with httpx.Client(transport=transport, timeout=ASK_S) as http:
+        try:
+            return http.get("http://front/v2/health/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
