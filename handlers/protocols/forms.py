@@ -20,7 +20,7 @@ MAX_PARTS = 1000
 MAX_PART_HEADERS = 4096  # bytes
 LINE = b"\r\n"
 # As browsers write it: quoted, a quotation mark within as %22, nothing else escaped.
-NAMED = re.compile(r"""form-data\s*;(?:[^"]*;)?\s*name=(?:"([^"]*)"|([^\s";]+))""", re.IGNORECASE)
+PARAMETER = re.compile(r""";\s*([A-Za-z*-]+)\s*=\s*(?:"([^"]*)"|([^\s";]+))""")
 
 
 def read(body: object, media_type: str) -> tuple[dict[str, object], dict[str, str]]:
@@ -62,9 +62,13 @@ def read(body: object, media_type: str) -> tuple[dict[str, object], dict[str, st
 
 
 def _read_urlencoded(body: bytes) -> dict[str, object]:
+    if body.lstrip()[:1] in (b"{", b"["):  # what `curl -d` makes of JSON
+        raise BadRequest(
+            "the body is JSON, sent as a form", hint="set the header Content-Type: application/json"
+        )
     try:
         pairs = parse_qsl(
-            body.decode("ascii"),
+            body.decode("utf-8"),
             keep_blank_values=True,
             strict_parsing=bool(body),
             max_num_fields=MAX_PARTS,
@@ -108,7 +112,12 @@ def _read_part(part: bytes) -> tuple[str, str, bytes]:
         if not colon or name.strip().lower() in found:
             raise BadRequest(f"a part of the form has a header that can't be read: {line[:80]!a}")
         found[name.strip().lower()] = said.strip()
-    disposition = NAMED.match(found.get("content-disposition", ""))
-    if disposition is None:
+    disposition = found.get("content-disposition", "")
+    names = [
+        quoted or bare
+        for parameter, quoted, bare in PARAMETER.findall(disposition)
+        if parameter.lower() == "name"
+    ]
+    if disposition.partition(";")[0].strip().lower() != "form-data" or not names:
         raise BadRequest("a part of the form has no name")
-    return disposition[1] or disposition[2] or "", found.get("content-type", ""), value
+    return names[0], found.get("content-type", ""), value

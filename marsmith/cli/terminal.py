@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from marsmith.report.measurements import Timing
 from marsmith.report.report import ConversionReport, Report, Status
 from marsmith.report.words import metric_name
 from marsmith.serving.front.keys import Key
+from marsmith.serving.rollout import Step
 from marsmith.serving.torchserve.status import ServerStatus
+
+Say = Callable[[str], None]
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -143,6 +146,24 @@ def show_curl(found: ServerStatus) -> None:
             f'try: curl --max-time 60 -H "Authorization: Bearer $(cat {key})" {url} -T INPUT',
             markup=False,
         )
+
+
+def step_line(step: Step) -> str:
+    """A step of a rollout in a line."""
+    line = step.step
+    if step.answers:
+        line += f": {step.answers} answers, {step.error_rate:.1%} errors"
+    if step.p99_ms and step.old_p99_ms:
+        line += f", p99 {step.p99_ms:.1f} ms, the old version's {step.old_p99_ms:.1f} ms"
+    return line
+
+
+def show_versions(found: Mapping[str, Mapping[str, str | None]]) -> None:
+    """Print which version of each model serves, and which one did before."""
+    table = Table("model", "serves", "before")
+    for model, said in found.items():
+        table.add_row(model, said["serving"], said["before"] or "-")
+    out.print(table)
 
 
 def show_keys(found: Sequence[Key]) -> None:

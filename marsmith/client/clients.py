@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -10,11 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece
+from marsmith.errors import ServerError
 
 if TYPE_CHECKING:
     from handlers.schema import Json
 
 T = TypeVar("T")
+
+
+def _trusted(ca: Path | None) -> ssl.SSLContext | bool:
+    try:
+        return True if ca is None else ssl.create_default_context(cafile=str(ca))
+    except OSError as error:
+        raise ServerError(f"the certificates in {ca} can't be read: {error}") from error
 
 
 class Client:
@@ -30,8 +39,11 @@ class Client:
         inference_address: e.g. "http://127.0.0.1:8080", or "unix:/path/of/a/socket".
         management_address: the same; None where it can't be reached, as on another machine than
             the server's: `models`, `model` and `scale` are refused then.
-        key_file: the `key_file.json` that the server wrote; None for a server without keys.
+        key_file: a file with a key, as `marsmith keys add --out` writes it, or a `key_file.json`;
+            None for a server without keys.
         timeout_s: how long one call may take.
+        ca: a PEM file with the certificates to trust, of a server with TLS; by default, those that
+            the web is trusted by.
 
     Raises:
         ServerError: the key file can't be read.
@@ -43,12 +55,15 @@ class Client:
         management_address: str | None = None,
         key_file: Path | None = None,
         timeout_s: float = 60.0,
+        ca: Path | None = None,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
         self._timeout_s = timeout_s
         # trust_env=False: a proxy meant for the internet must not get the tokens of a local server.
         mounts = {to: httpx.HTTPTransport(uds=path) for to, path in self._api.sockets.items()}
-        self._http = httpx.Client(timeout=timeout_s, trust_env=False, mounts=mounts)
+        self._http = httpx.Client(
+            timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca)
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -172,11 +187,14 @@ class AsyncClient:
         management_address: str | None = None,
         key_file: Path | None = None,
         timeout_s: float = 60.0,
+        ca: Path | None = None,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
         self._timeout_s = timeout_s
         mounts = {to: httpx.AsyncHTTPTransport(uds=path) for to, path in self._api.sockets.items()}
-        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False, mounts=mounts)
+        self._http = httpx.AsyncClient(
+            timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca)
+        )
 
     async def __aenter__(self) -> AsyncClient:
         return self

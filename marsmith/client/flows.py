@@ -7,6 +7,7 @@ the blocking client and the asynchronous one differ only in how they send.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ Verb = Literal["predictions", "explanations"]
 
 LOST_SERVER = "see whether it runs with `marsmith status`; `marsmith serve` starts one"
 UNIX = "unix:"
+KEY = re.compile(r"[A-Za-z0-9_-]+")
 BROKEN_OFF = "see the server's log: the worker may have died, or the model writes no text"
 
 
@@ -45,7 +47,7 @@ class Api:
     Args:
         inference_address: e.g. "http://127.0.0.1:8080", or "unix:/path/of/a/socket".
         management_address: the same; None where it can't be reached.
-        key_file: the `key_file.json` that the server wrote; None for a server without keys.
+        key_file: a file with a key, or a `key_file.json`; None for a server without keys.
 
     Raises:
         ServerError: the key file can't be read.
@@ -230,15 +232,18 @@ def _authorization(key_file: Path | None) -> dict[str, dict[str, str]]:
     if key_file is None:
         return {}
     try:
-        keys = json.loads(key_file.read_text(encoding="utf-8"))
+        text = key_file.read_text(encoding="utf-8").strip()
+        if KEY.fullmatch(text):  # a key alone, as `marsmith keys add --out` writes it
+            return {"inference": {"Authorization": f"Bearer {text}"}}
+        keys = json.loads(text)
         return {
             api: {"Authorization": f"Bearer {keys[api]['key']}"}
             for api in ("inference", "management")
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServerError(
-            f"{key_file} is not a key file of TorchServe ({type(error).__name__}: {error})",
-            hint="take the key_file.json in the folder that TorchServe was started in",
+            f"{key_file} is not a key file ({type(error).__name__}: {error})",
+            hint="take what `marsmith keys add --out` wrote, or a key_file.json of TorchServe",
         ) from error
 
 

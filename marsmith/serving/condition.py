@@ -6,7 +6,7 @@ import httpx
 
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError
-from marsmith.serving.host import processes
+from marsmith.serving.host import processes, run_folder
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
 
@@ -17,7 +17,9 @@ def client(info: ServerInfo, timeout_s: float) -> Client:
     """Make a client of a server, with the key of its own user."""
     # The front's own socket: it needs no TLS, and is there whatever address the server listens at.
     address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
-    return Client(address, info.management_address, info.key_file, timeout_s)
+    # After a rollout another TorchServe serves.
+    now = run_folder.read_info(info.run_dir) or info
+    return Client(address, now.management_address, info.key_file, timeout_s)
 
 
 def is_supervised(info: ServerInfo) -> bool:
@@ -46,7 +48,7 @@ def status(info: ServerInfo) -> ServerStatus:
         for model in models
         if not any(worker.ready for worker in model.workers)
     ]
-    if info.front and not problems and not _says_ready(info):
+    if not problems and not says(info, "ready"):
         problems.append("its front does not say that it is ready")
     return ServerStatus(
         ready=not problems,
@@ -60,10 +62,13 @@ def status(info: ServerInfo) -> ServerStatus:
     )
 
 
-def _says_ready(info: ServerInfo) -> bool:
+def says(info: ServerInfo, what: str) -> bool:
+    """Whether a server's front says that it is "live" or "ready"; one without a front always is."""
+    if not info.front:
+        return True
     transport = httpx.HTTPTransport(uds=str(info.temp_dir / "local"))
     with httpx.Client(transport=transport, timeout=ASK_S) as http:
         try:
-            return http.get("http://front/v2/health/ready").status_code == 200
+            return http.get(f"http://front/v2/health/{what}").status_code == 200
         except httpx.HTTPError:
             return False

@@ -10,20 +10,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
 from marsmith.atomic import replacing
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, ServerError
-from marsmith.serving import condition, notify, startup
+from marsmith.serving import condition, control, notify, startup
+from marsmith.serving.front.configuration import read_certificate
 from marsmith.serving.front.haproxy import find_haproxy
 from marsmith.serving.host import processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, Front, Plan
 from marsmith.serving.host.ports import DEFAULT_PORT, choose_ports, free_ports, is_free
 from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.serving.rollout import Rollout, Step
 from marsmith.serving.torchserve import readiness
-from marsmith.serving.torchserve.archives import find_archives
+from marsmith.serving.torchserve.archives import find_archives, read_model_name
 from marsmith.serving.torchserve.java import find_java
 from marsmith.serving.torchserve.readiness import Progress
 from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
@@ -57,6 +61,13 @@ class Server(ServerInfo):
     def status(self) -> ServerStatus:
         """What it does now: its addresses, models and workers, and what is wrong."""
         return status(self)
+
+    def rollout(
+        self, model: str, archive: Path, on_step: Callable[[Step], None] = lambda _: None,
+        **bounds: Any,
+    ) -> None:  # fmt: skip
+        """Serve another version of a model; see `server.rollout`."""
+        rollout(self, model, archive, on_step, **bounds)
 
     def stop(self, on_progress: Progress = _silent) -> None:
         """Stop it: requests on their way are answered first."""
@@ -114,6 +125,7 @@ def serve(
     startup.refuse_open(
         host, front=front, keys=keys, tls=tls_cert is not None, insecure=insecure_http
     )
+    startup.refuse_ignored(front, keys, tls_cert, tls_key, client_ca)
     java_home = find_java()
     ports = None if front else choose_ports(port)
     before = None
@@ -121,13 +133,15 @@ def serve(
         before = Front(
             program=find_haproxy(),
             host=host,
-            port=choose_ports(port).inference if port else free_ports(1)[0],
+            port=port or free_ports(1)[0],
             keys=keys,
             tls_cert=tls_cert and tls_cert.absolute(),
             tls_key=tls_key and tls_key.absolute(),
             client_ca=client_ca and client_ca.absolute(),
             grpc_port=free_ports(1)[0] if grpc else None,
         )
+    if before and before.tls_cert:
+        read_certificate(before)
     number = before.port if before else ports.inference if ports else port
     run_dir = run_folder.servers_folder() / str(number)
     with run_folder.locked(run_dir), _signals_raise():
@@ -173,13 +187,17 @@ def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
             announce()
             notify.say("READY=1")
             while condition.is_supervised(info):
-                notify.say("WATCHDOG=1")
+                if condition.says(info, "live"):
+                    notify.say("WATCHDOG=1")
                 time.sleep(WATCH_S)
     except (KeyboardInterrupt, SystemExit):
         return
     finally:
         notify.say("STOPPING=1")
+        ended_well = run_folder.read_info(info.run_dir) is None  # another command has stopped it
         stop(info)
+    if ended_well:
+        return
     raise ServerError(
         f"the server on port {info.port} ended by itself", hint=f"see its logs in {info.logs}"
     )
@@ -270,6 +288,69 @@ def scale(
             raise
 
 
+def rollout(
+    info: ServerInfo,
+    model: str,
+    archive: Path,
+    on_step: Callable[[Step], None] = lambda _: None,
+    **bounds: Any,
+) -> None:
+    """Serve another version of a model: beside the old one, then more and more, then alone.
+
+    Args:
+        info: the server.
+        model: the name of the model.
+        archive: the new version's, of a model of that name.
+        on_step: takes each step.
+        bounds: those of `Rollout`: `canary`, `hold_s`, `max_error_rate`, `max_p99_ratio`,
+            `grace_s`.
+
+    Raises:
+        ArchiveError: the file is not an archive of that model.
+        ServerError: it was rolled back, and why; the old version serves as before. The same holds
+            for Ctrl-C and SIGTERM.
+    """
+    if (name := read_model_name(archive)) != model:
+        raise ServerError(f"{archive} holds the model {name!r}, not {model!r}")
+    try:
+        asked = Rollout(model=model, archive=archive.absolute(), **bounds)
+    except ValidationError as error:
+        said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        raise ServerError(f"this is no rollout: {said}") from error
+    lines = control.ask(info.temp_dir, rollout=asked.model_dump(mode="json"))
+    try:
+        with _signals_raise():
+            for line in lines:
+                on_step(Step.model_validate(line["step"]))
+    except (KeyboardInterrupt, SystemExit):
+        list(control.ask(info.temp_dir, call_off=True))
+        for line in lines:
+            on_step(Step.model_validate(line["step"]))
+        raise
+
+
+def versions(info: ServerInfo) -> dict[str, dict[str, str | None]]:
+    """The version of each model that serves, and the one before, which `rollback` serves again."""
+    (said,) = control.ask(info.temp_dir, versions=True)
+    found: dict[str, dict[str, str | None]] = said["versions"]
+    return found
+
+
+def rollback(
+    info: ServerInfo, model: str, on_step: Callable[[Step], None] = lambda _: None
+) -> None:
+    """Serve the version of a model again that served before the latest rollout, at once.
+
+    Raises:
+        ServerError: there was none, or it doesn't load; what serves now serves on then.
+    """
+    known = versions(info)
+    archive = known.get(model, {}).get("archive")
+    if archive is None:
+        raise ServerError(f"no version of {model!r} has served before on this server")
+    rollout(info, model, Path(archive), on_step, canary=(100,), hold_s=0.0)
+
+
 def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
     """End a server and its workers, and remove what it leaves, except its logs.
 
@@ -307,17 +388,16 @@ def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:
 
 
 def _refuse_taken(numbers: Sequence[int], host: str) -> None:
-    alive = _all_running()
-    taken = [number for number in numbers if not is_free(number, host)]
-    if not taken:
-        return
-    for info in alive:
-        if info.port in taken:
+    for info in _all_running():
+        if info.port in numbers:  # whatever its address: its folder bears the number
             raise ServerError(
                 f"port {info.port} is taken by marsmith's own server on port {info.port}, which"
                 f" serves {', '.join(info.models)}",
                 hint=f"end it with `marsmith stop --port {info.port}`; or choose another --port",
             )
+    taken = [number for number in numbers if not is_free(number, host)]
+    if not taken:
+        return
     raise ServerError(
         f"port {', '.join(map(str, taken))} is taken by another program; this server needs"
         f" {', '.join(map(str, numbers))}",

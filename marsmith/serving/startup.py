@@ -96,6 +96,24 @@ def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[bytes]
         yield from lines
 
 
+def refuse_ignored(front: bool, keys: bool, cert: object, key: object, ca: object) -> None:
+    """Refuse what would be ignored, while its user relies on it.
+
+    Raises:
+        ServerError: with what to do.
+    """
+    if (key or ca) and not cert:
+        raise ServerError(
+            "--tls-key and --client-ca do nothing without --tls-cert",
+            hint="give --tls-cert, a PEM file with the server's certificate",
+        )
+    if not front and (cert or not keys):
+        raise ServerError(
+            "TLS and --no-keys are the front's: bare TorchServe has neither",
+            hint="leave --no-front out",
+        )
+
+
 def refuse_open(host: str, *, front: bool, keys: bool, tls: bool, insecure: bool) -> None:
     """Refuse what would be open to other machines.
 

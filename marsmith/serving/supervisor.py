@@ -13,38 +13,38 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from traceback import format_exc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from marsmith.errors import MarsmithError
+from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving.control import SOCKET, Control, Say
 from marsmith.serving.front import keys, metadata
 from marsmith.serving.front.access import AccessLog
 from marsmith.serving.front.front import HAProxy
 from marsmith.serving.front.keys import Key
 from marsmith.serving.front.pace import Pace
 from marsmith.serving.front.scrape import Scrape
-from marsmith.serving.host import processes, run_folder
+from marsmith.serving.host import processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, ModelPlan, Plan
 from marsmith.serving.host.run_folder import ServerInfo
-from marsmith.serving.host.settings import ROUNDS
 from marsmith.serving.revival import Revival
-from marsmith.serving.torchserve.instance import ASK_S, Keys, TorchServe
-from marsmith.serving.torchserve.launch import LAUNCH_S
+from marsmith.serving.rollout import Conductor, Rollout, Step
+from marsmith.serving.sides import Sides
+from marsmith.serving.torchserve.instance import ASK_S, Keys
 from marsmith.serving.torchserve.readiness import Progress
 
 if TYPE_CHECKING:
     from handlers.schema import Json
 
 TICK_S = 0.25
-STOP_S = 10.0
-"""How long TorchServe itself may take over stopping, once nothing is on its way."""
+CLOSE_S = 2.0
 
 
 class Supervisor:
@@ -57,21 +57,22 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._registry = CollectorRegistry()
-        self._torchserve = TorchServe(plan)
         self._access = AccessLog(plan.run_dir / "logs" / "access.log", self._registry)
         self._haproxy = HAProxy(plan, plan.front, self._access) if plan.front else None
+        self._sides = Sides(plan, self._haproxy)
         self._scrape: Scrape | None = None
         self._key = keys.make()
         self._local = Key(
             name=keys.LOCAL, sha256=keys.digest(self._key), scopes=keys.SCOPES, added=time.time()
         )
-        self._theirs = Keys("-", "-")
         self._pace = Pace(plan, self._access, self._registry)
-        self._revivals = {"haproxy": Revival(), "torchserve": Revival()}
-        self._reviving: threading.Thread | None = None
-        self._ready: dict[str, int] = {}
-        self._said = ""
-        self._stop = threading.Event()
+        self._revival = Revival()
+        self._said: dict[str, str] = {}
+        self._stopping = False
+        self._written = Keys("-", "-")
+        self._control: Control | None = None
+        self._rolling = threading.Lock()
+        self._called_off = threading.Event()
         self._restarts = Counter(
             "marsmith_restarts", "What died and was started again.", ["what"],
             registry=self._registry,
@@ -85,9 +86,9 @@ class Supervisor:
         Raises:
             MarsmithError: it doesn't; whatever was started may still run, see `end`.
         """
-        plan, deadline = self._plan, time.monotonic() + self._plan.timeout_s
-        self._torchserve.start(deadline, on_progress)
-        self._pace.begin(self._torchserve.warm_up(on_progress))
+        plan = self._plan
+        self._sides.serving.start(on_progress)
+        self._pace.begin(self._sides.serving.torchserve.warm_up(on_progress))
         self._write_keys()
         if self._haproxy:
             described = {model.name: self._metadata(model) for model in plan.models}
@@ -95,33 +96,38 @@ class Supervisor:
             self._haproxy.configure(described)
             self._haproxy.start()
             self._look()
+            self._control = Control(plan.socket(SOCKET), self._asked)
+        info = self._info()
+        run_folder.write_info(info)
+        return info
+
+    def _info(self) -> ServerInfo:
         me = psutil.Process()
-        info = ServerInfo(
+        return ServerInfo(
             **self._addresses(),
             front=self._haproxy is not None,
             pid=me.pid,
             create_time=me.create_time(),
-            grace_s=plan.grace_s,
-            temp_dir=plan.temp_dir,
-            run_dir=plan.run_dir,
-            models=plan.names,
+            grace_s=self._plan.grace_s,
+            temp_dir=self._plan.temp_dir,
+            run_dir=self._plan.run_dir,
+            models=self._plan.names,
         )
-        run_folder.write_info(info)
-        return info
 
     def _metadata(self, model: ModelPlan) -> dict[str, Json]:
-        described = self._torchserve.describe(model.name)
-        with self._torchserve.client(ASK_S) as client:
+        torchserve = self._sides.serving.torchserve
+        described = torchserve.describe(model.name)
+        with torchserve.client(ASK_S) as client:
             return metadata.of(model, described, partial(client.predict, model.name))
 
     def _write_keys(self) -> None:
-        """Take the keys of TorchServe's latest run, and write those for this user's commands."""
-        self._theirs = self._torchserve.keys()
-        inference = self._key if self._haproxy else self._theirs.inference
-        run_folder.write_keys(self._plan.run_dir, inference, self._theirs.management)
+        """Write the keys for this user's commands."""
+        theirs = self._written = self._sides.serving.keys
+        inference = self._key if self._haproxy else theirs.inference
+        run_folder.write_keys(self._plan.run_dir, inference, theirs.management)
 
     def _addresses(self) -> dict[str, object]:
-        plan, own = self._plan, self._torchserve.addresses
+        plan, own = self._plan, self._sides.serving.torchserve.addresses
         if plan.front:
             grpc = f"{plan.front.host}:{plan.front.port}" if plan.front.grpc_port else None
             address = plan.front.address
@@ -145,65 +151,127 @@ class Supervisor:
 
     def watch(self) -> None:
         """Keep it alive and its front truthful, until it is told to stop."""
-        while not self._stop.wait(TICK_S):
-            try:
-                self._look()
-                self._said = ""
-            except Exception as error:  # whatever it is, those who serve go on
-                said = error.message if isinstance(error, MarsmithError) else format_exc()
-                if said != self._said:
-                    _log(said)
-                self._said = said
+        while not self._stopping:
+            self._look()
+            time.sleep(TICK_S)  # a signal ends it early or not; no lock that its handler waits for
 
     def stop(self) -> None:
         """Tell it to stop: `watch` returns."""
-        self._stop.set()
+        self._stopping = True
+        self._called_off.set()
 
     def _look(self) -> None:
-        self._revive_torchserve()
-        if self._haproxy is None:
+        """Do all that is to be done again and again; what fails does not keep the rest from it."""
+        side = self._sides.serving
+        if side.keys != self._written:
+            self._try("its keys", self._write_keys)
+        # A candidate that dies is not revived: its rollout is rolled back.
+        side.revive(partial(self._revive, "torchserve", partial(side.start, lambda _: None)))
+        haproxy = self._haproxy
+        if haproxy is None:
             return
-        if not self._haproxy.alive:
-            self._revive("haproxy", self._haproxy.start)
-            if not self._haproxy.alive:
+        if not haproxy.alive:
+            if not self._revival.due():
                 return
-        self._haproxy.tell_keys([self._local, *keys.kept()])
-        self._count_workers()
-        up = {name: "up" if self._ready.get(name) else "down" for name in self._plan.names}
-        self._haproxy.tell("up", up)
-        every = all(state == "up" for state in up.values())
-        self._tell_state("ready" if every else "waiting")
-        self._haproxy.tell("beat", {"beat": str(int(time.time()))})
-        with suppress(MarsmithError):
-            self._haproxy.take_new_certificate()
-        self._pace.measure(self._haproxy, self._ready)
+            self._revival.begin()
+            self._revive("haproxy", haproxy.start)
+        if self._plan.front and self._plan.front.keys:
+            self._try("keys", self._tell_keys)
+        self._try("sides", self._sides.tell_keys)
+        self._try("workers", self._sides.count)
+        self._try("truth", self._tell_truth)
+        self._try("the certificate", haproxy.take_new_certificate)
+        self._try("pace", lambda: self._pace.measure(haproxy, self._sides.ready()))
+
+    def _try(self, what: str, do: Callable[[], object]) -> None:
+        """Do something; log what goes wrong, once."""
+        said = ""
+        try:
+            do()
+        except Exception as error:  # whatever it is, those who serve go on
+            said = error.message if isinstance(error, MarsmithError) else format_exc()
+        if said and said != self._said.get(what):
+            _log(f"{what}: {said}")
+        self._said[what] = said
+
+    def _tell_keys(self) -> None:
+        if self._haproxy:
+            self._haproxy.tell_keys([self._local, *keys.kept()])
+
+    def _tell_truth(self) -> None:
+        if self._haproxy:
+            ready = self._sides.ready()
+            self._haproxy.tell("up", {name: "up" if n else "down" for name, n in ready.items()})
+            self._tell_state("ready" if all(ready.values()) else "waiting")
 
     def _tell_state(self, state: str) -> None:
         if self._haproxy:
-            self._haproxy.tell("state", {"server": state, "inference": self._theirs.inference})
-
-    def _count_workers(self) -> None:
-        """Ask how many workers are ready, and take those from them that have gone meanwhile."""
-        models = self._torchserve.models() if self._torchserve.alive else {}
-        self._ready = {}
-        for name, model in models.items():
-            pids = [worker.pid for worker in model.workers if worker.ready]
-            self._ready[name] = sum(map(psutil.pid_exists, pids))
-            if self._haproxy:
-                at_once = ROUNDS * model.batch_size * model.max_workers
-                self._pace.scaled(name, at_once)
-                self._haproxy.tell_at_once(name, at_once)
+            self._haproxy.tell("state", {"server": state})
+            self._haproxy.tell("beat", {"beat": str(int(time.time()))})
 
     def _metrics(self) -> bytes:
-        return generate_latest(self._registry) + self._torchserve.metrics()
+        return generate_latest(self._registry) + self._sides.serving.torchserve.metrics()
+
+    # -- What is asked of it -------------------------------------------------------------------
+
+    def _asked(self, what: Mapping[str, Any], say: Say) -> None:
+        match what:
+            case {"rollout": dict(asked)}:
+                self._roll_out(Rollout.model_validate(asked), say)
+            case {"call_off": True}:
+                self._called_off.set()
+            case {"versions": True}:
+                say({"versions": self._versions()})
+            case _:
+                raise ServerError(f"the supervisor does not know what {sorted(what)} means")
+
+    def _roll_out(self, asked: Rollout, say: Say) -> None:
+        if self._haproxy is None:
+            raise ServerError("without the front there is nothing that could share requests")
+        if asked.model not in self._plan.names:
+            raise ServerError(
+                f"there is no model {asked.model!r}; there are: {', '.join(self._plan.names)}"
+            )
+        if not self._rolling.acquire(blocking=False):
+            raise ServerError("another version is being rolled out", hint="wait until it is done")
+        try:
+            self._called_off.clear()
+
+            def told(step: Step) -> None:
+                _log(f"rollout: {step.model_dump_json(exclude_defaults=True)}")
+                say({"step": step.model_dump(mode="json")})
+
+            conductor = Conductor(self._sides, self._haproxy, self._access, self._called_off, told)
+            conductor.run(asked, self._promoted)
+        except MarsmithError as error:
+            _log(f"rollout: {error.message}")
+            raise
+        finally:
+            self._rolling.release()
+
+    def _promoted(self, model: ModelPlan) -> None:
+        """Say everywhere that another side serves now."""
+        self._write_keys()
+        run_folder.write_info(self._info())
+        if self._haproxy:
+            versions = {each.name: each.version for each in self._sides.serving.plan.models}
+            self._haproxy.tell("versions", versions)
+
+    def _versions(self) -> dict[str, dict[str, object]]:
+        """The versions of each model: what serves, and what would at a rollback."""
+        found: dict[str, dict[str, object]] = {}
+        before = self._plan.run_dir if self._sides.other == "a" else self._plan.run_dir / "b"
+        for model in self._sides.serving.plan.models:
+            kept = before / "torchserve" / "store" / f"{model.name}.mar"
+            earlier = settings.read(model.name, kept).version if kept.exists() else None
+            found[model.name] = {"serving": model.version, "before": earlier}
+            if earlier is not None:
+                found[model.name]["archive"] = str(kept)
+        return found
 
     # -- What has died -------------------------------------------------------------------------
 
     def _revive(self, what: str, start: Callable[[], None]) -> None:
-        revival = self._revivals[what]
-        if not revival.due():
-            return
-        revival.begin()
         self._restarts.labels(what).inc()
         _log(f"{what} has died, and is started again")
         try:
@@ -212,21 +280,6 @@ class Supervisor:
             said = error.message if isinstance(error, MarsmithError) else format_exc()
             _log(f"{what} did not start: {said}")
 
-    def _revive_torchserve(self) -> None:
-        """Start TorchServe again, in a thread, so that the front is told the truth meanwhile."""
-        if self._torchserve.alive or (self._reviving and self._reviving.is_alive()):
-            return
-
-        def start() -> None:
-            deadline = time.monotonic() + self._plan.timeout_s
-            self._torchserve.start(deadline, lambda _: None)
-            self._write_keys()
-
-        self._reviving = threading.Thread(
-            target=self._revive, args=("torchserve", start), daemon=True, name="revival"
-        )
-        self._reviving.start()
-
     # -- The end -------------------------------------------------------------------------------
 
     def drain(self, on_progress: Progress = lambda _: None) -> None:
@@ -234,38 +287,38 @@ class Supervisor:
         if self._haproxy is None or not self._haproxy.alive:
             return
         until = time.monotonic() + self._plan.grace_s
-        with suppress(MarsmithError):
-            self._tell_state("draining")
         said = None
-        while time.monotonic() < until and self._torchserve.alive:
+        while time.monotonic() < until and self._sides.serving.torchserve.alive:
+            self._try("the drain", lambda: self._tell_state("draining"))
             left = self._haproxy.on_its_way()
-            if not left:
+            if left == 0:
                 break
-            if left != said:
+            if left is not None and left != said:
                 on_progress(f"{left} requests are on their way")
                 said = left
             time.sleep(TICK_S / 5)
         self._haproxy.close()
+        self._haproxy.end(CLOSE_S)  # what is written may not have been sent yet
 
     def end(self) -> None:
         """End everything, and remove what it leaves, except its logs."""
         plan = self._plan
         if self._haproxy:
             self._haproxy.end()
-        if self._scrape:
-            self._scrape.end()
-        self._torchserve.end(STOP_S if self._torchserve.alive else 0.0)
-        if self._reviving:  # it finds that what it has started is ended, and gives up
-            self._reviving.join(LAUNCH_S)
+        for server in (self._scrape, self._control):
+            if server:
+                server.end()
+        self._sides.end()
         processes.end(None, plan.temp_dir, 0.0)
         self._access.close()
-        run_folder.forget(plan.run_dir)
+        run_folder.forget_own(plan.run_dir, plan.temp_dir)
         shutil.rmtree(plan.temp_dir, ignore_errors=True)
 
 
 def _log(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {line}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # of a full disk
+        sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {line}\n")
+        sys.stderr.flush()
 
 
 def _say(**what: object) -> None:

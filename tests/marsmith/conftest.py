@@ -25,6 +25,8 @@ class Tiny:
 
     def initialize(self, context):
         fail = context.model_yaml_config.get("fail")
+        self.config = context.model_yaml_config
+        self.version = context.manifest["model"]["modelVersion"]
         if fail == "runtime":
             raise RuntimeError("weights.bin is not there")
         if fail == "import":
@@ -36,6 +38,9 @@ class Tiny:
         if context.get_request_header(0, "describe"):
             example = {"content_type": "application/json", "body_base64": "e30="}
             return [json.dumps({"example": example}).encode()]
+        time.sleep(self.config["slow"])
+        if self.config["error"]:
+            raise ValueError("as it was told to")
         return [self.answer(row, context, index) for index, row in enumerate(data)]
 
     def answer(self, row, context, index):
@@ -51,7 +56,7 @@ class Tiny:
         fields = {key: self.text(value) for key, value in row.items() if key != "body"}
         headers = context.get_all_request_header(index).items()
         sent = {name.lower(): value for name, value in headers}
-        about = {"pid": os.getpid(), "fields": fields}
+        about = {"pid": os.getpid(), "fields": fields, "version": self.version}
         about |= {name: sent.get(name) for name in ("accept", "explain")}
         return json.dumps({"body": body, **about}).encode()
 
@@ -66,17 +71,26 @@ MakeArchive = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
-    """Make archives without a model: `make(name)`; `fail=` tells it how to fail at load."""
+    """Make archives without a model: `make(name)`; `fail=` tells it how to fail at load.
 
-    def make(name: str, fail: str | None = None, folder: Path | None = None) -> Path:
+    `slow=` seconds are added to every answer, and `error=` makes every answer an error.
+    """
+
+    def make(
+        name: str, fail: str | None = None, folder: Path | None = None, version: str = "1.0",
+        slow: float = 0.0, error: bool = False,
+    ) -> Path:  # fmt: skip
         work = tmp_path_factory.mktemp(name)
         (work / "tiny_handler.py").write_text(HANDLER)
         config = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "maxBatchDelay": 1}
         config |= {"responseTimeout": 60, "startupTimeout": 60}
         lines = [f"{key}: {value}" for key, value in config.items()]
         lines += [f"fail: {fail}"] if fail else []
+        lines += [f"slow: {slow}", f"error: {str(error).lower()}"]
         (work / "model-config.yaml").write_text("\n".join(lines))
-        arguments = f"--model-name {name} --version 1.0 --handler tiny_handler.py --export-path ."
+        arguments = (
+            f"--model-name {name} --version {version} --handler tiny_handler.py --export-path ."
+        )
         command = [sys.executable, "-c", ARCHIVER, *arguments.split()]
         command += ["--config-file", "model-config.yaml"]
         environment = {**os.environ, "TMPDIR": str(work)}

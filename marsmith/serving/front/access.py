@@ -8,8 +8,11 @@ import os
 import threading
 import time
 from collections import Counter as Counts
+from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -24,6 +27,28 @@ BUCKETS = (
 )  # fmt: skip
 ASKED = ("predict", "explain")
 NOTHING = "-"
+LATEST = 100_000
+ENDED = "--"
+"""How HAProxy says that nobody broke off."""
+HEALTH = ("model_ready", "v1_ready", "metadata")
+
+
+class Answered(NamedTuple):
+    """One answer.
+
+    Attributes:
+        model: the model's name.
+        side: which TorchServe gave it.
+        status: of HTTP; a number below 100 where the client hung up.
+        seconds: in all.
+        at: when it was read, on the monotonic clock.
+    """
+
+    model: str
+    side: str
+    status: int
+    seconds: float
+    at: float
 
 
 class AccessLog:
@@ -62,6 +87,9 @@ class AccessLog:
             registry=registry,
         )
         self._completed: Counts[str] = Counts()
+        self._answers: deque[Answered] = deque(maxlen=LATEST)
+        self.versions: dict[tuple[str, str], str] = {}
+        """The versions of models, by model and side, where they differ."""
 
     def follow(self) -> int:
         """Begin to read.
@@ -82,6 +110,14 @@ class AccessLog:
         for reader in self._readers:
             reader.join(CLOSE_S)
 
+    def answered(self, model: str, since: float) -> dict[str, list[Answered]]:
+        """The latest answers of a model by side, since a time on the monotonic clock."""
+        found: dict[str, list[Answered]] = {}
+        for each in list(self._answers):
+            if each.model == model and each.at >= since:
+                found.setdefault(each.side, []).append(each)
+        return found
+
     def completed(self) -> Counts[str]:
         """How many requests of each model were answered by TorchServe so far."""
         return Counts(self._completed)
@@ -91,9 +127,10 @@ class AccessLog:
         with os.fdopen(descriptor, "rb", buffering=0) as pipe:
             while chunk := pipe.read(PIPE_BYTES):
                 *lines, rest = (rest + chunk).split(b"\n")
-                self._write(b"".join(line + b"\n" for line in lines))
                 for line in lines:
                     self._count(line)
+                with suppress(OSError):  # of a full disk: what is read is lost, what comes is not
+                    self._write(b"".join(line + b"\n" for line in lines))
                 time.sleep(PAUSE_S)  # many lines at once cost less than each as it comes
 
     def _write(self, text: bytes) -> None:
@@ -110,20 +147,25 @@ class AccessLog:
 
     def _count(self, line: bytes) -> None:
         try:
-            said = json.loads(line)
-        except ValueError:  # HAProxy's own words, as it starts and stops
+            self._count_request(json.loads(line))
+        except (ValueError, KeyError, TypeError):  # HAProxy's own words, as it starts and stops
             return
+
+    def _count_request(self, said: Mapping[str, Any]) -> None:
         model, route, refused = said["model"], said["route"], said["refused"]
+        version = self.versions.get((model, said["side"]), said["version"])
         if route == NOTHING:  # no request of HTTP
             self._refusals.labels("", "http").inc()
         elif refused != NOTHING:
             # What was asked for need not be there: anybody could make new names.
             self._refusals.labels(model if said["version"] != NOTHING else "", refused).inc()
         elif route in ASKED and said["version"] != NOTHING:
-            self._completed[model] += 1
-            self._seconds.labels(model, said["version"], route).observe(
-                int(said["microseconds"]) / 1e6
-            )
+            if said["end"] == ENDED and said["status"] < 500:
+                self._completed[model] += 1
+            seconds = int(said["microseconds"]) / 1e6
+            answer = Answered(model, said["side"], said["status"], seconds, time.monotonic())
+            self._answers.append(answer)
+            self._seconds.labels(model, version, route).observe(seconds)
             self._waited.labels(model).observe(max(0, said["waited_ms"]) / 1e3)
-        if said["version"] != NOTHING:
-            self._requests.labels(model, said["version"], said["status"]).inc()
+        if said["version"] != NOTHING and route not in HEALTH:
+            self._requests.labels(model, version, said["status"]).inc()

@@ -16,7 +16,7 @@ from marsmith import __version__
 from marsmith.errors import ServerError
 from marsmith.serving.front.keys import Key
 from marsmith.serving.front.runtime import write_map
-from marsmith.serving.host.plan import Front, Plan
+from marsmith.serving.host.plan import SIDES, Front, Plan
 
 if TYPE_CHECKING:
     from handlers.schema import Json
@@ -26,6 +26,8 @@ CHECK_TIMEOUT_S = 30.0
 
 # 2.6 and later can send again what fits into one buffer; see docs/production.md for what it costs.
 BUFFER_BYTES = 131_072
+TORCHSERVE_BODY_BYTES = 20_971_520
+"""TorchServe's own limit; see config.properties."""
 MAX_CONNECTIONS = 2000
 SPARE_FILES = 200
 HEADER_TIMEOUT_S, BODY_TIMEOUT_S, IDLE_TIMEOUT_S = 10, 30, 10
@@ -75,7 +77,8 @@ LOG = {
     "id": '"%[var(txn.id),json(utf8s)]"',
     "client": '"%ci"',
     "route": '"%[var(txn.verb)]"',
-    "model": '"%[var(txn.model),json(utf8s)]"',
+    "side": '"%s"',
+    "model": '"%[var(txn.model),bytes(0,128),json(utf8s)]"',
     "version": '"%[var(txn.version)]"',
     "key": '"%[var(txn.key)]"',
     "status": "%ST",
@@ -109,7 +112,9 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
     write_map(folder / "versions.map", {model.name: model.version for model in plan.models})
     write_map(folder / "room.map", {model.name: str(model.most) for model in plan.models})
     write_map(folder / "retry.map", dict.fromkeys(plan.names, "1"))
-    write_map(folder / "state.map", {"server": "starting", "inference": "-"})
+    write_map(folder / "state.map", {"server": "starting"})
+    write_map(folder / "sides.map", dict.fromkeys(SIDES, "-"))
+    write_map(folder / "shares.map", dict.fromkeys(plan.names, "0"))
     write_map(folder / "beat.map", {"beat": "0"})
     for name in ("keys", "scopes", "rates"):
         write_map(folder / f"{name}.map", {})
@@ -131,6 +136,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
         errors=list(ERRORS),
         log_format="{" + ",".join(f'"{key}":{value}' for key, value in LOG.items()) + "}",
         server_metadata=json.dumps(SERVER),
+        torchserve_body_bytes=TORCHSERVE_BODY_BYTES,
         max_connections=_max_connections(),
         buffer_bytes=BUFFER_BYTES,
         header_timeout_s=HEADER_TIMEOUT_S,

@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from marsmith.atomic import replacing
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving.front import configuration
 from marsmith.serving.front.access import AccessLog
 from marsmith.serving.front.keys import Key
-from marsmith.serving.front.runtime import Runtime
+from marsmith.serving.front.runtime import Runtime, write_map
 from marsmith.serving.host.plan import Front, Plan
 from marsmith.serving.host.processes import PID_FILE
 from marsmith.serving.torchserve.readiness import last_lines
@@ -59,7 +60,7 @@ class HAProxy:
         self._process: subprocess.Popen[bytes] | None = None
         self._maps: dict[str, dict[str, str]] = {}
         self._certificate = ""
-        self._at_once = {model.name: model.at_once for model in plan.models}
+        self._told: dict[tuple[str, str, str], object] = {}
 
     def configure(self, metadata: Mapping[str, Json]) -> None:
         """Write and check what it starts from.
@@ -91,6 +92,8 @@ class HAProxy:
         Raises:
             ServerError: it doesn't start.
         """
+        for name, entries in self._maps.items():  # what was known before it started anew
+            write_map(self._folder / self._map(name), entries)
         said = self._plan.run_dir / "logs" / "haproxy.log"
         output = self._log.follow()
         command = [str(self._front.program), "-db", "-f", "haproxy.cfg"]
@@ -115,10 +118,9 @@ class HAProxy:
             if not self.alive or time.monotonic() > deadline:
                 raise ServerError(f"HAProxy did not start; it said:\n{last_lines(said)}")
             time.sleep(POLL_S)
-        self._at_once = {model.name: model.at_once for model in self._plan.models}
-        # What was known before it started anew; last of all, that it is ready.
-        for name, entries in sorted(self._maps.items(), key=lambda each: each[0] == "state"):
-            self._runtime.set_map(self._map(name), entries)
+        told, self._told = self._told, {}
+        for (what, model, side), value in told.items():
+            self._tell_server(what, model, side, value)
 
     @property
     def alive(self) -> bool:
@@ -137,28 +139,60 @@ class HAProxy:
         self._runtime.set_map(self._map(name), entries)
         self._maps[name] = dict(entries)
 
-    def tell_at_once(self, model: str, requests: int) -> None:
-        """Say how many requests of a model TorchServe gets at once; more wait."""
-        if self._at_once.get(model) != requests:
-            said = self._runtime.ask(f"set maxconn server model_{model}/torchserve {requests}")
-            if said.strip():
-                raise ServerError(f"HAProxy refuses {requests} at once of {model}: {said.strip()}")
-            self._at_once[model] = requests
+    def tell_at_once(self, model: str, side: str, requests: int) -> None:
+        """Say how many requests of a model a side gets at once; more wait."""
+        self._tell_server("maxconn", model, side, requests)
+
+    def tell_weights(self, model: str, weights: Mapping[str, int]) -> None:
+        """Say how the requests of a model are shared by the sides."""
+        for side, weight in weights.items():
+            self._tell_server("weight", model, side, weight)
+            if weight:
+                # Who comes out of maintenance takes from those that wait; a weight alone would
+                # leave it idle for as long as any do.
+                self._tell_server("state", model, side, "ready")
+
+    def rest(self, model: str, side: str) -> None:
+        """Say that a side, which has no weight, takes nothing of a model until it has some."""
+        self._tell_server("state", model, side, "maint")
+
+    def _tell_server(self, what: str, model: str, side: str, value: object) -> None:
+        key = (what, model, side)
+        if self._told.get(key) == value:
+            return
+        server = f"model_{model}/{side}"
+        command = {
+            "maxconn": f"set maxconn server {server} {value}",
+            "weight": f"set weight {server} {value}",
+            "state": f"set server {server} state {value}",
+        }[what]
+        if said := self._runtime.ask(command).strip():
+            raise ServerError(f"HAProxy refuses {command!r}: {said}")
+        self._told[key] = value
 
     def tell_keys(self, keys: Sequence[Key]) -> None:
         """Say who may ask what."""
         for name, entries in configuration.key_maps(keys).items():
             self.tell(name, entries)
 
+    def on_side(self, side: str) -> int:
+        """How many requests are on their way to a side."""
+        rows = self._rows()
+        return sum(int(row["scur"] or 0) for row in rows if row["svname"] == side)
+
     def loads(self) -> dict[str, Load]:
         """What is on its way, by model."""
-        said = self._runtime.ask("show stat").removeprefix("# ")
         found = {}
-        for row in csv.DictReader(io.StringIO(said)):
-            if row["svname"] == "BACKEND" and row["pxname"].startswith("model_"):
+        for row in self._rows():
+            if row["svname"] == "BACKEND":
                 load = Load(int(row["qcur"] or 0), int(row["scur"] or 0))
                 found[row["pxname"].removeprefix("model_")] = load
         return found
+
+    def _rows(self, proxies: tuple[str, ...] = ("model_",)) -> list[dict[str, str]]:
+        said = self._runtime.ask("show stat").removeprefix("# ")
+        rows = csv.DictReader(io.StringIO(said))
+        return [row for row in rows if row["pxname"].startswith(proxies)]
 
     def take_new_certificate(self) -> bool:
         """Use the certificate as it is on disk now; return whether it has changed.
@@ -171,19 +205,24 @@ class HAProxy:
         text = configuration.read_certificate(self._front)
         if text == self._certificate:
             return False
-        self._certificate = text
         name = configuration.CERTIFICATE
         lines = "\n".join(line for line in text.splitlines() if line.strip())
         said = self._runtime.ask(f"set ssl cert {name} <<\n{lines}\n")
         said += self._runtime.ask(f"commit ssl cert {name}")
         if "Success" not in said:
             raise ServerError(f"HAProxy refuses the certificate: {said.strip()}")
+        with replacing(self._folder / name) as unfinished:
+            unfinished.touch(mode=0o600)
+            unfinished.write_text(text, "utf-8")
+        self._certificate = text
         return True
 
-    def end(self) -> None:
-        """End it; whoever is still connected is cut off."""
+    def end(self, grace_s: float = 0.0) -> None:
+        """End it; whoever is still connected after the grace is cut off."""
         if self._process is None:
             return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_s)
         if self.alive:
             self._process.terminate()
         try:
@@ -200,7 +239,11 @@ class HAProxy:
     def on_its_way(self) -> int | None:
         """How many requests are on their way; None if it doesn't say."""
         try:
-            return sum(load.requests for load in self.loads().values())
+            return sum(
+                int(row["scur"] or 0)
+                for row in self._rows(("model_", "grpc", "metrics"))
+                if row["svname"] == "BACKEND"
+            )
         except (MarsmithError, ValueError, KeyError):
             return None
 

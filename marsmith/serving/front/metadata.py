@@ -59,6 +59,8 @@ def _outputs(described: Described, predict: Callable[[object], object]) -> list[
                 answer = predict({"inputs": [tensor]})
             outputs = answer.get("outputs") if isinstance(answer, dict) else None
             for each in outputs if isinstance(outputs, list) else ():
-                shape: list[Json] = [-1] * len(each["shape"])
-                found.append({"name": each["name"], "datatype": each["datatype"], "shape": shape})
+                match each:
+                    case {"name": str(name), "datatype": str(datatype), "shape": list(shape)}:
+                        sizes: list[Json] = [-1] * len(shape)
+                        found.append({"name": name, "datatype": datatype, "shape": sizes})
     return found

@@ -48,10 +48,6 @@ class Pace:
         for name, rate in rates.items():
             self._rooms[name].rate = rate
 
-    def scaled(self, name: str, at_once: int) -> None:
-        """Take how many requests TorchServe has at once of a model."""
-        self._rooms[name].at_once = at_once
-
     def measure(self, haproxy: HAProxy, ready: Mapping[str, int]) -> None:
         """Measure once a second, and tell the front how much may be on its way.
 

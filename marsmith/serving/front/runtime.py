@@ -43,9 +43,16 @@ class Runtime:
         return said.decode("utf-8", "replace")
 
     def show_map(self, file: str) -> dict[str, str]:
-        """Return a map's entries."""
-        lines = [line.split(" ", 2) for line in self.ask(f"show map {file}").splitlines()]
-        return {words[1]: words[2] for words in lines if len(words) == 3}
+        """Return a map's entries.
+
+        Raises:
+            ServerError: there is no such map, or no answer.
+        """
+        said = self.ask(f"show map {file}")
+        lines = [line.split(" ", 2) for line in said.splitlines() if line]
+        if any(len(words) != 3 or not words[0].startswith("0x") for words in lines):
+            raise ServerError(f"HAProxy has no map {file}: {said.strip()}")
+        return {words[1]: words[2] for words in lines}
 
     def set_map(self, file: str, wanted: Mapping[str, str]) -> None:
         """Make a map's entries the wanted ones, and change nothing else of it.

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from marsmith.serving.host.ports import Ports
 
+SIDES = ("a", "b")
+"""Where a TorchServe may stand behind the front: one serves, the other may take over."""
 PLAN = "plan.json"
 """What a plan is called in the folder of its server."""
 
@@ -104,6 +106,14 @@ class Plan(BaseModel):
     def socket(self, name: str) -> Path:
         """The path of a Unix socket of the server."""
         return self.temp_dir / name
+
+    def side(self, name: str, models: tuple[ModelPlan, ...]) -> Plan:
+        """The plan of a TorchServe of some models, on a side of this server."""
+        update: dict[str, object] = {"models": models}
+        if name != SIDES[0]:
+            update |= {"run_dir": self.run_dir / name, "temp_dir": self.temp_dir / name}
+            update |= {"front": None}
+        return self.model_copy(update=update)
 
     def settings(self) -> dict[str, str]:
         """TorchServe's settings, instead of those that ship."""

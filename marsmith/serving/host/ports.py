@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from pydantic import BaseModel, ConfigDict
 
@@ -72,11 +73,24 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether no process listens at a port of an address yet."""
+    """Whether no process listens at a port of an address yet.
+
+    Raises:
+        ServerError: nobody can listen there: the address is not this machine's, or the port needs
+            rights that this user lacks.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe, suppress(OSError):
+    with socket.socket(family) as probe:
         # As TorchServe does: connections that are still being torn down don't count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+        try:
+            probe.bind((host, port))
+        except OverflowError as error:
+            raise ServerError(f"port {port} is out of range: 1 to 65535, or 0") from error
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise ServerError(
+                f"nobody can listen at {host}, port {port}: {error.strerror}"
+            ) from error
         return True
-    return False

@@ -34,12 +34,17 @@ def family(temp_dir: Path) -> list[psutil.Process]:
     HAProxy, Java and its workers carry the folder on their command lines. That finds them when
     whoever started them is gone already, which asking for its children would not.
     """
-    return _found(lambda words: _is_torchserve(words, temp_dir) or _is_haproxy(words, temp_dir))
+    return _found(
+        lambda words: (
+            any(each == temp_dir or temp_dir in each.parents for each in _folders(words))
+            or _is_haproxy(words, temp_dir)
+        )
+    )
 
 
 def torchserve(temp_dir: Path) -> list[psutil.Process]:
     """Return the Java process and the workers of the server with this temporary folder."""
-    return _found(lambda words: _is_torchserve(words, temp_dir))
+    return _found(lambda words: temp_dir in _folders(words))
 
 
 def _found(belongs: Callable[[list[str]], bool]) -> list[psutil.Process]:
@@ -56,11 +61,11 @@ def _found(belongs: Callable[[list[str]], bool]) -> list[psutil.Process]:
     return list(found.values())
 
 
-def _is_torchserve(words: list[str], temp_dir: Path) -> bool:
-    """Whether a command line is that of the server's Java process, or of one of its workers."""
-    if f"-Djava.io.tmpdir={temp_dir}" in words:
-        return True
-    return any(a == "--sock-name" and b.startswith(f"{temp_dir}/") for a, b in pairwise(words))
+def _folders(words: list[str]) -> list[Path]:
+    """The temporary folders that a Java process, or a worker, has on its command line."""
+    java = "-Djava.io.tmpdir="
+    folders = [Path(word.removeprefix(java)) for word in words if word.startswith(java)]
+    return folders + [Path(b).parent for a, b in pairwise(words) if a == "--sock-name"]
 
 
 def _is_haproxy(words: list[str], temp_dir: Path) -> bool:

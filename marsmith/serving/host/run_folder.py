@@ -2,7 +2,7 @@
 
     <state>/servers/<port>/
       server.json  key  key_file.json
-      torchserve/   config.properties, TorchServe's own keys, store/NAME.mar -> the archive
+      torchserve/   config.properties, TorchServe's own keys, store/NAME.mar, the archive
       front/        haproxy.cfg and its maps
       logs/         access.log haproxy.log supervisor.log ts.log model.log console.log
 
@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from marsmith.atomic import replacing
 from marsmith.errors import ServerError
+from marsmith.serving.host.plan import PLAN
 from marsmith.shipped import shipped
 
 TEMP_PREFIX = "marsmith-"
@@ -138,12 +139,23 @@ def fill(run_dir: Path, archives: Mapping[str, Path], settings: Mapping[str, str
         settings: of `config.properties`, instead of those that ship.
     """
     forget(run_dir)
-    (run_dir / "logs").mkdir(exist_ok=True)
     (run_dir / "front").mkdir()
+    fill_torchserve(run_dir, archives, settings)
+
+
+def fill_torchserve(
+    run_dir: Path, archives: Mapping[str, Path], settings: Mapping[str, str]
+) -> None:
+    """Write what one TorchServe starts from; see `fill`."""
+    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     store = run_dir / "torchserve" / "store"
-    store.mkdir(parents=True)
+    new = store.with_name("store.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
     for name, archive in archives.items():
-        (store / f"{name}.mar").symlink_to(archive.resolve())
+        _keep(archive.resolve(), new / f"{name}.mar")
+    shutil.rmtree(store, ignore_errors=True)  # an archive of it may just have been kept
+    new.rename(store)
     hardened = shipped("config.properties").read_text(encoding="utf-8")
     # Relative to its folder, where TorchServe starts: the file is read as Latin-1, and a path may
     # hold anything.
@@ -151,12 +163,28 @@ def fill(run_dir: Path, archives: Mapping[str, Path], settings: Mapping[str, str
     (store.parent / "config.properties").write_text(text, encoding="utf-8")
 
 
+def _keep(archive: Path, kept: Path) -> None:
+    """Keep an archive as it is now: another build replaces the file, and is not served unasked."""
+    try:
+        kept.hardlink_to(archive)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(archive, kept)
+
+
 def forget(run_dir: Path) -> None:
     """Remove everything of one run except its logs."""
     for name in ("server.json", "key_file.json", "key"):
         (run_dir / name).unlink(missing_ok=True)
-    for name in ("torchserve", "front"):
+    for name in ("torchserve", "front", "b"):
         shutil.rmtree(run_dir / name, ignore_errors=True)
+
+
+def forget_own(run_dir: Path, temp_dir: Path) -> None:
+    """Remove everything of a run, unless another server has taken the folder over meanwhile."""
+    with suppress(OSError, ValueError):
+        if json.loads((run_dir / PLAN).read_bytes())["temp_dir"] != str(temp_dir):
+            return
+    forget(run_dir)
 
 
 def write_keys(run_dir: Path, inference: str, management: str) -> None:
@@ -180,13 +208,18 @@ def write_info(info: ServerInfo) -> None:
         unfinished.write_text(info.model_dump_json(indent=2), encoding="utf-8")
 
 
+def read_info(run_dir: Path) -> ServerInfo | None:
+    """Read the `server.json` of a run folder; None if there is none that can be read."""
+    with suppress(OSError, ValidationError):
+        text = (run_dir / "server.json").read_text(encoding="utf-8")
+        return ServerInfo.model_validate_json(text)
+    return None
+
+
 def read_infos() -> list[ServerInfo]:
     """Read every `server.json`, sorted by port; the servers may have died."""
-    infos = []
-    for file in servers_folder().glob("*/server.json"):
-        with suppress(OSError, ValidationError):
-            infos.append(ServerInfo.model_validate_json(file.read_text(encoding="utf-8")))
-    return sorted(infos, key=lambda info: info.port)
+    found = [read_info(file.parent) for file in servers_folder().glob("*/server.json")]
+    return sorted((info for info in found if info), key=lambda info: info.port)
 
 
 def _overridden(properties: str, settings: Mapping[str, str]) -> str:

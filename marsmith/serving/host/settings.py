@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
@@ -16,6 +17,9 @@ SPARE_S = 10.0
 """An answer is waited for by so much longer than a batch may take: its turn in TorchServe."""
 ROUNDS = 2
 """A worker's next batch waits beside the one that it answers; all else waits in the front."""
+DEFAULT_RESPONSE_S = 120
+"""What config.properties says for archives that don't."""
+VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def read(name: str, archive: Path) -> ModelPlan:
@@ -28,34 +32,48 @@ def read(name: str, archive: Path) -> ModelPlan:
         name: the model's.
         archive: a .mar file.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))["model"]
-            said = yaml.safe_load(opened.read(str(manifest.get("configFile", ""))))
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, yaml.YAMLError):
-        manifest, said = {}, {}
-    config: Mapping[str, object] = said if isinstance(said, dict) else {}
+    manifest = _read(archive, "MAR-INF/MANIFEST.json", json.loads).get("model")
+    manifest = manifest if isinstance(manifest, dict) else {}
+    config = _read(archive, str(manifest.get("configFile", "")), yaml.safe_load)
+    version = str(manifest.get("modelVersion", ""))
     # Archives of marsmith have it; what they carry reads forms that come as bytes.
     front = config.get("front")
     limits = front if isinstance(front, dict) else {}
     usual = Serving()
-    response_s = _number(config, "responseTimeout", usual.response_timeout_s)
-    at_once = (
-        ROUNDS
-        * int(_number(config, "batchSize", usual.batch_size))
-        * int(_number(config, "maxWorkers", 1))
-    )
+    response_s = _number(config, "responseTimeout", DEFAULT_RESPONSE_S)
     most = int(_number(config, "jobQueueSize", usual.job_queue_size))
+    batch, workers = _number(config, "batchSize", 1), _number(config, "minWorkers", 1)
     return ModelPlan(
         name=name,
-        version=str(manifest.get("modelVersion", "1.0")),
-        at_once=at_once,
-        most=max(most, at_once),
+        version=version if VERSION.fullmatch(version) else "unknown",
+        at_once=at_once(int(batch), int(workers), most),
+        most=most,
         max_body_bytes=int(_number(limits, "max_body_bytes", usual.max_body_bytes)),
         queue_timeout_s=_number(limits, "queue_timeout_s", response_s),
-        response_timeout_s=response_s + SPARE_S,
+        response_timeout_s=ROUNDS * response_s + SPARE_S,
         reads_forms=isinstance(front, dict),
     )
+
+
+def at_once(batch_size: int, workers: int, most: int) -> int:
+    """How many requests of a model TorchServe gets at once; all else waits in the front.
+
+    Args:
+        batch_size: the model's.
+        workers: how many it has; who has none may have one soon.
+        most: how many may be on their way at all; TorchServe's own queue is no longer.
+    """
+    return max(1, min(most, ROUNDS * batch_size * max(1, workers)))
+
+
+def _read(archive: Path, file: str, parse: Callable[[bytes], object]) -> Mapping[str, object]:
+    """Read an object from a file of an archive; an empty one, where there is none to be read."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            said = parse(opened.read(file))
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, yaml.YAMLError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _number(said: Mapping[str, object], key: str, otherwise: float) -> float:

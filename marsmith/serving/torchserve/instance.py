@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, RequestError, ServerError
 from marsmith.serving.host import processes
 from marsmith.serving.host.plan import Plan
+from marsmith.serving.host.run_folder import WORKERS
 from marsmith.serving.torchserve import readiness
 from marsmith.serving.torchserve.launch import launch
 from marsmith.serving.torchserve.readiness import Progress
@@ -44,6 +47,7 @@ class TorchServe:
         self._folder, self._logs = plan.run_dir / "torchserve", plan.run_dir / "logs"
         self._java: psutil.Process | None = None
         self._client: Client | None = None
+        self._off = False
         settings = plan.settings()
         self.addresses = {api: settings[f"{api}_address"] for api in SOCKETS}
 
@@ -57,12 +61,13 @@ class TorchServe:
         except psutil.Error:
             return False
 
-    def start(self, deadline: float, on_progress: Progress) -> None:
+    def start(self, deadline: float, on_progress: Progress, connected: Callable[[], None]) -> None:
         """Start it, and wait until every model has its workers.
 
         Args:
             deadline: on the monotonic clock.
             on_progress: takes a line about each model.
+            connected: called when it can be asked, before any model is ready: its keys are there.
 
         Raises:
             ServerError: it doesn't start, or a model doesn't load.
@@ -71,13 +76,21 @@ class TorchServe:
         for name in SOCKETS:
             self._plan.socket(name).unlink(missing_ok=True)
         (self._folder / "key_file.json").unlink(missing_ok=True)
+        shutil.rmtree(self._plan.temp_dir / WORKERS, ignore_errors=True)  # it begins anew
         watch = LoadWatch(self._logs)
         plan = self._plan
         self._java = launch(self._folder, self._logs, plan.temp_dir, plan.java_home, plan.names)
-        check = readiness.start_check(watch, lambda: self.alive, self._logs / "console.log")
-        self._client = readiness.connect(lambda: self.client(ASK_S), check, deadline)
+        console = self._logs / "console.log"
+        check = readiness.start_check(watch, lambda: self.alive and not self._off, console)
+        client = readiness.connect(lambda: self.client(ASK_S), check, deadline)
+        connected()
+        self._client = client
         wanted = dict.fromkeys(plan.names)
         readiness.wait_for_workers(self._client, wanted, check, deadline, on_progress)
+
+    def call_off(self) -> None:
+        """Let a start that is under way fail."""
+        self._off = True
 
     def warm_up(self, on_progress: Progress) -> dict[str, float]:
         """Send every model's example until it is answered at a steady pace.

@@ -45,6 +45,15 @@ def test_a_form_has_files_and_fields() -> None:
     assert kinds == {"data": "image/png"}
 
 
+def test_a_name_may_come_after_a_file_name() -> None:
+    head = 'Content-Disposition: form-data; filename="a; name=b"; name="x"'
+    assert forms.read(f"--x\r\n{head}\r\n\r\n1\r\n--x--".encode(), BOUNDARY) == ({"x": b"1"}, {})
+
+
+def test_a_field_in_any_script() -> None:
+    assert forms.read("text=Grüße".encode(), forms.URLENCODED) == ({"text": "Grüße".encode()}, {})
+
+
 def part(name: str = "a", value: str = "1") -> str:
     return f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
 
@@ -65,6 +74,7 @@ def part(name: str = "a", value: str = "1") -> str:
         ("".join(part(f"a{i}") for i in range(1001)) + "--x--", BOUNDARY, "more than 1000"),
         (part() + "--x--", "multipart/form-data", "can't be read"),
         (part() + "--x--", "multipart/mixed; boundary=x", "can't be read"),
+        ('{"text": "hi"}', forms.URLENCODED, "JSON, sent as a form"),
         ("a=1&a=2", forms.URLENCODED, "two fields named 'a'"),
         ("a=1&b", forms.URLENCODED, "can't be read"),
         ("&".join(f"a{i}=1" for i in range(1001)), forms.URLENCODED, "can't be read"),

@@ -248,7 +248,11 @@ def test_a_server_whose_supervisor_was_killed_serves_on_and_is_found_out(
         ({"host": "192.0.2.1", "keys": False, "insecure_http": True}, "needs keys"),
         ({"host": "0.0.0.0", "front": False}, "bare TorchServe listens at 127.0.0.1 alone"),
         ({"host": "localhost"}, "'localhost' is no address"),
-        ({"port": 80}, "out of range"),
+        ({"port": 70_000}, "out of range"),
+        ({"host": "192.0.2.1", "insecure_http": True}, "nobody can listen at 192.0.2.1"),
+        ({"client_ca": Path("ca.pem")}, "do nothing without --tls-cert"),
+        ({"front": False, "keys": False}, "the front's"),
+        ({"tls_cert": Path("none.pem")}, "certificate can't be read"),
     ],
 )
 def test_what_would_be_open_or_can_not_be_is_refused(
@@ -296,3 +300,12 @@ def test_tls_and_a_new_certificate(make_tiny_archive: MakeArchive, tmp_path: Pat
         wait_until(lambda: works(second))
         assert not works(first)
         assert (running.run_dir / "front" / "tls.pem").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.usefixtures("own_state")
+def test_without_keys_everybody_here_may_ask(make_tiny_archive: MakeArchive) -> None:
+    with server.serve([make_tiny_archive("tiny")], port=0, keys=False) as running:
+        answer = httpx.post(f"{running.inference_address}/predictions/tiny", json={}, timeout=60)
+        assert answer.status_code == 200
+        assert httpx.get(f"{running.inference_address}/models", timeout=60).status_code == 404
+        assert httpx.get(f"{running.inference_address}/metrics", timeout=60).status_code == 200

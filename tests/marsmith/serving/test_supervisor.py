@@ -78,6 +78,7 @@ def test_a_stop_answers_what_is_on_its_way(running: Server) -> None:
         wait_until(lambda: on_its_way(running) == 6)
         stopping = threading.Thread(target=running.stop)
         stopping.start()
+        wait_until(lambda: not ready(http))
         refused: list[httpx.Response] = []
         while stopping.is_alive() and not refused:
             try:

@@ -38,7 +38,7 @@ def test_haproxy_takes_it_whatever_the_models_and_the_folder_are_called(tmp_path
     for line in (
         "bind 127.0.0.1:21000",
         "backend model_a.b-c_d",
-        "server torchserve unix@/tmp/marsmith-planned/inference maxconn 2",
+        "server a unix@/tmp/marsmith-planned/inference weight 100 maxconn 2",
         "timeout queue 1500ms",
         "nbthread 2",
     ):

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from marsmith.client.clients import Client
+from marsmith.errors import RequestError
 from marsmith.serving.front import keys
 from marsmith.serving.host.run_folder import ServerInfo
 from tests.support import smuggling
@@ -128,7 +129,7 @@ def test_a_key_is_for_its_scopes_and_its_rate_and_until_it_is_revoked(
             for each in keys.SCOPES:
                 assert status(each, path) == (200 if each == scope else 403)
         assert status("predict", "/metrics", "GET") == 403
-        assert status("predict", "/descriptions/tiny", "GET") == 200
+        assert status("predict", "/descriptions/tiny", "GET") == 404  # not 403
         answers = [status("slow", "/predictions/tiny") for _ in range(12)]
         assert set(answers) == {200, 429}
     finally:
@@ -165,10 +166,43 @@ def test_one_address_is_scraped(tiny_server: ServerInfo, http: httpx.Client) -> 
     assert "ts_inference_requests_total" in text
 
 
-def test_a_client_elsewhere_needs_the_front_alone(tiny_server: ServerInfo) -> None:
-    with Client(tiny_server.inference_address, key_file=tiny_server.key_file) as client:
-        assert client.predict("tiny", {})["pid"]
-        assert client.describe("tiny")["customizedMetadata"]
+def test_a_client_elsewhere_needs_the_front_alone(
+    digits_server: ServerInfo, server_state: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "a.key"
+    alone.write_text(keys.add("elsewhere") + "\n")
+    try:
+        for file in (alone, digits_server.key_file):
+            with Client(digits_server.inference_address, key_file=file) as client:
+
+                def known(client: Client = client) -> bool:
+                    try:
+                        client.describe("digits")
+                    except RequestError:
+                        return False
+                    return True
+
+                wait_until(known)
+                assert client.describe("digits")["customizedMetadata"]
+    finally:
+        keys.revoke("elsewhere")
+
+
+def test_who_does_not_describe_itself_is_not_asked_to(
+    http: httpx.Client, local: dict[str, str]
+) -> None:
+    # A handler of anybody's looks at the first request of a batch alone.
+    answer = http.get("/descriptions/tiny", headers=local)
+    assert (answer.status_code, answer.json()["error"]) == (
+        404,
+        "the model tiny does not describe itself",
+    )
+
+
+def test_a_version_that_is_not_there_is_not_ready(http: httpx.Client) -> None:
+    for path in ("/v2/models/tiny/versions/99/ready", "/v2/models/tiny/versions/99"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.json()["hint"]) == (404, "there is: 1.0")
 
 
 def test_a_body_that_is_too_large_is_refused(http: httpx.Client, local: dict[str, str]) -> None:

@@ -29,19 +29,27 @@ def test_an_archive_of_ours_says_it_all(digits_archive: Path) -> None:
 
 
 def test_what_is_said_is_taken(tmp_path: Path) -> None:
-    config = "batchSize: 4\nmaxWorkers: 3\njobQueueSize: 100\nresponseTimeout: 5\n"
+    config = "batchSize: 4\nminWorkers: 3\nmaxWorkers: 9\njobQueueSize: 100\nresponseTimeout: 5\n"
     config += "front: {max_body_bytes: 10, queue_timeout_s: 0.5}\n"
     read = settings.read("m", archive(tmp_path, config))
     assert (read.version, read.at_once, read.most) == ("2.1", 24, 100)
     assert (read.max_body_bytes, read.queue_timeout_s) == (10, 0.5)
-    assert read.response_timeout_s == 5 + settings.SPARE_S
+    assert read.response_timeout_s == 2 * 5 + settings.SPARE_S
     assert read.reads_forms
 
 
 @pytest.mark.parametrize(
-    "config", [None, "", "[]", "a: [", "batchSize: x\nmaxWorkers: true\nfront: 3"]
+    "config", [None, "", "[]", "a: [", "batchSize: x\nminWorkers: true\nfront: 3"]
 )
 def test_what_is_not_said_is_as_usual(tmp_path: Path, config: str | None) -> None:
     read = settings.read("m", archive(tmp_path, config))
-    assert (read.at_once, read.most, read.queue_timeout_s) == (2, 256, 60.0)
+    assert (read.at_once, read.most, read.queue_timeout_s) == (2, 256, 120.0)
+    assert read.version == "2.1"
     assert not read.reads_forms
+
+
+def test_no_more_is_given_to_torchserve_than_its_queue_holds() -> None:
+    assert settings.at_once(64, 4, 100) == 100
+    assert settings.at_once(8, 2, 256) == 32
+    assert settings.at_once(8, 0, 256) == 16
+    assert settings.at_once(1, 1, 1) == 1

@@ -1,0 +1,78 @@
+"""`marsmith rollout`, `rollback` and `versions`: another version, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marsmith.cli import terminal
+from marsmith.cli.terminal import out, progress
+from marsmith.errors import MarsmithError
+
+if TYPE_CHECKING:
+    from marsmith.serving.rollout import Step
+
+Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
+
+
+def rollout(
+    model: str,
+    archive: Annotated[Path, typer.Argument(help="The new version's .mar file.")],
+    canary: Annotated[str, typer.Option(help="Percentages that it gets in turn.")] = "5,25,50,100",
+    hold_s: Annotated[float, typer.Option(help="How long each is held.")] = 30.0,
+    max_error_rate: Annotated[float, typer.Option(help="Of its answers, 0 to 1.")] = 0.01,
+    max_p99_ratio: Annotated[float, typer.Option(help="Over the old version's.")] = 1.5,
+    port: Port = None,
+) -> None:
+    """Serve another version of a model beside the old one, then more and more, then alone."""
+    from marsmith.serving import server
+
+    try:
+        shares = tuple(int(each) for each in canary.split(","))
+    except ValueError as error:
+        raise MarsmithError(f"--canary {canary} must be percentages, such as 5,25,100") from error
+    info = server.running(port)
+    with progress() as say:
+        server.rollout(
+            info,
+            model,
+            archive,
+            lambda step: _show(step, say),
+            canary=shares,
+            hold_s=hold_s,
+            max_error_rate=max_error_rate,
+            max_p99_ratio=max_p99_ratio,
+            grace_s=info.grace_s,
+        )
+
+
+def rollback(model: str, port: Port = None) -> None:
+    """Serve the version of a model again that served before the latest rollout."""
+    from marsmith.serving import server
+
+    with progress() as say:
+        server.rollback(server.running(port), model, lambda step: _show(step, say))
+
+
+def versions(
+    port: Port = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show which version of each model serves, and which one a rollback would serve."""
+    from marsmith.serving import server
+
+    found = server.versions(server.running(port))
+    if as_json:
+        out.print_json(data=found)
+    else:
+        terminal.show_versions(found)
+
+
+def _show(step: Step, say: terminal.Say) -> None:
+    """Tell people on a terminal, and print a line of JSON into a pipe."""
+    if out.is_terminal:
+        say(terminal.step_line(step))
+    else:
+        out.print(step.model_dump_json(), markup=False)

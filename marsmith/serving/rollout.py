@@ -1,0 +1,223 @@
+"""A new version beside the old: canary, promotion, or the way back.
+
+It runs in the supervisor, so that it ends one way or the other whatever becomes of the command that
+has asked for it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving.front.access import AccessLog, Answered
+from marsmith.serving.front.front import HAProxy
+from marsmith.serving.host import settings
+from marsmith.serving.host.plan import ModelPlan
+from marsmith.serving.sides import Sides
+
+POLL_S = 0.1
+LEAST_ANSWERS = 20
+"""Of fewer, nothing is said of error rates and percentiles."""
+SPARE_BYTES = 300_000_000
+"""What a JVM takes, and a little more."""
+
+
+class Rollout(BaseModel):
+    """What is asked for.
+
+    Attributes:
+        model: the model's name.
+        archive: the new version's.
+        canary: percentages of the model's requests that it gets, one after another.
+        hold_s: how long each is held.
+        max_error_rate: the most answers of 500 and above, of all of the new version's.
+        max_p99_ratio: the most that its 99th percentile may be, over the old version's meanwhile.
+        grace_s: how long the old one may take over what is on its way, once it gets no more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    archive: Path
+    canary: tuple[int, ...] = (5, 25, 50, 100)
+    hold_s: float = Field(30.0, ge=0)
+    max_error_rate: float = Field(0.01, ge=0, le=1)
+    max_p99_ratio: float = Field(1.5, gt=0)
+    grace_s: float = Field(30.0, ge=0)
+
+    @field_validator("canary")
+    @classmethod
+    def _grows(cls, canary: tuple[int, ...]) -> tuple[int, ...]:
+        if list(canary) != sorted(set(canary)) or not canary or canary[-1] != 100 or canary[0] < 1:
+            raise ValueError("percentages must grow from 1 at least to 100")
+        return canary
+
+
+class Step(BaseModel):
+    """What is told of a rollout, as it goes.
+
+    Attributes:
+        step: what is being done, or was.
+        share: the new version's percentage.
+        answers: how many answers it has given since the last step.
+        error_rate: of these.
+        p99_ms: of these; None while there are too few.
+        old_p99_ms: of the old version's, meanwhile.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    share: int = 0
+    answers: int = 0
+    error_rate: float = 0.0
+    p99_ms: float | None = None
+    old_p99_ms: float | None = None
+
+
+class Conductor:
+    """Carries out a rollout.
+
+    Args:
+        sides: of the server.
+        haproxy: its front.
+        access: what was answered.
+        cancelled: set when the rollout is to be rolled back.
+        say: takes each step.
+    """
+
+    def __init__(
+        self,
+        sides: Sides,
+        haproxy: HAProxy,
+        access: AccessLog,
+        cancelled: threading.Event,
+        say: Callable[[Step], None],
+    ) -> None:
+        self._sides, self._haproxy, self._access = sides, haproxy, access
+        self._cancelled, self._say = cancelled, say
+
+    def run(self, asked: Rollout, promoted: Callable[[ModelPlan], None]) -> None:
+        """Roll a version out, or back when it misses a bound.
+
+        Args:
+            asked: what is asked for.
+            promoted: called once the new version has all requests, before the old one ends.
+
+        Raises:
+            ServerError: it was rolled back, or never started; the old version serves as before.
+        """
+        plan = settings.read(asked.model, asked.archive)
+        self._refuse_too_large(asked.model)
+        before = self._versions(asked.model)
+        self._say(Step(step=f"{asked.model} {plan.version} starts beside {before}"))
+        self._sides.start_candidate(plan, asked.archive, lambda line: self._say(Step(step=line)))
+        new, old = self._sides.other, self._sides.active
+        self._access.versions[asked.model, old] = before
+        self._access.versions[asked.model, new] = plan.version
+        try:
+            for share in asked.canary:
+                self._hold(asked, share)
+        except BaseException as error:
+            self._sides.share(asked.model, 0)
+            candidate = self._sides.candidate
+            if candidate and candidate.ready.get(asked.model):  # nobody else answers what it has
+                self._drain(new, asked.grace_s)
+            self._sides.end_candidate()
+            if isinstance(error, MarsmithError):
+                raise ServerError(
+                    f"{asked.model} {plan.version} was rolled back: {error.message}",
+                    hint=f"{before} serves all requests, as before",
+                ) from error
+            raise
+        self._sides.promote()
+        promoted(plan)
+        self._say(Step(step=f"{asked.model} {plan.version} has all requests", share=100))
+        self._drain(old, asked.grace_s)
+        self._sides.end_candidate()
+        self._say(Step(step=f"{asked.model} {before} has ended", share=100))
+
+    def _versions(self, model: str) -> str:
+        return next(each.version for each in self._sides.serving.plan.models if each.name == model)
+
+    def _refuse_too_large(self, model: str) -> None:
+        """Refuse a rollout that there is no memory for, before anything starts."""
+        needed = SPARE_BYTES
+        for status in self._sides.serving.torchserve.models().values():
+            for worker in status.workers:
+                try:
+                    needed += psutil.Process(worker.pid).memory_info().rss
+                except psutil.Error:
+                    continue
+        there = psutil.virtual_memory().available
+        if needed > there:
+            raise ServerError(
+                f"two versions of {model} need {needed / 1e6:,.0f} MB more;"
+                f" {there / 1e6:,.0f} MB are free",
+                hint="free memory, or stop the server and serve the new version alone",
+            )
+
+    def _hold(self, asked: Rollout, share: int) -> None:
+        """Give the new version a share, and watch it for a while.
+
+        Raises:
+            ServerError: it misses a bound.
+        """
+        self._sides.share(asked.model, share)
+        began = time.monotonic()
+        while True:
+            step = self._judge(asked, share, began)
+            if time.monotonic() - began >= asked.hold_s:
+                break
+            if self._cancelled.wait(POLL_S):
+                raise ServerError("it was called off")
+        self._say(step)
+
+    def _judge(self, asked: Rollout, share: int, since: float) -> Step:
+        candidate = self._sides.candidate
+        if candidate is None or not candidate.torchserve.alive:
+            raise ServerError("its TorchServe has died")
+        if not candidate.ready.get(asked.model):
+            raise ServerError("it has no worker that is ready")
+        answered = self._access.answered(asked.model, since)
+        mine, theirs = (answered.get(each, []) for each in (self._sides.other, self._sides.active))
+        failed = sum(each.status >= 500 for each in mine)
+        step = Step(
+            step=f"{share} % of the requests",
+            share=share,
+            answers=len(mine),
+            error_rate=failed / max(1, len(mine)),
+            p99_ms=p99_ms(mine),
+            old_p99_ms=p99_ms(theirs),
+        )
+        if failed and failed > asked.max_error_rate * max(LEAST_ANSWERS, len(mine)):
+            raise ServerError(
+                f"{failed} of its {len(mine)} answers were errors; at most"
+                f" {asked.max_error_rate:.1%} may be"
+            )
+        if step.p99_ms and step.old_p99_ms and step.p99_ms > asked.max_p99_ratio * step.old_p99_ms:
+            raise ServerError(
+                f"its 99th percentile is {step.p99_ms:.1f} ms, the old version's"
+                f" {step.old_p99_ms:.1f} ms; at most {asked.max_p99_ratio:g} times that may be"
+            )
+        return step
+
+    def _drain(self, side: str, grace_s: float) -> None:
+        """Wait until nothing is on its way to a side, which gets no more requests."""
+        until = time.monotonic() + grace_s
+        while time.monotonic() < until and self._haproxy.on_side(side):
+            time.sleep(POLL_S)
+
+
+def p99_ms(answered: Sequence[Answered]) -> float | None:
+    """The 99th percentile of some answers; None if there are too few."""
+    if len(answered) < LEAST_ANSWERS:
+        return None
+    taken = sorted(each.seconds for each in answered)
+    return 1000 * taken[int(0.99 * (len(taken) - 1))]

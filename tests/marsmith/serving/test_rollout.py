@@ -1,0 +1,176 @@
+"""Another version beside the old: promoted, rolled back, called off."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from marsmith.errors import ServerError
+from marsmith.serving import server
+from marsmith.serving.host.processes import family
+from marsmith.serving.rollout import Step
+from marsmith.serving.server import Server
+from tests.support.paths import ROOT
+from tests.support.servers import authorization
+from tests.support.waiting import wait_until
+
+MakeArchive = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def running(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[Server]:
+    with server.serve([make_tiny_archive("tiny"), make_tiny_archive("other")], port=0) as started:
+        yield started
+
+
+@pytest.fixture
+def asking(running: Server) -> Iterator[list[str]]:
+    """Four clients that ask all the while; what they were answered: a status, and who answered."""
+    answers: list[str] = []
+    finished = threading.Event()
+    headers = {"Authorization": authorization(running)}
+
+    def ask() -> None:
+        with httpx.Client(base_url=running.inference_address, headers=headers, timeout=120) as http:
+            while not finished.is_set():
+                answer = http.post("/predictions/tiny", json={"sleep": 0.01})
+                name = answer.json().get("version") if answer.status_code == 200 else answer.text
+                answers.append(f"{answer.status_code} {name}")
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(ask) for _ in range(4)]
+        try:
+            wait_until(lambda: len(answers) > 20)
+            yield answers
+        finally:
+            finished.set()
+        for job in jobs:
+            job.result()
+
+
+def javas(info: Server) -> int:
+    """How many TorchServes there are."""
+    names = []
+    for process in family(info.temp_dir):
+        with suppress(psutil.NoSuchProcess):
+            names.append(process.name())
+    return names.count("java")
+
+
+def serving(info: Server) -> str | None:
+    return server.versions(info)["tiny"]["serving"]
+
+
+def test_a_version_is_promoted_and_rolled_back(
+    running: Server, asking: list[str], make_tiny_archive: MakeArchive
+) -> None:
+    steps: list[Step] = []
+    before = serving(running)
+    archive = make_tiny_archive("tiny", version="2.0")
+    running.rollout("tiny", archive, steps.append, canary=(50, 100), hold_s=2.0, max_p99_ratio=100)
+    assert [step.share for step in steps if "of the requests" in step.step] == [50, 100]
+    assert next(step for step in steps if step.share == 50).answers > 0
+    known = server.versions(running)["tiny"]
+    assert (known["serving"], known["before"]) == ("2.0", before)
+    seen = len(asking)
+    wait_until(lambda: len(asking) > seen + 20)
+    assert set(asking[seen + 8 :]) == {"200 2.0"}
+    assert running.status().ready
+    assert {model.name: model.version for model in running.status().models} == {
+        "tiny": "2.0",
+        "other": "1.0",
+    }
+    with running.client() as client:
+        assert client.predict("other", {})["version"] == "1.0"
+    assert javas(running) == 1
+    server.rollback(running, "tiny")
+    assert serving(running) == before
+    seen = len(asking)
+    wait_until(lambda: len(asking) > seen + 20)
+    assert set(asking[seen + 8 :]) == {f"200 {before}"}
+    assert {each for each in asking if not each.startswith("200")} == set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"slow": 0.2}, r"its 99th percentile is"),
+        ({"error": True}, r"of its \d+ answers were errors"),
+        ({"fail": "runtime"}, "weights.bin is not there"),
+    ],
+    ids=["slow", "wrong", "never loads"],
+)
+def test_a_version_that_misses_a_bound_is_rolled_back(
+    running: Server,
+    asking: list[str],
+    make_tiny_archive: MakeArchive,
+    fault: dict[str, Any],
+    words: str,
+) -> None:
+    before = serving(running)
+    archive = make_tiny_archive("tiny", version="3.0", **fault)
+    with pytest.raises(ServerError, match=words) as caught:
+        running.rollout("tiny", archive, canary=(30, 100), hold_s=60.0, max_p99_ratio=3)
+    if "fail" not in fault:
+        assert "was rolled back" in caught.value.message
+        assert "serves all requests" in caught.value.hint
+    assert serving(running) == before
+    assert javas(running) == 1
+    seen = len(asking)
+    wait_until(lambda: len(asking) > seen + 20)
+    assert set(asking[seen + 8 :]) == {f"200 {before}"}
+
+
+def test_a_rollout_that_is_stopped_is_called_off(
+    running: Server, make_tiny_archive: MakeArchive
+) -> None:
+    before = serving(running)
+    archive = make_tiny_archive("tiny", version="4.0")
+    command = [sys.executable, "-m", "marsmith.cli", "rollout", "tiny", str(archive)]
+    command += ["--canary", "10,100", "--hold-s", "600", "--port", str(running.port)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "2 of 2" in line or ("1 of 1" in line and "tiny" in line):
+                break
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "Traceback" not in told
+    wait_until(lambda: javas(running) == 1)
+    assert serving(running) == before
+
+
+def test_what_can_not_be_rolled_out_is_refused(
+    running: Server, make_tiny_archive: MakeArchive
+) -> None:
+    archive = make_tiny_archive("tiny")
+    with pytest.raises(ServerError, match="holds the model 'tiny', not 'other'"):
+        running.rollout("other", archive)
+    with pytest.raises(ServerError, match="no model 'none'; there are: tiny, other"):
+        running.rollout("none", make_tiny_archive("none"))
+    for canary in ((), (5,), (0, 100), (50, 5, 100)):
+        with pytest.raises(ServerError, match="percentages must grow"):
+            running.rollout("tiny", archive, canary=canary)
+    told = subprocess.run(
+        [sys.executable, "-m", "marsmith.cli", "versions", "--json", "--port", str(running.port)],
+        cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert set(json.loads(told.stdout)) == {"tiny", "other"}
