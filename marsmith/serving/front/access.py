@@ -14,17 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
+
+from marsmith.serving.front.tally import Tally
 
 MAX_BYTES, BACKUPS = 50_000_000, 3
 PIPE_BYTES = 1 << 20
 PAUSE_S = 0.05
 CLOSE_S = 5.0
-# A request of a small model takes a millisecond, one that writes a text a minute.
-BUCKETS = (
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5,
-    0.75, 1, 2, 3, 5, 10, 30, 60, 120,
-)  # fmt: skip
 ASKED = ("predict", "explain")
 NOTHING = "-"
 LATEST = 100_000
@@ -62,30 +59,8 @@ class AccessLog:
     def __init__(self, file: Path, registry: CollectorRegistry) -> None:
         self._file, self._lock = file, threading.Lock()
         self._readers: list[threading.Thread] = []
-        self._requests = Counter(
-            "marsmith_requests",
-            "Requests by their answer's status.",
-            ["model", "version", "status"],
-            registry=registry,
-        )
-        self._refusals = Counter(
-            "marsmith_refusals", "Requests that the front refused, by reason.", ["model", "reason"],
-            registry=registry,
-        )  # fmt: skip
-        self._seconds = Histogram(
-            "marsmith_request_duration_seconds",
-            "From a request's first byte to its answer's last.",
-            ["model", "version", "route"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self._waited = Histogram(
-            "marsmith_queue_duration_seconds",
-            "What a request waited in the front.",
-            ["model"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
+        self._tally = Tally()
+        registry.register(self._tally)
         self._completed: Counts[str] = Counts()
         self._answers: deque[Answered] = deque(maxlen=LATEST)
         self.versions: dict[tuple[str, str], str] = {}
@@ -154,18 +129,19 @@ class AccessLog:
     def _count_request(self, said: Mapping[str, Any]) -> None:
         model, route, refused = said["model"], said["route"], said["refused"]
         version = self.versions.get((model, said["side"]), said["version"])
+        there = said["version"] != NOTHING
         if route == NOTHING:  # no request of HTTP
-            self._refusals.labels("", "http").inc()
+            self._tally.refusals["", "http"] += 1
         elif refused != NOTHING:
             # What was asked for need not be there: anybody could make new names.
-            self._refusals.labels(model if said["version"] != NOTHING else "", refused).inc()
-        elif route in ASKED and said["version"] != NOTHING:
+            self._tally.refusals[model if there else "", refused] += 1
+        elif route in ASKED and there:
             if said["end"] == ENDED and said["status"] < 500:
                 self._completed[model] += 1
             seconds = int(said["microseconds"]) / 1e6
             answer = Answered(model, said["side"], said["status"], seconds, time.monotonic())
             self._answers.append(answer)
-            self._seconds.labels(model, version, route).observe(seconds)
-            self._waited.labels(model).observe(max(0, said["waited_ms"]) / 1e3)
-        if said["version"] != NOTHING and route not in HEALTH:
-            self._requests.labels(model, version, said["status"]).inc()
+            self._tally.seconds[model, version, route].add(seconds)
+            self._tally.waited[model,].add(max(0, said["waited_ms"]) / 1e3)
+        if there and route not in HEALTH:
+            self._tally.requests[model, version, str(said["status"])] += 1

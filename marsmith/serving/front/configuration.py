@@ -36,19 +36,20 @@ BEAT_S = 10
 """A supervisor that has not been heard for so long is dead, and the front no longer live."""
 
 NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+# The first that fits; so the most usual come first.
 ROUTES = {
+    f"^/predictions/{NAME}(/{NAME})?$": "predict",
+    f"^/v2/models/{NAME}(/versions/{NAME})?/infer$": "predict",
+    f"^/v1/models/{NAME}:predict$": "predict",
+    f"^/explanations/{NAME}(/{NAME})?$": "explain",
+    f"^/v1/models/{NAME}:explain$": "explain",
     "^/v2/health/live$": "live",
     "^/v2/health/ready$": "ready",
     "^/ping$": "ping",
     "^/v2/?$": "server",
     f"^/v2/models/{NAME}(/versions/{NAME})?/ready$": "model_ready",
     f"^/v2/models/{NAME}(/versions/{NAME})?$": "metadata",
-    f"^/v2/models/{NAME}(/versions/{NAME})?/infer$": "predict",
-    f"^/v1/models/{NAME}:predict$": "predict",
-    f"^/v1/models/{NAME}:explain$": "explain",
     f"^/v1/models/{NAME}$": "v1_ready",
-    f"^/predictions/{NAME}(/{NAME})?$": "predict",
-    f"^/explanations/{NAME}(/{NAME})?$": "explain",
     f"^/descriptions/{NAME}$": "describe",
     "^/metrics$": "metrics",
 }

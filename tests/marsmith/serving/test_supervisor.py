@@ -68,14 +68,14 @@ def test_what_dies_is_revived_and_who_asks_meanwhile_is_told(running: Server) ->
 
 def test_a_stop_answers_what_is_on_its_way(running: Server) -> None:
     def ask(_: int) -> tuple[int, float]:
-        answer = http.post("/predictions/tiny", json={"sleep": 0.5})
+        answer = http.post("/predictions/tiny", json={"sleep": 1.0})
         return answer.status_code, time.monotonic()
 
     with connect(running) as http, ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, number) for number in range(6)]
         log = running.run_dir / "front"
         assert log.exists()
-        wait_until(lambda: on_its_way(running) == 6)
+        wait_until(lambda: on_its_way(running) >= 3)
         stopping = threading.Thread(target=running.stop)
         stopping.start()
         wait_until(lambda: not ready(http))
