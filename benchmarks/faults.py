@@ -1,6 +1,7 @@
 """What a server's front promises, tried: stops, deaths, overload, forms and slow connections.
 
-    python -m benchmarks.faults [drain] [kills] [down] [overload] [forms] [slow] [--bare]
+    python -m benchmarks.faults [drain] [kills] [down] [overload] [forms] [slow] [rollouts]
+        [--bare]
 
 Each prints one JSON document. A request is lost when it gets no answer of HTTP.
 """
@@ -28,6 +29,7 @@ import psutil
 from benchmarks.load import authorization
 from benchmarks.stock import Handler, archive
 from examples.digits import held_out
+from marsmith.errors import MarsmithError
 from marsmith.serving import server
 from marsmith.serving.host.processes import family
 from marsmith.serving.server import Server
@@ -37,12 +39,22 @@ import json, time
 
 class Sleeper:
     def initialize(self, context):
-        pass
+        self.version = context.manifest["model"]["modelVersion"]
+        LOADING
 
     def handle(self, data, context):
         time.sleep(SECONDS * len(data))
-        return [json.dumps({"slept": SECONDS}).encode()] * len(data)
+        ANSWERING
+        return [self.version.encode()] * len(data)
 """
+# What a new version may be like: what it does as it loads, as it answers, and how long it takes.
+CANDIDATES = {
+    "good": ("pass", "pass", 1),
+    "answers wrongly": ("pass", "raise ValueError('no')", 1),
+    "3 times slower": ("pass", "pass", 3),
+    "crashes": ("pass", "import os; os._exit(1)", 1),
+    "never loads": ("raise RuntimeError('no weights')", "pass", 1),
+}
 TIMEOUT_S = 60.0
 Answers = list[tuple[str, float]]
 
@@ -56,17 +68,23 @@ def sleeping(
     settings |= {"maxBatchDelay": 1, "responseTimeout": 60, "startupTimeout": 60}
     if limits:
         settings["front"] = limits
-    source = SLEEPER.replace("SECONDS", repr(seconds))
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "store").mkdir()
-        environment = {**os.environ, "TMPDIR": folder}
-        packed = archive("sleeper", Handler(source, settings=settings), root, environment)
+        packed = pack(Path(folder), seconds, "good", settings)
         started = server.serve([packed], port=0, front=front, grace_s=grace_s)
         try:
             yield started
         finally:
             started.stop()
+
+
+def pack(root: Path, seconds: float, kind: str, settings: dict[str, Any], to: str = "1.0") -> Path:
+    """An archive of a model that takes a while, in a folder."""
+    loading, answering, times = CANDIDATES[kind]
+    source = SLEEPER.replace("SECONDS", repr(seconds * times)).replace("LOADING", loading)
+    source = source.replace("ANSWERING", answering)
+    (root / "store").mkdir(parents=True)
+    environment = {**os.environ, "TMPDIR": str(root)}
+    return archive("sleeper", Handler(source, settings=settings), root, environment, to)
 
 
 def ask(http: httpx.Client, answers: Answers, path: str = "/predictions/sleeper") -> None:
@@ -75,6 +93,8 @@ def ask(http: httpx.Client, answers: Answers, path: str = "/predictions/sleeper"
     try:
         answer = http.post(path, content=b"x")
         said = str(answer.status_code)
+        if answer.status_code == 200:
+            said += f" of {answer.text}"
         if answer.status_code == 503 and "Retry-After" not in answer.headers:
             said += " without Retry-After"
     except httpx.ConnectError:
@@ -101,7 +121,7 @@ def keep_asking(
         with connect(info) as http:
             while not until.is_set():
                 ask(http, answers)
-                if answers[-1][0] != "200":
+                if not answers[-1][0].startswith("200"):
                     time.sleep(0.05)
 
     threads = [threading.Thread(target=go) for _ in range(clients)]
@@ -203,8 +223,8 @@ def overload(front: bool, times: float = 5.0, seconds: float = 20.0) -> dict[str
             thread.join()
         most = len(answers) / 5.0
         arrived, lag = asyncio.run(_arrive(info, times * most, seconds))
-    good = sorted(each for said, each in arrived if said == "200")
-    refused = sorted(each for said, each in arrived if said != "200")
+    good = sorted(each for said, each in arrived if said.startswith("200"))
+    refused = sorted(each for said, each in arrived if not said.startswith("200"))
     return {
         "most_per_s": round(most, 1),
         "asked_per_s": round(len(arrived) / seconds, 1),
@@ -280,7 +300,7 @@ def slow(front: bool, connections: int = 200, seconds: float = 45.0) -> dict[str
             until.set()
             for thread in threads:
                 thread.join()
-            taken = sorted(each for said, each in answers if said == "200")
+            taken = sorted(each for said, each in answers if said.startswith("200"))
             return taken[int(len(taken) * 0.99)]
 
         before = good()
@@ -344,15 +364,59 @@ async def _to_the_end(reader: asyncio.StreamReader) -> None:
         pass
 
 
+def rollouts(front: bool, times: int = 20) -> dict[str, Any]:
+    """Roll good versions out, one after another, then bad ones, under 8 clients of two workers."""
+    if not front:
+        raise SystemExit("bare TorchServe has no rollouts")
+    settings = {"minWorkers": 2, "maxWorkers": 2, "batchSize": 1, "maxBatchDelay": 1}
+    settings |= {"responseTimeout": 60, "startupTimeout": 60}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, sleeping(0.02, front, workers=2) as info:
+        until = threading.Event()
+        threads, answers = keep_asking(info, 8, until)
+        wrong = 0
+        for number in range(times):
+            to = f"{number + 2}.0"
+            packed = pack(Path(folder) / to, 0.02, "good", settings, to)
+            info.rollout("sleeper", packed, canary=(25, 100), hold_s=1.0, max_p99_ratio=5.0)
+            time.sleep(0.5)  # what was on its way is answered
+            seen = len(answers)
+            time.sleep(0.5)
+            wrong += sum(said != f"200 of {to}" for said, _ in answers[seen:])
+        found["good"] = {
+            "rollouts": times,
+            "not 200": sum(not said.startswith("200") for said, _ in answers),
+            "answers": len(answers),
+            "of another version after promotion": wrong,
+        }
+        for kind in list(CANDIDATES)[1:]:
+            packed = pack(Path(folder) / kind, 0.02, kind, settings, "99.0")
+            seen, began = len(answers), time.perf_counter()
+            shared = began
+            try:
+                info.rollout("sleeper", packed, canary=(5, 50, 100), hold_s=20.0)
+                verdict = "promoted"
+            except MarsmithError as error:
+                verdict = error.message.splitlines()[0]
+            said = Counter(said for said, _ in answers[seen:])
+            found[kind] = {
+                "said": verdict, "s": round(time.perf_counter() - shared, 1), "answers": dict(said),
+            }  # fmt: skip
+        until.set()
+        for thread in threads:
+            thread.join()
+    return found
+
+
 FAULTS: dict[str, Callable[[bool], dict[str, Any]]] = {
-    each.__name__: each for each in (drain, kills, down, overload, forms, slow)
+    each.__name__: each for each in (drain, kills, down, overload, forms, slow, rollouts)
 }
 
 
 def main() -> None:
     """Try what was named, or all, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("faults", nargs="*", choices=[*FAULTS, []], default=[])
+    parser.add_argument("faults", nargs="*", metavar="fault", default=[], help=", ".join(FAULTS))
     parser.add_argument("--bare", action="store_true", help="Without the front.")
     options = parser.parse_args()
     machine = f"{psutil.cpu_count()} cores"

@@ -83,11 +83,14 @@ def stock_server(handlers: Mapping[str, Handler]) -> Iterator[int]:
                 process.wait()
 
 
-def archive(name: str, handler: Handler, root: Path, environment: Mapping[str, str]) -> Path:
+def archive(
+    name: str, handler: Handler, root: Path, environment: Mapping[str, str], version: str = "1.0"
+) -> Path:
     """Pack a handler into `root/store`, an existing folder; return the archive."""
     file = root / f"{name}_handler.py"
     file.write_text(handler.source)
-    archiver = [sys.executable, "-m", "model_archiver.model_packaging", "--version", "1.0"]
+    archiver = [sys.executable, "-m", "model_archiver.model_packaging"]
+    archiver += ["--version", version]
     archiver += ["--model-name", name, "--handler", str(file)]
     if handler.files:
         archiver += ["--extra-files", ",".join(map(str, handler.files))]
