@@ -173,7 +173,7 @@ def _keep(archive: Path, kept: Path) -> None:
 
 def forget(run_dir: Path) -> None:
     """Remove everything of one run except its logs."""
-    for name in ("server.json", "key_file.json", "key"):
+    for name in ("server.json", "key_file.json", "key", PLAN):
         (run_dir / name).unlink(missing_ok=True)
     for name in ("torchserve", "front", "b"):
         shutil.rmtree(run_dir / name, ignore_errors=True)

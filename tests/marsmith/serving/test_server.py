@@ -145,7 +145,7 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
         server.stop(info)
     assert_nothing_is_left()
     assert (info.logs / "model.log").stat().st_size
-    assert not info.key_file.exists()
+    assert {each.name for each in info.run_dir.iterdir()} == {"lock", "logs"}
     assert server.running(tiny_server.port) == tiny_server
 
 
