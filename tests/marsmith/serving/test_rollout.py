@@ -105,6 +105,7 @@ def test_a_version_is_promoted_and_rolled_back(
     assert {each for each in asking if not each.startswith("200")} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
