@@ -11,133 +11,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from benchmarks.load import authorization
-from benchmarks.stock import Handler, archive
+from benchmarks.sleeper import (
+    CANDIDATES,
+    TIMEOUT_S,
+    Answers,
+    ask,
+    asking,
+    connect,
+    counted,
+    pack,
+    sleeping,
+)
 from examples.digits import held_out
 from marsmith.errors import MarsmithError
 from marsmith.serving import server
 from marsmith.serving.host.processes import family
 from marsmith.serving.server import Server
-
-SLEEPER = """
-import json, time
-
-class Sleeper:
-    def initialize(self, context):
-        self.version = context.manifest["model"]["modelVersion"]
-        LOADING
-
-    def handle(self, data, context):
-        time.sleep(SECONDS * len(data))
-        ANSWERING
-        return [self.version.encode()] * len(data)
-"""
-# What a new version may be like: what it does as it loads, as it answers, and how long it takes.
-CANDIDATES = {
-    "good": ("pass", "pass", 1),
-    "answers wrongly": ("pass", "raise ValueError('no')", 1),
-    "3 times slower": ("pass", "pass", 3),
-    "crashes": ("pass", "import os; os._exit(1)", 1),
-    "never loads": ("raise RuntimeError('no weights')", "pass", 1),
-}
-TIMEOUT_S = 60.0
-Answers = list[tuple[str, float]]
-
-
-@contextmanager
-def sleeping(
-    seconds: float, front: bool, workers: int = 1, grace_s: float = 30.0, **limits: float
-) -> Iterator[Server]:
-    """A server of a model that takes a while for each request."""
-    settings: dict[str, Any] = {"minWorkers": workers, "maxWorkers": workers, "batchSize": 1}
-    settings |= {"maxBatchDelay": 1, "responseTimeout": 60, "startupTimeout": 60}
-    if limits:
-        settings["front"] = limits
-    with tempfile.TemporaryDirectory() as folder:
-        packed = pack(Path(folder), seconds, "good", settings)
-        started = server.serve([packed], port=0, front=front, grace_s=grace_s)
-        try:
-            yield started
-        finally:
-            started.stop()
-
-
-def pack(root: Path, seconds: float, kind: str, settings: dict[str, Any], to: str = "1.0") -> Path:
-    """An archive of a model that takes a while, in a folder."""
-    loading, answering, times = CANDIDATES[kind]
-    source = SLEEPER.replace("SECONDS", repr(seconds * times)).replace("LOADING", loading)
-    source = source.replace("ANSWERING", answering)
-    (root / "store").mkdir(parents=True)
-    environment = {**os.environ, "TMPDIR": str(root)}
-    return archive("sleeper", Handler(source, settings=settings), root, environment, to)
-
-
-def ask(http: httpx.Client, answers: Answers, path: str = "/predictions/sleeper") -> None:
-    """Ask once; note the status, or what went wrong, and the seconds."""
-    began = time.perf_counter()
-    try:
-        answer = http.post(path, content=b"x")
-        said = str(answer.status_code)
-        if answer.status_code == 200:
-            said += f" of {answer.text}"
-        if answer.status_code == 503 and "Retry-After" not in answer.headers:
-            said += " without Retry-After"
-    except httpx.ConnectError:
-        said = "not connected"
-    except httpx.TransportError as error:
-        said = f"lost: {type(error).__name__}"
-    answers.append((said, time.perf_counter() - began))
-
-
-def connect(info: Server) -> httpx.Client:
-    """A client of one connection."""
-    return httpx.Client(
-        base_url=info.inference_address, headers=authorization(info), timeout=TIMEOUT_S
-    )
-
-
-def keep_asking(
-    info: Server, clients: int, until: threading.Event
-) -> tuple[list[threading.Thread], Answers]:
-    """Ask from many connections, one request after another, until told to stop."""
-    answers: Answers = []
-
-    def go() -> None:
-        with connect(info) as http:
-            while not until.is_set():
-                ask(http, answers)
-                if not answers[-1][0].startswith("200"):
-                    time.sleep(0.05)
-
-    threads = [threading.Thread(target=go) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    return threads, answers
-
-
-def counted(answers: Answers) -> dict[str, Any]:
-    """How often each answer came, and how long they took."""
-    seconds = sorted(each for _, each in answers)
-    return {
-        "answers": dict(Counter(said for said, _ in answers)),
-        "p50_s": round(statistics.median(seconds), 4),
-        "slowest_s": round(seconds[-1], 3),
-    }
 
 
 def drain(front: bool, times: int = 20) -> dict[str, Any]:
@@ -145,16 +47,11 @@ def drain(front: bool, times: int = 20) -> dict[str, Any]:
     every: Answers = []
     stops = []
     for _ in range(times):
-        until = threading.Event()
-        with sleeping(0.3, front, workers=2, grace_s=60.0) as info:
-            threads, answers = keep_asking(info, 32, until)
+        with sleeping(0.3, front, workers=2, grace_s=60.0) as info, asking(info, 32) as answers:
             time.sleep(2.0)
             began = time.perf_counter()
             info.stop()
             stops.append(time.perf_counter() - began)
-            until.set()
-            for thread in threads:
-                thread.join()
         every += answers
     return {"stops": times, **counted(every), "stop_median_s": round(statistics.median(stops), 2)}
 
@@ -163,9 +60,7 @@ def kills(front: bool, workers: int = 50, javas: int = 10, proxies: int = 10) ->
     """Kill processes, one after another, under 8 clients of two workers."""
     found: dict[str, Any] = {}
     for name, times in (("python", workers), ("java", javas), ("haproxy", proxies)):
-        with sleeping(0.02, front, workers=2) as info:
-            until = threading.Event()
-            threads, answers = keep_asking(info, 8, until)
+        with sleeping(0.02, front, workers=2) as info, asking(info, 8) as answers:
             back = []
             for _ in range(times):
                 time.sleep(random.uniform(0.5, 1.0))  # noqa: S311 - no secret
@@ -175,9 +70,6 @@ def kills(front: bool, workers: int = 50, javas: int = 10, proxies: int = 10) ->
                 while not _whole(info):
                     time.sleep(0.05)
                 back.append(time.perf_counter() - began)
-            until.set()
-            for thread in threads:
-                thread.join()
         found[name] = {
             "kills": times, **counted(answers), "back_median_s": round(statistics.median(back), 2),
         }  # fmt: skip
@@ -215,12 +107,8 @@ def overload(front: bool, times: float = 5.0, seconds: float = 20.0) -> dict[str
     """Requests arrive at five times the rate that the model can answer; none waits for another."""
     service_s, bound_s = 0.05, 1.0
     with sleeping(service_s, front, queue_timeout_s=bound_s) as info:
-        until = threading.Event()
-        threads, answers = keep_asking(info, 4, until)
-        time.sleep(5.0)
-        until.set()
-        for thread in threads:
-            thread.join()
+        with asking(info, 4) as answers:
+            time.sleep(5.0)
         most = len(answers) / 5.0
         arrived, lag = asyncio.run(_arrive(info, times * most, seconds))
     good = sorted(each for said, each in arrived if said.startswith("200"))
@@ -294,12 +182,8 @@ def slow(front: bool, connections: int = 200, seconds: float = 45.0) -> dict[str
     with sleeping(0.0, front) as info:
 
         def good() -> float:
-            until = threading.Event()
-            threads, answers = keep_asking(info, 4, until)
-            time.sleep(10.0)
-            until.set()
-            for thread in threads:
-                thread.join()
+            with asking(info, 4) as answers:
+                time.sleep(10.0)
             taken = sorted(each for said, each in answers if said.startswith("200"))
             return taken[int(len(taken) * 0.99)]
 
@@ -371,9 +255,11 @@ def rollouts(front: bool, times: int = 20) -> dict[str, Any]:
     settings = {"minWorkers": 2, "maxWorkers": 2, "batchSize": 1, "maxBatchDelay": 1}
     settings |= {"responseTimeout": 60, "startupTimeout": 60}
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, sleeping(0.02, front, workers=2) as info:
-        until = threading.Event()
-        threads, answers = keep_asking(info, 8, until)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sleeping(0.02, front, workers=2) as info,
+        asking(info, 8) as answers,
+    ):
         wrong = 0
         for number in range(times):
             to = f"{number + 2}.0"
@@ -392,7 +278,6 @@ def rollouts(front: bool, times: int = 20) -> dict[str, Any]:
         for kind in list(CANDIDATES)[1:]:
             packed = pack(Path(folder) / kind, 0.02, kind, settings, "99.0")
             seen, began = len(answers), time.perf_counter()
-            shared = began
             try:
                 info.rollout("sleeper", packed, canary=(5, 50, 100), hold_s=20.0)
                 verdict = "promoted"
@@ -400,11 +285,8 @@ def rollouts(front: bool, times: int = 20) -> dict[str, Any]:
                 verdict = error.message.splitlines()[0]
             said = Counter(said for said, _ in answers[seen:])
             found[kind] = {
-                "said": verdict, "s": round(time.perf_counter() - shared, 1), "answers": dict(said),
+                "said": verdict, "s": round(time.perf_counter() - began, 1), "answers": dict(said),
             }  # fmt: skip
-        until.set()
-        for thread in threads:
-            thread.join()
     return found
 
 

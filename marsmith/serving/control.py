@@ -61,8 +61,13 @@ class _Conversation(socketserver.StreamRequestHandler):
             raise
 
 
-def ask(temp_dir: Path, **what: Any) -> Iterator[dict[str, Any]]:
+def ask(temp_dir: Path, line_s: float, **what: Any) -> Iterator[dict[str, Any]]:
     """Ask a server's supervisor; yield the lines of its answer.
+
+    Args:
+        temp_dir: the server's.
+        line_s: how long each line may take.
+        what: is asked.
 
     Raises:
         ServerError: it refuses, or does not answer.
@@ -71,7 +76,7 @@ def ask(temp_dir: Path, **what: Any) -> Iterator[dict[str, Any]]:
         connection.settimeout(CONNECT_S)
         try:
             connection.connect(str(temp_dir / SOCKET))
-            connection.settimeout(None)
+            connection.settimeout(line_s)
             connection.sendall(json.dumps(what).encode() + b"\n")
             with connection.makefile("rb") as lines:
                 for line in lines:

@@ -21,11 +21,14 @@ from marsmith.serving.host import settings
 from marsmith.serving.host.plan import ModelPlan
 from marsmith.serving.sides import Sides
 
-POLL_S = 0.1
+POLL_S = 0.25
 LEAST_ANSWERS = 20
 """Of fewer, nothing is said of error rates and percentiles."""
 SPARE_BYTES = 300_000_000
 """What a JVM takes, and a little more."""
+
+
+OF_THE_FRONT = ("max_body_bytes", "queue_timeout_s", "response_timeout_s", "most", "reads_forms")
 
 
 class Rollout(BaseModel):
@@ -114,8 +117,9 @@ class Conductor:
             ServerError: it was rolled back, or never started; the old version serves as before.
         """
         plan = settings.read(asked.model, asked.archive)
+        self._refuse_other_limits(plan)
         self._refuse_too_large(asked.model)
-        before = self._versions(asked.model)
+        before = self._served(asked.model).version
         self._say(Step(step=f"{asked.model} {plan.version} starts beside {before}"))
         self._sides.start_candidate(plan, asked.archive, lambda line: self._say(Step(step=line)))
         new, old = self._sides.other, self._sides.active
@@ -136,15 +140,27 @@ class Conductor:
                     hint=f"{before} serves all requests, as before",
                 ) from error
             raise
-        self._sides.promote()
+        self._sides.promote(asked.model)
         promoted(plan)
         self._say(Step(step=f"{asked.model} {plan.version} has all requests", share=100))
         self._drain(old, asked.grace_s)
         self._sides.end_candidate()
         self._say(Step(step=f"{asked.model} {before} has ended", share=100))
 
-    def _versions(self, model: str) -> str:
-        return next(each.version for each in self._sides.serving.plan.models if each.name == model)
+    def _served(self, model: str) -> ModelPlan:
+        return next(each for each in self._sides.serving.plan.models if each.name == model)
+
+    def _refuse_other_limits(self, plan: ModelPlan) -> None:
+        """Refuse what the front would treat as the version that it was started with."""
+        served = self._served(plan.name)
+        other = [name for name in OF_THE_FRONT if getattr(plan, name) != getattr(served, name)]
+        if other:
+            raise ServerError(
+                f"the new version differs from the one that serves in {', '.join(other)}, which the"
+                " front was told as it started",
+                hint="build it with the `serving:` of the other, by the same marsmith; or stop the"
+                " server and serve the new version",
+            )
 
     def _refuse_too_large(self, model: str) -> None:
         """Refuse a rollout that there is no memory for, before anything starts."""

@@ -37,6 +37,8 @@ GRACE_S = 30.0
 SPARE_S = 60.0
 """How much longer than it may take something is waited for, before it is ended by force."""
 WATCH_S = 0.5
+ROLLOUT_S = 600.0
+"""How long a step of a rollout may take, beside what is held and drained: a start, at most."""
 ASK_S = 5.0
 LOOPBACK = "127.0.0.1"
 
@@ -317,21 +319,20 @@ def rollout(
     except ValidationError as error:
         said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         raise ServerError(f"this is no rollout: {said}") from error
-    lines = control.ask(info.temp_dir, rollout=asked.model_dump(mode="json"))
+    patience = ROLLOUT_S + asked.hold_s + asked.grace_s
     try:
         with _signals_raise():
-            for line in lines:
+            asking = {"rollout": asked.model_dump(mode="json")}
+            for line in control.ask(info.temp_dir, patience, **asking):
                 on_step(Step.model_validate(line["step"]))
     except (KeyboardInterrupt, SystemExit):
-        list(control.ask(info.temp_dir, call_off=True))
-        for line in lines:
-            on_step(Step.model_validate(line["step"]))
+        list(control.ask(info.temp_dir, patience, call_off=True))
         raise
 
 
 def versions(info: ServerInfo) -> dict[str, dict[str, str | None]]:
     """The version of each model that serves, and the one before, which `rollback` serves again."""
-    (said,) = control.ask(info.temp_dir, versions=True)
+    (said,) = control.ask(info.temp_dir, ASK_S, versions=True)
     found: dict[str, dict[str, str | None]] = said["versions"]
     return found
 

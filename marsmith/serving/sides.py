@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 
 from marsmith.errors import ServerError
+from marsmith.serving.backoff import Backoff
 from marsmith.serving.front.front import HAProxy
 from marsmith.serving.host import run_folder
 from marsmith.serving.host.plan import SIDES, ModelPlan, Plan
 from marsmith.serving.host.settings import at_once
-from marsmith.serving.revival import Revival
 from marsmith.serving.torchserve.instance import Keys, TorchServe
 from marsmith.serving.torchserve.launch import LAUNCH_S
 from marsmith.serving.torchserve.readiness import Progress
@@ -39,7 +39,7 @@ class Side:
         self.keys = Keys("-", "-")
         self.ready: dict[str, int] = {}
         self.at_once: dict[str, int] = {}
-        self.revival = Revival()
+        self.backoff = Backoff()
         self.reviving: threading.Thread | None = None
 
     def start(self, on_progress: Progress) -> None:
@@ -67,10 +67,10 @@ class Side:
 
     def revive(self, start: Callable[[], None]) -> None:
         """Start it again, in a thread, if it has died and it is time."""
-        if self.torchserve.alive or not self.revival.due():
+        if self.torchserve.alive or not self.backoff.due():
             return
         if self.reviving is None or not self.reviving.is_alive():
-            self.revival.begin()
+            self.backoff.begin()
             self.reviving = threading.Thread(target=start, daemon=True, name="revival")
             self.reviving.start()
 
@@ -141,18 +141,13 @@ class Sides:
             known = {name: side.keys.inference for name, side in self.all().items()}
             self._haproxy.tell("sides", {**dict.fromkeys(SIDES, "-"), **known})
 
-    def start_candidate(
-        self, model: ModelPlan, archive: Path, on_progress: Progress
-    ) -> dict[str, float]:
+    def start_candidate(self, model: ModelPlan, archive: Path, on_progress: Progress) -> None:
         """Start another TorchServe beside the active one, with one model from another archive.
 
         Args:
             model: how the model is to be served.
             archive: its archive.
             on_progress: takes a line about each step.
-
-        Returns:
-            Requests per second of each model, one after another.
 
         Raises:
             ServerError: it doesn't start, or a model doesn't load; what was started is ended.
@@ -167,12 +162,11 @@ class Sides:
         self._sides[self.other] = side
         try:
             side.start(on_progress)
-            paces = side.torchserve.warm_up(on_progress)
+            side.torchserve.warm_up(on_progress)
             side.count()
         except BaseException:
             self.end_candidate()
             raise
-        return paces
 
     def share(self, model: str, percent: int) -> None:
         """Give the candidate a share of a model's requests.
@@ -190,15 +184,21 @@ class Sides:
         self._haproxy.tell("shares", self._of_b)
         self._haproxy.tell_weights(model, dict(zip(SIDES, (100 - of_b, of_b), strict=True)))
 
-    def promote(self) -> None:
-        """Make the candidate the active side, for all models; the other one is the candidate."""
+    def promote(self, model: str) -> None:
+        """Make the candidate the active side, for all models; the other one is the candidate.
+
+        Args:
+            model: the name of the one whose archive is another; the one before is kept.
+        """
+        store = self.serving.plan.run_dir / "torchserve" / "store"
+        run_folder.keep_before(self._plan.run_dir, model, store / f"{model}.mar")
         self.active = self.other
         for name in self._plan.names:
             self.share(name, 0)
         self._shares = {}
 
     def end_candidate(self) -> None:
-        """End the candidate, if there is one; its store stays, for a way back."""
+        """End the candidate, if there is one."""
         side = self._sides.pop(self.other, None)
         if side is not None:
             if self._haproxy:

@@ -18,12 +18,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from traceback import format_exc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving.backoff import Backoff
 from marsmith.serving.control import SOCKET, Control, Say
 from marsmith.serving.front import keys, metadata
 from marsmith.serving.front.access import AccessLog
@@ -34,14 +35,10 @@ from marsmith.serving.front.scrape import Scrape
 from marsmith.serving.host import processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, ModelPlan, Plan
 from marsmith.serving.host.run_folder import ServerInfo
-from marsmith.serving.revival import Revival
 from marsmith.serving.rollout import Conductor, Rollout, Step
 from marsmith.serving.sides import Sides
 from marsmith.serving.torchserve.instance import ASK_S, Keys
 from marsmith.serving.torchserve.readiness import Progress
-
-if TYPE_CHECKING:
-    from handlers.schema import Json
 
 TICK_S = 0.25
 CLOSE_S = 2.0
@@ -66,7 +63,7 @@ class Supervisor:
             name=keys.LOCAL, sha256=keys.digest(self._key), scopes=keys.SCOPES, added=time.time()
         )
         self._pace = Pace(plan, self._access, self._registry)
-        self._revival = Revival()
+        self._backoff = Backoff()
         self._said: dict[str, str] = {}
         self._stopping = False
         self._written = Keys("-", "-")
@@ -91,7 +88,7 @@ class Supervisor:
         self._pace.begin(self._sides.serving.torchserve.warm_up(on_progress))
         self._write_keys()
         if self._haproxy:
-            described = {model.name: self._metadata(model) for model in plan.models}
+            described = self._metadata()
             self._scrape = Scrape(plan.socket("supervisor"), self._metrics)
             self._haproxy.configure(described)
             self._haproxy.start()
@@ -114,11 +111,16 @@ class Supervisor:
             models=self._plan.names,
         )
 
-    def _metadata(self, model: ModelPlan) -> dict[str, Json]:
-        torchserve = self._sides.serving.torchserve
-        described = torchserve.describe(model.name)
-        with torchserve.client(ASK_S) as client:
-            return metadata.of(model, described, partial(client.predict, model.name))
+    def _metadata(self) -> dict[str, str]:
+        """What the models take and answer that serve now, in JSON."""
+        side = self._sides.serving
+        found = {}
+        with side.torchserve.client(ASK_S) as client:
+            for model in side.plan.models:
+                described = side.torchserve.describe(model.name)
+                said = metadata.of(model, described, partial(client.predict, model.name))
+                found[model.name] = json.dumps(said, separators=(",", ":"))
+        return found
 
     def _write_keys(self) -> None:
         """Write the keys for this user's commands."""
@@ -152,7 +154,7 @@ class Supervisor:
     def watch(self) -> None:
         """Keep it alive and its front truthful, until it is told to stop."""
         while not self._stopping:
-            self._look()
+            self._try("the supervisor", self._look)
             time.sleep(TICK_S)  # a signal ends it early or not; no lock that its handler waits for
 
     def stop(self) -> None:
@@ -171,9 +173,9 @@ class Supervisor:
         if haproxy is None:
             return
         if not haproxy.alive:
-            if not self._revival.due():
+            if not self._backoff.due():
                 return
-            self._revival.begin()
+            self._backoff.begin()
             self._revive("haproxy", haproxy.start)
         if self._plan.front and self._plan.front.keys:
             self._try("keys", self._tell_keys)
@@ -220,6 +222,8 @@ class Supervisor:
                 self._roll_out(Rollout.model_validate(asked), say)
             case {"call_off": True}:
                 self._called_off.set()
+                with self._rolling:  # it has been rolled back
+                    return
             case {"versions": True}:
                 say({"versions": self._versions()})
             case _:
@@ -256,13 +260,13 @@ class Supervisor:
         if self._haproxy:
             versions = {each.name: each.version for each in self._sides.serving.plan.models}
             self._haproxy.tell("versions", versions)
+            self._haproxy.tell("metadata", self._metadata())
 
     def _versions(self) -> dict[str, dict[str, object]]:
         """The versions of each model: what serves, and what would at a rollback."""
         found: dict[str, dict[str, object]] = {}
-        before = self._plan.run_dir if self._sides.other == "a" else self._plan.run_dir / "b"
         for model in self._sides.serving.plan.models:
-            kept = before / "torchserve" / "store" / f"{model.name}.mar"
+            kept = run_folder.before(self._plan.run_dir, model.name)
             earlier = settings.read(model.name, kept).version if kept.exists() else None
             found[model.name] = {"serving": model.version, "before": earlier}
             if earlier is not None:
@@ -301,7 +305,7 @@ class Supervisor:
         self._haproxy.end(CLOSE_S)  # what is written may not have been sent yet
 
     def end(self) -> None:
-        """End everything, and remove what it leaves, except its logs."""
+        """End everything."""
         plan = self._plan
         if self._haproxy:
             self._haproxy.end()
@@ -311,7 +315,6 @@ class Supervisor:
         self._sides.end()
         processes.end(None, plan.temp_dir, 0.0)
         self._access.close()
-        run_folder.forget_own(plan.run_dir, plan.temp_dir)
         shutil.rmtree(plan.temp_dir, ignore_errors=True)
 
 
@@ -329,8 +332,10 @@ def _say(**what: object) -> None:
 
 def main(run_dir: Path) -> int:
     """Supervise a server until SIGTERM."""
-    supervisor = Supervisor(Plan.model_validate_json((run_dir / PLAN).read_bytes()))
+    plan = Plan.model_validate_json((run_dir / PLAN).read_bytes())
+    supervisor = Supervisor(plan)
     told = threading.Event()
+    crashed = False
 
     def leave(*_: object) -> None:
         if told.is_set():
@@ -350,6 +355,11 @@ def main(run_dir: Path) -> int:
     except MarsmithError as error:
         _say(error=error.message, hint=error.hint)
         return 1
+    except Exception:
+        crashed = told.is_set()
+        raise
     finally:
         supervisor.end()
+        if not crashed:  # whoever waits for the server tells a stop from a crash by what is left
+            run_folder.forget_own(run_dir, plan.temp_dir)
     return 0

@@ -78,12 +78,12 @@ def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
 
     def make(
         name: str, fail: str | None = None, folder: Path | None = None, version: str = "1.0",
-        slow: float = 0.0, error: bool = False,
+        slow: float = 0.0, error: bool = False, response_timeout_s: int = 60,
     ) -> Path:  # fmt: skip
         work = tmp_path_factory.mktemp(name)
         (work / "tiny_handler.py").write_text(HANDLER)
         config = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "maxBatchDelay": 1}
-        config |= {"responseTimeout": 60, "startupTimeout": 60}
+        config |= {"responseTimeout": response_timeout_s, "startupTimeout": 60}
         lines = [f"{key}: {value}" for key, value in config.items()]
         lines += [f"fail: {fail}"] if fail else []
         lines += [f"slow: {slow}", f"error: {str(error).lower()}"]

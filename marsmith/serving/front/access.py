@@ -88,8 +88,10 @@ class AccessLog:
     def answered(self, model: str, since: float) -> dict[str, list[Answered]]:
         """The latest answers of a model by side, since a time on the monotonic clock."""
         found: dict[str, list[Answered]] = {}
-        for each in list(self._answers):
-            if each.model == model and each.at >= since:
+        for each in reversed(self._answers.copy()):
+            if each.at < since:
+                break
+            if each.model == model:
                 found.setdefault(each.side, []).append(each)
         return found
 

@@ -19,7 +19,7 @@ from marsmith.serving.front.runtime import write_map
 from marsmith.serving.host.plan import SIDES, Front, Plan
 
 if TYPE_CHECKING:
-    from handlers.schema import Json
+    pass
 
 TEMPLATE = Path(__file__).parent / "haproxy.cfg.j2"
 CHECK_TIMEOUT_S = 30.0
@@ -93,7 +93,7 @@ LOG = {
 }
 
 
-def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) -> Path:
+def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -> Path:
     """Write `haproxy.cfg` and its maps into the server's folder.
 
     All paths in it are relative to that folder, where HAProxy starts, but those of sockets.
@@ -102,7 +102,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
         plan: the server's.
         front: the plan's.
         threads: HAProxy's own.
-        metadata: of the Open Inference Protocol, by model.
+        metadata: of the Open Inference Protocol, in JSON, by model.
 
     Returns:
         The configuration.
@@ -111,7 +111,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
     write_map(folder / "routes.map", ROUTES | (GRPC_ROUTE if front.grpc_port else {}))
     write_map(folder / "up.map", dict.fromkeys(plan.names, "down"))
     write_map(folder / "versions.map", {model.name: model.version for model in plan.models})
-    write_map(folder / "room.map", {model.name: str(model.most) for model in plan.models})
+    write_map(folder / "limit.map", {model.name: str(model.most) for model in plan.models})
     write_map(folder / "retry.map", dict.fromkeys(plan.names, "1"))
     write_map(folder / "state.map", {"server": "starting"})
     write_map(folder / "sides.map", dict.fromkeys(SIDES, "-"))
@@ -122,8 +122,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, Json]) 
     for status, (error, hint, retry_after_s) in ERRORS.items():
         file = folder / f"{status}.http"
         file.write_bytes(_response(status, {"error": error, "hint": hint}, retry_after_s))
-    for model in plan.models:
-        (folder / f"{model.name}.json").write_text(json.dumps(metadata[model.name]), "utf-8")
+    write_map(folder / "metadata.map", metadata)
     environment = jinja2.Environment(  # noqa: S701 - no HTML
         loader=jinja2.FileSystemLoader(TEMPLATE.parent), undefined=jinja2.StrictUndefined
     )

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from marsmith.atomic import replacing
 from marsmith.errors import MarsmithError, ServerError
@@ -22,9 +21,6 @@ from marsmith.serving.front.runtime import Runtime, write_map
 from marsmith.serving.host.plan import Front, Plan
 from marsmith.serving.host.processes import PID_FILE
 from marsmith.serving.torchserve.readiness import last_lines
-
-if TYPE_CHECKING:
-    from handlers.schema import Json
 
 START_S = 20.0
 POLL_S = 0.02
@@ -62,11 +58,11 @@ class HAProxy:
         self._certificate = ""
         self._told: dict[tuple[str, str, str], object] = {}
 
-    def configure(self, metadata: Mapping[str, Json]) -> None:
+    def configure(self, metadata: Mapping[str, str]) -> None:
         """Write and check what it starts from.
 
         Args:
-            metadata: of the Open Inference Protocol, by model.
+            metadata: of the Open Inference Protocol, in JSON, by model.
 
         Raises:
             ServerError: HAProxy refuses it, or a certificate can't be read.
@@ -119,18 +115,18 @@ class HAProxy:
                 raise ServerError(f"HAProxy did not start; it said:\n{last_lines(said)}")
             time.sleep(POLL_S)
         told, self._told = self._told, {}
-        for (what, model, side), value in told.items():
-            self._tell_server(what, model, side, value)
+        try:
+            for (what, model, side), value in told.items():
+                self._tell_server(what, model, side, value)
+        except ServerError:  # it would give requests to the wrong side
+            self._told = told
+            self.end()
+            raise
 
     @property
     def alive(self) -> bool:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """Its process, while it runs."""
-        return self._process.pid if self._process and self.alive else None
 
     def tell(self, name: str, entries: Mapping[str, str]) -> None:
         """Make a map's entries these, if they are not already."""
@@ -194,17 +190,17 @@ class HAProxy:
         rows = csv.DictReader(io.StringIO(said))
         return [row for row in rows if row["pxname"].startswith(proxies)]
 
-    def take_new_certificate(self) -> bool:
-        """Use the certificate as it is on disk now; return whether it has changed.
+    def take_new_certificate(self) -> None:
+        """Use the certificate as it is on disk now.
 
         Raises:
             ServerError: it can't be read, or HAProxy refuses it; the old one stays.
         """
         if not self._front.tls_cert:
-            return False
+            return
         text = configuration.read_certificate(self._front)
         if text == self._certificate:
-            return False
+            return
         name = configuration.CERTIFICATE
         lines = "\n".join(line for line in text.splitlines() if line.strip())
         said = self._runtime.ask(f"set ssl cert {name} <<\n{lines}\n")
@@ -215,7 +211,6 @@ class HAProxy:
             unfinished.touch(mode=0o600)
             unfinished.write_text(text, "utf-8")
         self._certificate = text
-        return True
 
     def end(self, grace_s: float = 0.0) -> None:
         """End it; whoever is still connected after the grace is cut off."""

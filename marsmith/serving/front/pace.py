@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Gauge
 
 from marsmith.serving.front.access import AccessLog
+from marsmith.serving.front.concurrency import ConcurrencyLimit
 from marsmith.serving.front.front import HAProxy
-from marsmith.serving.front.room import Room
 from marsmith.serving.host.plan import Plan
 
 PACE_S = 1.0
 GAUGES = {
     "workers_ready": "Workers that have loaded the model.",
     "queue_length": "Requests that wait in the front.",
-    "requests_on_their_way": "Requests that are not answered yet, waiting or not.",
-    "room": "Requests that may be on their way.",
+    "requests_in_flight": "Requests that are not answered yet, waiting or not.",
+    "concurrency_limit": "Requests that may be on their way.",
 }
 
 
@@ -31,8 +31,8 @@ class Pace:
     """
 
     def __init__(self, plan: Plan, access: AccessLog, registry: CollectorRegistry) -> None:
-        self._rooms = {
-            model.name: Room(model.at_once, model.most, model.queue_timeout_s)
+        self._limits = {
+            model.name: ConcurrencyLimit(model.at_once, model.most, model.queue_timeout_s)
             for model in plan.models
         }
         self._access = access
@@ -46,7 +46,7 @@ class Pace:
     def begin(self, rates: Mapping[str, float]) -> None:
         """Take what is known before the first request: requests per second, by model."""
         for name, rate in rates.items():
-            self._rooms[name].rate = rate
+            self._limits[name].rate = rate
 
     def measure(self, haproxy: HAProxy, ready: Mapping[str, int]) -> None:
         """Measure once a second, and tell the front how much may be on its way.
@@ -60,13 +60,13 @@ class Pace:
             return
         answered, loads = self._access.completed(), haproxy.loads()
         waits = {name for name, load in loads.items() if load.waiting}
-        for name, room in self._rooms.items():
+        for name, limit in self._limits.items():
             new = answered[name] - self._before[name]
-            room.observe(new, seconds, waiting=name in waits & self._waited)
+            limit.observe(new, seconds, waiting=name in waits & self._waited)
             figures = (ready.get(name, 0), loads[name].waiting, loads[name].requests)
-            for gauge, figure in zip(GAUGES, (*figures, room.requests()), strict=True):
+            for gauge, figure in zip(GAUGES, (*figures, limit.requests()), strict=True):
                 self._gauges[gauge].labels(name).set(figure)
         self._since, self._before, self._waited = time.monotonic(), answered, waits
-        haproxy.tell("room", {name: str(room.requests()) for name, room in self._rooms.items()})
-        retries = {name: str(room.retry_after_s()) for name, room in self._rooms.items()}
+        haproxy.tell("limit", {name: str(limit.requests()) for name, limit in self._limits.items()})
+        retries = {name: str(limit.retry_after_s()) for name, limit in self._limits.items()}
         haproxy.tell("retry", retries)

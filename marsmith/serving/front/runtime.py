@@ -5,6 +5,7 @@ See: HAProxy's Management Guide, section 9.3, "Unix Socket commands".
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,9 +63,11 @@ class Runtime:
         """
         there = self.show_map(file)
         commands = [f"del map {file} {key}" for key in there.keys() - wanted.keys()]
-        commands += [f"add map {file} {key} {wanted[key]}" for key in wanted.keys() - there.keys()]
         commands += [
-            f"set map {file} {key} {wanted[key]}"
+            f"add map {file} {key} {_word(wanted[key])}" for key in wanted.keys() - there.keys()
+        ]
+        commands += [
+            f"set map {file} {key} {_word(wanted[key])}"
             for key in wanted.keys() & there.keys()
             if there[key] != wanted[key]
         ]
@@ -72,6 +75,11 @@ class Runtime:
         for command in commands:
             if refusal := self.ask(command).strip():
                 raise ServerError(f"HAProxy refuses {command!r}: {refusal}")
+
+
+def _word(value: str) -> str:
+    """A value as one word of a command."""
+    return re.sub(r"([\\ ;])", r"\\\1", value)
 
 
 def write_map(file: Path, entries: Mapping[str, str]) -> None:

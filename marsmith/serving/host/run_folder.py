@@ -32,6 +32,8 @@ from marsmith.shipped import shipped
 
 TEMP_PREFIX = "marsmith-"
 LONGEST_TEMP = 80
+BEFORE = "before"
+"""The folder of what `rollback` serves again."""
 WORKERS = "workers"
 """The folder, in the temporary one, of how many workers a model was scaled to."""
 
@@ -163,6 +165,17 @@ def fill_torchserve(
     (store.parent / "config.properties").write_text(text, encoding="utf-8")
 
 
+def before(run_dir: Path, model: str) -> Path:
+    """Where the archive is kept that a model was served from before its latest rollout."""
+    return run_dir / BEFORE / f"{model}.mar"
+
+
+def keep_before(run_dir: Path, model: str, archive: Path) -> None:
+    """Keep the archive that a model is served from, before another takes its place."""
+    with replacing(before(run_dir, model)) as unfinished:
+        _keep(archive, unfinished)
+
+
 def _keep(archive: Path, kept: Path) -> None:
     """Keep an archive as it is now: another build replaces the file, and is not served unasked."""
     try:
@@ -175,7 +188,7 @@ def forget(run_dir: Path) -> None:
     """Remove everything of one run except its logs."""
     for name in ("server.json", "key_file.json", "key", PLAN):
         (run_dir / name).unlink(missing_ok=True)
-    for name in ("torchserve", "front", "b"):
+    for name in ("torchserve", "front", "b", BEFORE):
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 

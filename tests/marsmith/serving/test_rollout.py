@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from marsmith.errors import ServerError
-from marsmith.serving import server
+from marsmith.serving import control, server
 from marsmith.serving.host.processes import family
 from marsmith.serving.rollout import Step
 from marsmith.serving.server import Server
@@ -86,6 +86,14 @@ def test_a_version_is_promoted_and_rolled_back(
     assert next(step for step in steps if step.share == 50).answers > 0
     known = server.versions(running)["tiny"]
     assert (known["serving"], known["before"]) == ("2.0", before)
+    assert server.versions(running)["other"]["before"] is None
+    metadata = f"{running.inference_address}/v2/models/tiny"
+    assert httpx.get(metadata, timeout=60).json()["versions"] == ["2.0"]
+    assert httpx.get(f"{metadata}/versions/2.0/ready", timeout=60).status_code == 200
+    # A version that is refused is none to go back to.
+    with pytest.raises(ServerError, match=r"weights\.bin is not there"):
+        running.rollout("tiny", make_tiny_archive("tiny", version="2.1", fail="runtime"))
+    assert server.versions(running)["tiny"]["before"] == before
     seen = len(asking)
     wait_until(lambda: len(asking) > seen + 20)
     assert set(asking[seen + 8 :]) == {"200 2.0"}
@@ -159,6 +167,24 @@ def test_a_rollout_that_is_stopped_is_called_off(
     assert serving(running) == before
 
 
+@pytest.mark.slow
+def test_a_rollout_whose_command_is_killed_comes_to_its_end(
+    running: Server, make_tiny_archive: MakeArchive
+) -> None:
+    archive = make_tiny_archive("tiny", version="5.0")
+    command = [sys.executable, "-m", "marsmith.cli", "rollout", "tiny", str(archive)]
+    command += ["--canary", "100", "--hold-s", "3", "--port", str(running.port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "starts beside" in process.stdout.readline()
+        process.kill()
+    wait_until(lambda: serving(running) == "5.0")
+    wait_until(lambda: javas(running) == 1)
+    list(control.ask(running.temp_dir, 300, call_off=True))  # returns when none goes on
+    assert serving(running) == "5.0"
+    assert running.status().ready
+
+
 def test_what_can_not_be_rolled_out_is_refused(
     running: Server, make_tiny_archive: MakeArchive
 ) -> None:
@@ -167,6 +193,9 @@ def test_what_can_not_be_rolled_out_is_refused(
         running.rollout("other", archive)
     with pytest.raises(ServerError, match="no model 'none'; there are: tiny, other"):
         running.rollout("none", make_tiny_archive("none"))
+    other = make_tiny_archive("tiny", version="2.0", response_timeout_s=7)
+    with pytest.raises(ServerError, match="response_timeout_s"):  # the front was told another
+        running.rollout("tiny", other)
     for canary in ((), (5,), (0, 100), (50, 5, 100)):
         with pytest.raises(ServerError, match="percentages must grow"):
             running.rollout("tiny", archive, canary=canary)

@@ -10,7 +10,7 @@ LONGEST_RETRY_S = 60
 
 
 @dataclass
-class Room:
+class ConcurrencyLimit:
     """What is known of one model's pace.
 
     Attributes:

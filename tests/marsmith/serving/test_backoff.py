@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from marsmith.serving.revival import MOST_BACK_OFF_S, STEADY_S, Revival
+from marsmith.serving.backoff import MOST_BACK_OFF_S, STEADY_S, Backoff
 
 
 def test_a_revival_comes_at_once_then_later_and_later() -> None:
     now = 1000.0
-    revival = Revival(lambda: now)
+    backoff = Backoff(lambda: now)
     waits = []
     for _ in range(10):
-        assert revival.due()
-        revival.begin()
+        assert backoff.due()
+        backoff.begin()
         began = now
-        while not revival.due():
+        while not backoff.due():
             now += 0.25
         waits.append(now - began)
     assert waits[:5] == [0.5, 1, 2, 4, 8]
     assert waits[-1] == MOST_BACK_OFF_S
     now += STEADY_S + 1  # it has lived long: this is another death
-    revival.begin()
-    assert revival.due()
+    backoff.begin()
+    assert backoff.due()

@@ -10,7 +10,7 @@ STEADY_S = 60.0
 """Who has run for so long is revived at once when it dies, as if it never had."""
 
 
-class Revival:
+class Backoff:
     """What one process needs: started again at once, then later and later.
 
     Args:
