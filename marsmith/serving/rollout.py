@@ -200,6 +200,8 @@ class Conductor:
         if candidate is None or not candidate.torchserve.alive:
             raise ServerError("its TorchServe has died")
         if not candidate.ready.get(asked.model):
+            candidate.count()  # once more: on a machine that is busy, an answer may not have come
+        if not candidate.ready.get(asked.model):
             raise ServerError("it has no worker that is ready")
         answered = self._access.answered(asked.model, since)
         mine, theirs = (answered.get(each, []) for each in (self._sides.other, self._sides.active))

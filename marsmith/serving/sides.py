@@ -39,6 +39,7 @@ class Side:
         self.keys = Keys("-", "-")
         self.ready: dict[str, int] = {}
         self.at_once: dict[str, int] = {}
+        self._counting = threading.Lock()
         self.backoff = Backoff()
         self.reviving: threading.Thread | None = None
 
@@ -57,13 +58,15 @@ class Side:
 
     def count(self) -> None:
         """Ask how many workers are ready, and take those from them that have gone meanwhile."""
-        models = self.torchserve.models() if self.torchserve.alive else {}
-        self.ready = {}
-        for name, model in models.items():
-            pids = [worker.pid for worker in model.workers if worker.ready]
-            self.ready[name] = sum(map(psutil.pid_exists, pids))
-            most = next(each.most for each in self.plan.models if each.name == name)
-            self.at_once[name] = at_once(model.batch_size, self.ready[name], most)
+        with self._counting:  # an older answer must not replace a newer one
+            models = self.torchserve.models() if self.torchserve.alive else {}
+            ready = {}
+            for name, model in models.items():
+                pids = [worker.pid for worker in model.workers if worker.ready]
+                ready[name] = sum(map(psutil.pid_exists, pids))
+                most = next(each.most for each in self.plan.models if each.name == name)
+                self.at_once[name] = at_once(model.batch_size, ready[name], most)
+            self.ready = ready  # all at once: others read it meanwhile
 
     def revive(self, start: Callable[[], None]) -> None:
         """Start it again, in a thread, if it has died and it is time."""
