@@ -22,6 +22,11 @@ def rollout(
     archive: Annotated[Path, typer.Argument(help="The new version's .mar file.")],
     canary: Annotated[str, typer.Option(help="Percentages that it gets in turn.")] = "5,25,50,100",
     hold_s: Annotated[float, typer.Option(help="How long each is held.")] = 30.0,
+    shadow: Annotated[
+        float, typer.Option(help="Share of requests also sent to it, to compare answers, 0 to 1.")
+    ] = 0.1,
+    tolerance: Annotated[float, typer.Option(help="How far numbers may be apart.")] = 0.05,
+    max_disagreement: Annotated[float, typer.Option(help="Of answers compared, 0 to 1.")] = 0.05,
     max_error_rate: Annotated[float, typer.Option(help="Of its answers, 0 to 1.")] = 0.01,
     max_p99_ratio: Annotated[float, typer.Option(help="Over the old version's.")] = 1.5,
     port: Port = None,
@@ -42,6 +47,9 @@ def rollout(
             lambda step: _show(step, say),
             canary=shares,
             hold_s=hold_s,
+            shadow=shadow,
+            tolerance=tolerance,
+            max_disagreement=max_disagreement,
             max_error_rate=max_error_rate,
             max_p99_ratio=max_p99_ratio,
             grace_s=info.grace_s,

@@ -155,6 +155,8 @@ def step_line(step: Step) -> str:
         line += f": {step.answers} answers, {step.error_rate:.1%} errors"
     if step.p99_ms and step.old_p99_ms:
         line += f", p99 {step.p99_ms:.1f} ms, the old version's {step.old_p99_ms:.1f} ms"
+    if step.compared:
+        line += f", {step.disagreement:.1%} of {step.compared} answers compared differ"
     return line
 
 

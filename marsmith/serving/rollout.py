@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -19,9 +20,12 @@ from marsmith.serving.front.access import AccessLog, Answered
 from marsmith.serving.front.front import HAProxy
 from marsmith.serving.host import settings
 from marsmith.serving.host.plan import ModelPlan
+from marsmith.serving.shadow import SERVER, Compared, Shadow
 from marsmith.serving.sides import Sides
 
 POLL_S = 0.25
+FRONT_S = 60.0
+"""How long the front may take to be there again."""
 LEAST_ANSWERS = 20
 """Of fewer, nothing is said of error rates and percentiles."""
 SPARE_BYTES = 300_000_000
@@ -40,6 +44,10 @@ class Rollout(BaseModel):
         canary: percentages of the model's requests that it gets, one after another.
         hold_s: how long each is held.
         max_error_rate: the most answers of 500 and above, of all of the new version's.
+        shadow: a share of requests, 0 to 1, that are also sent to it, until it has all, and whose
+            answers are compared with the old version's, before it gets any by itself.
+        tolerance: how far apart numbers may be in answers that are alike; beyond 1, relatively.
+        max_disagreement: the most of these that may differ.
         max_p99_ratio: the most that its 99th percentile may be, over the old version's meanwhile.
         grace_s: how long the old one may take over what is on its way, once it gets no more.
     """
@@ -50,6 +58,9 @@ class Rollout(BaseModel):
     archive: Path
     canary: tuple[int, ...] = (5, 25, 50, 100)
     hold_s: float = Field(30.0, ge=0)
+    shadow: float = Field(0.1, ge=0, le=1)
+    tolerance: float = Field(0.05, ge=0)
+    max_disagreement: float = Field(0.05, ge=0, le=1)
     max_error_rate: float = Field(0.01, ge=0, le=1)
     max_p99_ratio: float = Field(1.5, gt=0)
     grace_s: float = Field(30.0, ge=0)
@@ -72,6 +83,8 @@ class Step(BaseModel):
         error_rate: of these.
         p99_ms: of these; None while there are too few.
         old_p99_ms: of the old version's, meanwhile.
+        compared: how many answers have been compared so far.
+        disagreement: the share of these that differ.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +95,8 @@ class Step(BaseModel):
     error_rate: float = 0.0
     p99_ms: float | None = None
     old_p99_ms: float | None = None
+    compared: int = 0
+    disagreement: float = 0.0
 
 
 class Conductor:
@@ -126,14 +141,17 @@ class Conductor:
         self._access.versions[asked.model, old] = before
         self._access.versions[asked.model, new] = plan.version
         try:
-            for share in asked.canary:
-                self._hold(asked, share)
+            with self._shadow(asked, plan, before) as compared:
+                if asked.shadow:
+                    self._hold(asked, 0, compared)
+                for share in asked.canary[:-1]:
+                    self._hold(asked, share, compared)
+            self._hold(asked, 100, compared)
         except BaseException as error:
-            self._sides.share(asked.model, 0)
-            candidate = self._sides.candidate
-            if candidate and candidate.ready.get(asked.model):  # nobody else answers what it has
-                self._drain(new, asked.grace_s)
-            self._sides.end_candidate()
+            try:
+                self._withdraw(asked)
+            finally:
+                self._sides.end_candidate()
             if isinstance(error, MarsmithError):
                 raise ServerError(
                     f"{asked.model} {plan.version} was rolled back: {error.message}",
@@ -146,6 +164,46 @@ class Conductor:
         self._drain(old, asked.grace_s)
         self._sides.end_candidate()
         self._say(Step(step=f"{asked.model} {before} has ended", share=100))
+
+    def _withdraw(self, asked: Rollout) -> None:
+        """Take all requests from the new version, and let it answer those that it has.
+
+        Raises:
+            ServerError: the front does not answer.
+        """
+        until = time.monotonic() + FRONT_S
+        while True:
+            try:
+                self._sides.share(asked.model, 0)
+                break
+            except ServerError:  # the front has died, and starts anew
+                if time.monotonic() > until:
+                    raise
+                time.sleep(POLL_S)
+        candidate = self._sides.candidate
+        if candidate and candidate.ready.get(asked.model):  # nobody else answers what it has
+            self._drain(self._sides.other, asked.grace_s)
+
+    @contextmanager
+    def _shadow(self, asked: Rollout, plan: ModelPlan, before: str) -> Iterator[Compared]:
+        """Send some requests to both versions, and compare what they say."""
+        if not asked.shadow:
+            yield Compared()
+            return
+        sides = self._sides
+        self._access.versions[asked.model, SERVER] = before
+        sides.share(asked.model, 0)
+        shadow = Shadow(
+            sides.socket(SERVER), sides.socket(sides.active), sides.socket(sides.other),
+            asked.tolerance, plan.response_timeout_s,
+        )  # fmt: skip
+        try:
+            self._haproxy.tell_shadow(asked.model, asked.shadow)
+            yield shadow.compared
+        finally:
+            self._haproxy.tell_shadow(asked.model, 0)
+            self._drain(SERVER, asked.grace_s)
+            shadow.end()
 
     def _served(self, model: str) -> ModelPlan:
         return next(each for each in self._sides.serving.plan.models if each.name == model)
@@ -179,7 +237,7 @@ class Conductor:
                 hint="free memory, or stop the server and serve the new version alone",
             )
 
-    def _hold(self, asked: Rollout, share: int) -> None:
+    def _hold(self, asked: Rollout, share: int, compared: Compared) -> None:
         """Give the new version a share, and watch it for a while.
 
         Raises:
@@ -188,14 +246,14 @@ class Conductor:
         self._sides.share(asked.model, share)
         began = time.monotonic()
         while True:
-            step = self._judge(asked, share, began)
+            step = self._judge(asked, share, began, compared)
             if time.monotonic() - began >= asked.hold_s:
                 break
             if self._cancelled.wait(POLL_S):
                 raise ServerError("it was called off")
         self._say(step)
 
-    def _judge(self, asked: Rollout, share: int, since: float) -> Step:
+    def _judge(self, asked: Rollout, share: int, since: float, compared: Compared) -> Step:
         candidate = self._sides.candidate
         if candidate is None or not candidate.torchserve.alive:
             raise ServerError("its TorchServe has died")
@@ -207,13 +265,20 @@ class Conductor:
         mine, theirs = (answered.get(each, []) for each in (self._sides.other, self._sides.active))
         failed = sum(each.status >= 500 for each in mine)
         step = Step(
-            step=f"{share} % of the requests",
+            step=f"{share} % of the requests" if share else "in the shadow",
             share=share,
             answers=len(mine),
             error_rate=failed / max(1, len(mine)),
             p99_ms=p99_ms(mine),
             old_p99_ms=p99_ms(theirs),
+            compared=compared.answers,
+            disagreement=compared.differ / max(1, compared.answers),
         )
+        if compared.differ > asked.max_disagreement * max(LEAST_ANSWERS, compared.answers):
+            raise ServerError(
+                f"{compared.differ} of {compared.answers} answers differ from the old version's"
+                f" (the first: {compared.first}); at most {asked.max_disagreement:.1%} may"
+            )
         if failed and failed > asked.max_error_rate * max(LEAST_ANSWERS, len(mine)):
             raise ServerError(
                 f"{failed} of its {len(mine)} answers were errors; at most"
@@ -229,8 +294,9 @@ class Conductor:
     def _drain(self, side: str, grace_s: float) -> None:
         """Wait until nothing is on its way to a side, which gets no more requests."""
         until = time.monotonic() + grace_s
-        while time.monotonic() < until and self._haproxy.on_side(side):
-            time.sleep(POLL_S)
+        with suppress(ServerError):  # of a front that has died nothing is on its way
+            while time.monotonic() < until and self._haproxy.on_side(side):
+                time.sleep(POLL_S)
 
 
 def p99_ms(answered: Sequence[Answered]) -> float | None:

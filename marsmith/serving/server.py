@@ -304,8 +304,8 @@ def rollout(
         model: the name of the model.
         archive: the new version's, of a model of that name.
         on_step: takes each step.
-        bounds: those of `Rollout`: `canary`, `hold_s`, `max_error_rate`, `max_p99_ratio`,
-            `grace_s`.
+        bounds: those of `Rollout`: `shadow`, `tolerance`, `max_disagreement`, `canary`, `hold_s`,
+            `max_error_rate`, `max_p99_ratio`, `grace_s`.
 
     Raises:
         ArchiveError: the file is not an archive of that model.
@@ -349,7 +349,7 @@ def rollback(
     archive = known.get(model, {}).get("archive")
     if archive is None:
         raise ServerError(f"no version of {model!r} has served before on this server")
-    rollout(info, model, Path(archive), on_step, canary=(100,), hold_s=0.0)
+    rollout(info, model, Path(archive), on_step, canary=(100,), hold_s=0.0, shadow=0.0)
 
 
 def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:

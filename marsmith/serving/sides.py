@@ -144,6 +144,10 @@ class Sides:
             known = {name: side.keys.inference for name, side in self.all().items()}
             self._haproxy.tell("sides", {**dict.fromkeys(SIDES, "-"), **known})
 
+    def socket(self, side: str) -> Path:
+        """Where a side takes requests that have the key of the first; or the shadow any."""
+        return self._plan.socket({"a": "inference", "b": "b.front"}.get(side, side))
+
     def start_candidate(self, model: ModelPlan, archive: Path, on_progress: Progress) -> None:
         """Start another TorchServe beside the active one, with one model from another archive.
 
@@ -186,6 +190,14 @@ class Sides:
         self._of_b[model] = str(of_b)
         self._haproxy.tell("shares", self._of_b)
         self._haproxy.tell_weights(model, dict(zip(SIDES, (100 - of_b, of_b), strict=True)))
+        self._haproxy.tell("versions_sides", self._versions())
+
+    def _versions(self) -> dict[str, str]:
+        """Which side has a version that a request names; of equal ones, the active side."""
+        new = self.candidate.plan.models if self.candidate else ()
+        found = {each: self.other for each in new if self._shares.get(each.name)}
+        found |= dict.fromkeys(self.serving.plan.models, self.active)
+        return {f"{model.name}/{model.version}": side for model, side in found.items()}
 
     def promote(self, model: str) -> None:
         """Make the candidate the active side, for all models; the other one is the candidate.

@@ -1,4 +1,4 @@
-"""How outputs and answers differ from those that they are compared with."""
+"""How outputs differ from those that they are compared with."""
 
 from __future__ import annotations
 
@@ -31,19 +31,3 @@ def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
     cosines = torch.cosine_similarity(mine, its).nan_to_num(nan=-1.0)
     cosines[(mine == its).all(dim=1)] = 1.0  # zeros, too
     return Difference(error, error / magnitude if magnitude else error, float(cosines.min()))
-
-
-def difference(answers: object, expected: object) -> float:
-    """The largest difference of numbers in two JSON values; infinite where others differ."""
-    if (
-        isinstance(answers, dict)
-        and isinstance(expected, dict)
-        and answers.keys() == expected.keys()
-    ):
-        return max((difference(answers[key], expected[key]) for key in answers), default=0.0)
-    if isinstance(answers, list) and isinstance(expected, list) and len(answers) == len(expected):
-        pairs = zip(answers, expected, strict=True)
-        return max((difference(one, other) for one, other in pairs), default=0.0)
-    if isinstance(answers, (int, float)) and isinstance(expected, (int, float)):
-        return abs(answers - expected)
-    return 0.0 if answers == expected else float("inf")

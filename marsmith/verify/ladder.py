@@ -14,6 +14,7 @@ from typing import Any
 from handlers.base import Handler
 from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
+from marsmith.client.comparison import difference
 from marsmith.errors import BuildError, GateError
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
@@ -22,7 +23,7 @@ from marsmith.report.measurements import Difference, Rung
 from marsmith.serving import server
 from marsmith.verify import metrics
 from marsmith.verify.batches import Batches
-from marsmith.verify.difference import compare, difference
+from marsmith.verify.difference import compare
 from marsmith.verify.evaluation import decode, load_data
 
 ANSWER_TIMEOUT_S = 300

@@ -32,6 +32,8 @@ MAX_CONNECTIONS = 2000
 SPARE_FILES = 200
 HEADER_TIMEOUT_S, BODY_TIMEOUT_S, IDLE_TIMEOUT_S = 10, 30, 10
 CERTIFICATE, CLIENT_CA = "tls.pem", "client-ca.pem"
+SHADOW_CONNECTIONS = 8
+"""Requests of a model that are sent to both sides at once; beyond, to one alone."""
 BEAT_S = 10
 """A supervisor that has not been heard for so long is dead, and the front no longer live."""
 
@@ -111,11 +113,14 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
     write_map(folder / "routes.map", ROUTES | (GRPC_ROUTE if front.grpc_port else {}))
     write_map(folder / "up.map", dict.fromkeys(plan.names, "down"))
     write_map(folder / "versions.map", {model.name: model.version for model in plan.models})
+    of_sides = {f"{model.name}/{model.version}": SIDES[0] for model in plan.models}
+    write_map(folder / "versions_sides.map", of_sides)
     write_map(folder / "limit.map", {model.name: str(model.most) for model in plan.models})
     write_map(folder / "retry.map", dict.fromkeys(plan.names, "1"))
     write_map(folder / "state.map", {"server": "starting"})
     write_map(folder / "sides.map", dict.fromkeys(SIDES, "-"))
     write_map(folder / "shares.map", dict.fromkeys(plan.names, "0"))
+    write_map(folder / "shadow.map", dict.fromkeys(plan.names, "0"))
     write_map(folder / "beat.map", {"beat": "0"})
     for name in ("keys", "scopes", "rates"):
         write_map(folder / f"{name}.map", {})
@@ -143,6 +148,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         body_timeout_s=BODY_TIMEOUT_S,
         idle_timeout_s=IDLE_TIMEOUT_S,
         beat_s=BEAT_S,
+        shadow_connections=SHADOW_CONNECTIONS,
     )
     file = folder / "haproxy.cfg"
     file.write_text(text + "\n", encoding="utf-8")

@@ -148,6 +148,15 @@ class HAProxy:
                 # leave it idle for as long as any do.
                 self._tell_server("state", model, side, "ready")
 
+    def tell_shadow(self, model: str, share: float) -> None:
+        """Say which share of a model's requests, 0 to 1, goes through the shadow."""
+        shares = self._maps.get("shadow", dict.fromkeys(self._plan.names, "0"))
+        wanted = {**shares, model: str(round(1000 * share))}
+        try:
+            self.tell("shadow", wanted)
+        except ServerError:
+            self._maps["shadow"] = wanted  # it has died, and reads this as it starts anew
+
     def rest(self, model: str, side: str) -> None:
         """Say that a side, which has no weight, takes nothing of a model until it has some."""
         self._tell_server("state", model, side, "maint")
@@ -172,7 +181,7 @@ class HAProxy:
             self.tell(name, entries)
 
     def on_side(self, side: str) -> int:
-        """How many requests are on their way to a side."""
+        """How many requests are on their way to a side, or through the shadow."""
         rows = self._rows()
         return sum(int(row["scur"] or 0) for row in rows if row["svname"] == side)
 

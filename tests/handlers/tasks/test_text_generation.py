@@ -12,7 +12,7 @@ from handlers import tasks
 from handlers.errors import BadRequest, LoadError
 from handlers.schema import JsonObject
 from handlers.tasks.text_generation import TextGeneration
-from marsmith.verify.difference import difference
+from marsmith.client.comparison import difference
 from tests.support.language_model import END, SHAPE, runtime, tokenizer
 
 SETTINGS: dict[str, Any] = {

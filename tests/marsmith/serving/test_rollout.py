@@ -81,8 +81,15 @@ def test_a_version_is_promoted_and_rolled_back(
     steps: list[Step] = []
     before = serving(running)
     archive = make_tiny_archive("tiny", version="2.0")
-    running.rollout("tiny", archive, steps.append, canary=(50, 100), hold_s=2.0, max_p99_ratio=100)
+    running.rollout(
+        "tiny", archive, steps.append, shadow=0.5, canary=(50, 100), hold_s=2.0,
+        max_p99_ratio=100, max_disagreement=1,
+    )  # fmt: skip
     assert [step.share for step in steps if "of the requests" in step.step] == [50, 100]
+    shadowed = next(step for step in steps if step.step == "in the shadow")
+    assert shadowed.compared > 0
+    assert shadowed.disagreement == 1.0  # each says its version
+    assert shadowed.answers == 0
     assert next(step for step in steps if step.share == 50).answers > 0
     known = server.versions(running)["tiny"]
     assert (known["serving"], known["before"]) == ("2.0", before)
@@ -120,8 +127,9 @@ def test_a_version_is_promoted_and_rolled_back(
         ({"slow": 0.2}, r"its 99th percentile is"),
         ({"error": True}, r"of its \d+ answers were errors"),
         ({"fail": "runtime"}, "weights.bin is not there"),
+        ({"shadow": 0.5}, r"answers differ from the old version's \(the first: .*\); at most 5.0%"),
     ],
-    ids=["slow", "wrong", "never loads"],
+    ids=["slow", "fails", "never loads", "answers otherwise"],
 )
 def test_a_version_that_misses_a_bound_is_rolled_back(
     running: Server,
@@ -131,9 +139,14 @@ def test_a_version_that_misses_a_bound_is_rolled_back(
     words: str,
 ) -> None:
     before = serving(running)
+    shadow = fault.pop("shadow", 0)
     archive = make_tiny_archive("tiny", version="3.0", **fault)
     with pytest.raises(ServerError, match=words) as caught:
-        running.rollout("tiny", archive, canary=(30, 100), hold_s=60.0, max_p99_ratio=3)
+        running.rollout(
+            "tiny", archive, shadow=shadow, canary=(30, 100), hold_s=60.0, max_p99_ratio=3
+        )
+    if shadow:
+        assert "200 3.0" not in asking
     if "fail" not in fault:
         assert "was rolled back" in caught.value.message
         assert "serves all requests" in caught.value.hint
@@ -150,7 +163,16 @@ def test_a_rollout_that_is_stopped_is_called_off(
     before = serving(running)
     archive = make_tiny_archive("tiny", version="4.0")
     command = [sys.executable, "-m", "marsmith.cli", "rollout", "tiny", str(archive)]
-    command += ["--canary", "10,100", "--hold-s", "600", "--port", str(running.port)]
+    command += [
+        "--shadow",
+        "0",
+        "--canary",
+        "10,100",
+        "--hold-s",
+        "600",
+        "--port",
+        str(running.port),
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -173,7 +195,7 @@ def test_a_rollout_whose_command_is_killed_comes_to_its_end(
 ) -> None:
     archive = make_tiny_archive("tiny", version="5.0")
     command = [sys.executable, "-m", "marsmith.cli", "rollout", "tiny", str(archive)]
-    command += ["--canary", "100", "--hold-s", "3", "--port", str(running.port)]
+    command += ["--shadow", "0", "--canary", "100", "--hold-s", "3", "--port", str(running.port)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "starts beside" in process.stdout.readline()
