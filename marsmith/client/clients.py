@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece
+from marsmith.client.flows import Api, Flow, check_end, decoded, explained, pause_s, piece
 from marsmith.errors import ServerError
 
 if TYPE_CHECKING:
@@ -41,7 +43,10 @@ class Client:
             the server's: `models`, `model` and `scale` are refused then.
         key_file: a file with a key, as `marsmith keys add --out` writes it, or a `key_file.json`;
             None for a server without keys.
-        timeout_s: how long one call may take.
+        timeout_s: how long each part of one attempt may take: to connect, to send, to wait.
+        retries: how often what may be sent again is: a prediction, explanation or description
+            that was refused with a time to come again (of 10 s at most; a 429, 502 or 503), or
+            whose connection broke before it was answered.
         ca: a PEM file with the certificates to trust, of a server with TLS; by default, those that
             the web is trusted by.
 
@@ -56,9 +61,10 @@ class Client:
         key_file: Path | None = None,
         timeout_s: float = 60.0,
         ca: Path | None = None,
+        retries: int = 2,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._retries = timeout_s, retries
         # trust_env=False: a proxy meant for the internet must not get the tokens of a local server.
         mounts = {to: httpx.HTTPTransport(uds=path) for to, path in self._api.sockets.items()}
         self._http = httpx.Client(
@@ -104,7 +110,8 @@ class Client:
         return self._run(
             self._api.ask(
                 "predictions", model, body, content_type, options, accept, fresh_connection
-            )
+            ),
+            self._retries,
         )
 
     def stream(
@@ -123,8 +130,8 @@ class Client:
             The `text` of each piece; the last one has the rest of the answer, too.
         """
         request = self._api.streaming(model, body, content_type, options)
-        with explained(request, self._timeout_s):
-            response = self._http.send(request, stream=True)
+        with explained(request, self._api.address(request), self._timeout_s):
+            response = self._send(request, self._retries, stream=True)
             with closing(response):
                 if response.is_error:
                     response.read()
@@ -145,14 +152,17 @@ class Client:
         accept: str | None = None,
     ) -> Any:
         """Ask a model to explain a prediction; the arguments are those of `predict`."""
-        return self._run(self._api.ask("explanations", model, body, content_type, options, accept))
+        return self._run(
+            self._api.ask("explanations", model, body, content_type, options, accept),
+            self._retries,
+        )
 
     def describe(self, model: str) -> dict[str, Json]:
         """Return what a model's own handler says about it, beside what `model` returns.
 
         The handler answers, so the request waits for a worker, as a prediction does.
         """
-        return self._run(self._api.describe(model))
+        return self._run(self._api.describe(model), self._retries)
 
     def models(self) -> list[str]:
         """Return the names of all registered models, sorted."""
@@ -166,12 +176,31 @@ class Client:
         """Ask for another number of workers, without waiting for them to load."""
         self._run(self._api.scale(model, min_workers, max_workers))
 
-    def _run(self, flow: Flow[T]) -> T:
+    def _send(
+        self, request: httpx.Request, retries: int, *, stream: bool = False
+    ) -> httpx.Response:
+        for attempt in range(retries):
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.send(request, stream=stream)
+            except httpx.TransportError as error:
+                outcome = error
+            pause = pause_s(outcome, attempt)
+            if isinstance(outcome, httpx.Response):
+                if pause is None:
+                    return outcome
+                outcome.close()
+            elif pause is None:
+                raise outcome
+            time.sleep(pause)
+        return self._http.send(request, stream=stream)
+
+    def _run(self, flow: Flow[T], retries: int = 0) -> T:
         try:
             request = next(flow)
             while True:
-                with explained(request, self._timeout_s):
-                    response = self._http.send(request)
+                with explained(request, self._api.address(request), self._timeout_s):
+                    response = self._send(request, retries)
                 request = flow.send(response)
         except StopIteration as done:
             result: T = done.value
@@ -188,9 +217,10 @@ class AsyncClient:
         key_file: Path | None = None,
         timeout_s: float = 60.0,
         ca: Path | None = None,
+        retries: int = 2,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._retries = timeout_s, retries
         mounts = {to: httpx.AsyncHTTPTransport(uds=path) for to, path in self._api.sockets.items()}
         self._http = httpx.AsyncClient(
             timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca)
@@ -220,7 +250,8 @@ class AsyncClient:
         return await self._run(
             self._api.ask(
                 "predictions", model, body, content_type, options, accept, fresh_connection
-            )
+            ),
+            self._retries,
         )
 
     async def stream(
@@ -233,8 +264,8 @@ class AsyncClient:
     ) -> AsyncIterator[dict[str, Any]]:
         """See `Client.stream`."""
         request = self._api.streaming(model, body, content_type, options)
-        with explained(request, self._timeout_s):
-            response = await self._http.send(request, stream=True)
+        with explained(request, self._api.address(request), self._timeout_s):
+            response = await self._send(request, self._retries, stream=True)
             async with aclosing(response):
                 if response.is_error:
                     await response.aread()
@@ -257,12 +288,13 @@ class AsyncClient:
     ) -> Any:
         """See `Client.explain`."""
         return await self._run(
-            self._api.ask("explanations", model, body, content_type, options, accept)
+            self._api.ask("explanations", model, body, content_type, options, accept),
+            self._retries,
         )
 
     async def describe(self, model: str) -> dict[str, Json]:
         """See `Client.describe`."""
-        return await self._run(self._api.describe(model))
+        return await self._run(self._api.describe(model), self._retries)
 
     async def models(self) -> list[str]:
         """See `Client.models`."""
@@ -276,12 +308,31 @@ class AsyncClient:
         """See `Client.scale`."""
         await self._run(self._api.scale(model, min_workers, max_workers))
 
-    async def _run(self, flow: Flow[T]) -> T:
+    async def _send(
+        self, request: httpx.Request, retries: int, *, stream: bool = False
+    ) -> httpx.Response:
+        for attempt in range(retries):
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = await self._http.send(request, stream=stream)
+            except httpx.TransportError as error:
+                outcome = error
+            pause = pause_s(outcome, attempt)
+            if isinstance(outcome, httpx.Response):
+                if pause is None:
+                    return outcome
+                await outcome.aclose()
+            elif pause is None:
+                raise outcome
+            await asyncio.sleep(pause)
+        return await self._http.send(request, stream=stream)
+
+    async def _run(self, flow: Flow[T], retries: int = 0) -> T:
         try:
             request = next(flow)
             while True:
-                with explained(request, self._timeout_s):
-                    response = await self._http.send(request)
+                with explained(request, self._api.address(request), self._timeout_s):
+                    response = await self._send(request, retries)
                 request = flow.send(response)
         except StopIteration as done:
             result: T = done.value

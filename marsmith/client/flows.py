@@ -7,6 +7,7 @@ the blocking client and the asynchronous one differ only in how they send.
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ Verb = Literal["predictions", "explanations"]
 
 LOST_SERVER = "see whether it runs with `marsmith status`; `marsmith serve` starts one"
 UNIX = "unix:"
+AGAIN = (429, 502, 503)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10
 KEY = re.compile(r"[A-Za-z0-9_-]+")
 BROKEN_OFF = "see the server's log: the worker may have died, or the model writes no text"
 
@@ -66,6 +69,12 @@ class Api:
                     self._addresses[api] = f"http://{api}.local"
                     self.sockets[self._addresses[api]] = address.removeprefix(UNIX)
         self._headers = _authorization(key_file)
+
+    def address(self, request: httpx.Request) -> str:
+        """Where a request goes, in words."""
+        url = request.url
+        address = f"{url.scheme}://{url.netloc.decode()}"
+        return UNIX + self.sockets[address] if address in self.sockets else address
 
     def ask(
         self,
@@ -160,15 +169,41 @@ class Api:
         return httpx.Request(method, self._addresses[api] + path, **whole)
 
 
+def pause_s(outcome: httpx.Response | httpx.TransportError, attempt: int) -> float | None:
+    """How long to wait before a request is sent again; None if it should not be.
+
+    What says when to come again is asked again then, and so is a server whose connection broke
+    before it had answered: no model changes by being asked.
+
+    Args:
+        outcome: an answer, or why there is none.
+        attempt: how often it has been sent again already.
+    """
+    if isinstance(outcome, httpx.Response):
+        said = outcome.headers.get("Retry-After", "")
+        if outcome.status_code not in AGAIN or not said.isdecimal() or int(said) > LONGEST_PAUSE_S:
+            return None
+        pause = float(said)
+    elif isinstance(outcome, httpx.TimeoutException):
+        return None
+    else:
+        pause = FIRST_PAUSE_S * 2**attempt
+    return pause * random.uniform(1.0, 1.25)  # noqa: S311 - so that not all come at once
+
+
 @contextmanager
-def explained(request: httpx.Request, timeout_s: float) -> Iterator[None]:
+def explained(request: httpx.Request, address: str, timeout_s: float) -> Iterator[None]:
     """Explain why a request had no answer.
+
+    Args:
+        request: what was asked.
+        address: where.
+        timeout_s: how long it may take.
 
     Raises:
         ServerError: instead of httpx's own error.
     """
     url = request.url
-    address = f"{url.scheme}://{url.netloc.decode()}"
     try:
         yield
     except httpx.TimeoutException as error:

@@ -121,8 +121,9 @@ class TorchServe:
         """Make a client of its own APIs."""
         key_file = self._folder / "key_file.json"
         return Client(
-            self.addresses["inference"], self.addresses["management"], key_file, timeout_s
-        )
+            self.addresses["inference"], self.addresses["management"], key_file, timeout_s,
+            retries=0,
+        )  # fmt: skip
 
     def models(self) -> dict[str, ModelStatus]:
         """What the management API says of each model; none of those that it doesn't tell of."""

@@ -6,7 +6,10 @@ import asyncio
 import inspect
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +161,93 @@ def test_a_bad_key_file_is_an_error(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(ServerError, match="not a key file"):
         Client("http://127.0.0.1:1", "http://127.0.0.1:1", file)
+
+
+class Unsteady(BaseHTTPRequestHandler):
+    """Answers what it is told to: a status, with its headers, or nothing at all."""
+
+    protocol_version = "HTTP/1.1"
+    server: Told
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        status, headers = self.server.told.pop(0)
+        if status == 0:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+class Told(ThreadingHTTPServer):
+    told: list[tuple[int, dict[str, str]]]
+    asked = 0
+
+
+@pytest.fixture
+def unsteady() -> Iterator[Told]:
+    with Told(("127.0.0.1", 0), Unsteady) as started:
+        threading.Thread(target=started.serve_forever, daemon=True).start()
+        yield started
+        started.shutdown()
+
+
+AGAIN = {"Retry-After": "0"}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("told", "asked", "status"),
+    [
+        ([(503, AGAIN), (200, {})], 2, None),
+        ([(0, {}), (200, {})], 2, None),
+        ([(502, AGAIN), (429, AGAIN), (200, {})], 3, None),
+        ([(503, AGAIN)] * 3, 3, 503),
+        ([(503, {})], 1, 503),  # it doesn't say that it may be sent again
+        ([(503, {"Retry-After": "60"})], 1, 503),
+        ([(503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})], 1, 503),
+        ([(500, AGAIN)], 1, 500),
+    ],
+)
+def test_what_may_be_sent_again_is(
+    unsteady: Told,
+    told: list[tuple[int, dict[str, str]]],
+    asked: int,
+    status: int | None,
+    asynchronous: bool,
+) -> None:
+    unsteady.told = list(told)
+    address = f"http://127.0.0.1:{unsteady.server_port}"
+
+    def ask() -> object:
+        with Client(address) as client:
+            return client.predict("m", [1])
+
+    async def ask_asynchronously() -> object:
+        async with AsyncClient(address) as client:
+            return await client.predict("m", [1])
+
+    refused: AbstractContextManager[Any] = (
+        nullcontext() if status is None else pytest.raises(RequestError)
+    )
+    with refused as caught:
+        assert (asyncio.run(ask_asynchronously()) if asynchronous else ask()) == []
+    if caught is not None:
+        assert caught.value.status == status
+    assert unsteady.asked == asked
+
+
+def test_nothing_is_sent_again_where_that_is_not_wanted(unsteady: Told) -> None:
+    unsteady.told = [(503, AGAIN)]
+    address = f"http://127.0.0.1:{unsteady.server_port}"
+    with Client(address, retries=0) as client, pytest.raises(RequestError):
+        client.predict("m", [1])
+    assert unsteady.asked == 1

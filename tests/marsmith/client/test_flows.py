@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from marsmith.client.clients import AsyncClient, Client
+from marsmith.client.flows import Api
 from marsmith.errors import MarsmithError, RequestError, ServerError
 
 Address = Callable[[bytes], str]
@@ -85,3 +86,11 @@ def test_an_error_that_came_after_its_headers_is_an_error(answering: Address) ->
     address = answering(b'{"error": "it failed", "hint": "see the log"}')
     with Client(address, NOBODY) as client, pytest.raises(RequestError, match="it failed"):
         client.predict("m", "x")
+
+
+def test_a_unix_socket_is_named_as_it_was_given() -> None:
+    api = Api("unix:/run/inference", "http://127.0.0.1:8081", None)
+    described = api.model("m")
+    assert api.address(next(described)) == "http://127.0.0.1:8081"
+    asked = api.ask("predictions", "m", [1], None, None, None)
+    assert api.address(next(asked)) == "unix:/run/inference"

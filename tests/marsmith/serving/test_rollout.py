@@ -207,6 +207,45 @@ def test_a_rollout_whose_command_is_killed_comes_to_its_end(
     assert running.status().ready
 
 
+@pytest.mark.slow
+def test_a_request_may_name_its_version_and_a_session_stays_with_one(
+    running: Server, make_tiny_archive: MakeArchive
+) -> None:
+    old = serving(running)
+    archive = make_tiny_archive("tiny", version="6.0")
+    headers = {"Authorization": authorization(running)}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        httpx.Client(base_url=running.inference_address, headers=headers, timeout=120) as http,
+    ):
+        bounds: dict[str, Any] = {
+            "shadow": 0,
+            "canary": (40, 100),
+            "hold_s": 15.0,
+            "max_p99_ratio": 1000,
+        }
+        rollout = pool.submit(running.rollout, "tiny", archive, **bounds)
+
+        def version(path: str = "/predictions/tiny", **more: str) -> object:
+            answer = http.post(path, json={}, headers=more)
+            return answer.json()["version"] if answer.status_code == 200 else answer.status_code
+
+        assert version(f"/predictions/tiny/{old}") == old
+        wait_until(lambda: version("/predictions/tiny/6.0") == "6.0")
+        for named in (old, "6.0"):
+            assert {version(f"/predictions/tiny/{named}") for _ in range(8)} == {named}
+        sessions = [[version(**{"X-Session": str(each)}) for _ in range(3)] for each in range(20)]
+        assert all(len(set(seen)) == 1 for seen in sessions)
+        assert {seen[0] for seen in sessions} == {old, "6.0"}
+        rollout.result(300)
+        refused = http.post(f"/predictions/tiny/{old}", json={})
+        assert refused.status_code == 404
+        assert refused.json() == {
+            "error": f'there is no version {old} of the model tiny', "hint": "there is: 6.0"
+        }  # fmt: skip
+        assert version("/predictions/tiny/6.0") == "6.0"
+
+
 def test_what_can_not_be_rolled_out_is_refused(
     running: Server, make_tiny_archive: MakeArchive
 ) -> None:
