@@ -1,7 +1,7 @@
 """What a server's front promises, tried: stops, deaths, overload, forms and slow connections.
 
-    python -m benchmarks.faults [drain] [kills] [down] [overload] [forms] [slow] [rollouts]
-        [--bare]
+    python -m benchmarks.faults [drain] [sigterm] [kills] [down] [overload] [forms] [slow]
+        [rollouts] [--bare]
 
 Each prints one JSON document. A request is lost when it gets no answer of HTTP.
 """
@@ -12,7 +12,10 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -33,11 +36,13 @@ from benchmarks.sleeper import (
     connect,
     counted,
     pack,
+    predicting,
     sleeping,
 )
 from examples.digits import held_out
 from marsmith.errors import MarsmithError
 from marsmith.serving import server
+from marsmith.serving.host.ports import free_ports
 from marsmith.serving.host.processes import family
 from marsmith.serving.server import Server
 
@@ -56,11 +61,45 @@ def drain(front: bool, times: int = 20) -> dict[str, Any]:
     return {"stops": times, **counted(every), "stop_median_s": round(statistics.median(stops), 2)}
 
 
+def sigterm(front: bool, times: int = 5) -> dict[str, Any]:
+    """Send SIGTERM to `marsmith serve --foreground` again and again under 32 clients."""
+    every: Answers = []
+    for _ in range(times):
+        with tempfile.TemporaryDirectory() as folder:
+            packed = pack(Path(folder), 0.3, "good", {"minWorkers": 2, "maxWorkers": 2})
+            port = free_ports(1)[0]
+            command = [sys.executable, "-m", "marsmith.cli", "serve", str(packed), "--foreground"]
+            command += ["--port", str(port), "--grace-s", "60", *([] if front else ["--no-front"])]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+                while (info := _found(port)) is None:
+                    time.sleep(0.2)
+                with asking(info, 32) as answers:
+                    time.sleep(2.0)
+                    process.send_signal(signal.SIGTERM)
+                    process.wait(TIMEOUT_S + 60.0)
+        every += answers
+    return {"stops": times, **counted(every)}
+
+
+def _found(port: int) -> Server | None:
+    try:
+        return server.running(port)
+    except MarsmithError:
+        return None
+
+
 def kills(front: bool, workers: int = 50, javas: int = 10, proxies: int = 10) -> dict[str, Any]:
-    """Kill processes, one after another, under 8 clients of two workers."""
+    """Kill processes, one after another, under 8 clients of two workers and 4 of our own.
+
+    Ours send again what may be sent again.
+    """
     found: dict[str, Any] = {}
     for name, times in (("python", workers), ("java", javas), ("haproxy", proxies)):
-        with sleeping(0.02, front, workers=2) as info, asking(info, 8) as answers:
+        with (
+            sleeping(0.02, front, workers=2) as info,
+            predicting(info, 4) as ours,
+            asking(info, 8) as answers,
+        ):
             back = []
             for _ in range(times):
                 time.sleep(random.uniform(0.5, 1.0))  # noqa: S311 - no secret
@@ -71,7 +110,8 @@ def kills(front: bool, workers: int = 50, javas: int = 10, proxies: int = 10) ->
                     time.sleep(0.05)
                 back.append(time.perf_counter() - began)
         found[name] = {
-            "kills": times, **counted(answers), "back_median_s": round(statistics.median(back), 2),
+            "kills": times, **counted(answers), "our_clients": counted(ours),
+            "back_median_s": round(statistics.median(back), 2),
         }  # fmt: skip
     return found
 
@@ -277,21 +317,28 @@ def rollouts(front: bool, times: int = 20) -> dict[str, Any]:
         }
         for kind in list(CANDIDATES)[1:]:
             packed = pack(Path(folder) / kind, 0.02, kind, settings, "99.0")
-            seen, began = len(answers), time.perf_counter()
-            try:
-                info.rollout("sleeper", packed, canary=(5, 50, 100), hold_s=20.0)
-                verdict = "promoted"
-            except MarsmithError as error:
-                verdict = error.message.splitlines()[0]
-            said = Counter(said for said, _ in answers[seen:])
-            found[kind] = {
-                "said": verdict, "s": round(time.perf_counter() - began, 1), "answers": dict(said),
-            }  # fmt: skip
+            found[kind] = {}
+            for shadow in (0.1, 0.0):
+                found[kind][f"shadow {shadow}"] = _rolled_back(info, packed, answers, shadow)
     return found
 
 
+def _rolled_back(info: Server, packed: Path, answers: Answers, shadow: float) -> dict[str, Any]:
+    """Try to roll a bad version out; what was said, and what clients were answered meanwhile."""
+    seen, began = len(answers), time.perf_counter()
+    try:
+        info.rollout("sleeper", packed, shadow=shadow, canary=(5, 50, 100), hold_s=20.0)
+        verdict = "promoted"
+    except MarsmithError as error:
+        verdict = error.message.splitlines()[0]
+    said = Counter(said for said, _ in answers[seen:])
+    return {
+        "said": verdict, "s": round(time.perf_counter() - began, 1), "answers": dict(said),
+    }  # fmt: skip
+
+
 FAULTS: dict[str, Callable[[bool], dict[str, Any]]] = {
-    each.__name__: each for each in (drain, kills, down, overload, forms, slow, rollouts)
+    each.__name__: each for each in (drain, sigterm, kills, down, overload, forms, slow, rollouts)
 }
 
 

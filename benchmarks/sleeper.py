@@ -17,6 +17,7 @@ import httpx
 
 from benchmarks.load import authorization
 from benchmarks.stock import Handler, archive
+from marsmith.errors import MarsmithError
 from marsmith.serving import server
 from marsmith.serving.server import Server
 
@@ -31,15 +32,17 @@ class Sleeper:
     def handle(self, data, context):
         time.sleep(SECONDS * len(data))
         ANSWERING
-        return [self.version.encode()] * len(data)
+        return [{"answer": ANSWER, "model_version": self.version}] * len(data)
 """
-# What a new version may be like: what it does as it loads, as it answers, and how long it takes.
+# What a new version may be like: what it does as it loads, as it answers, how long it takes, and
+# what it answers.
 CANDIDATES = {
-    "good": ("pass", "pass", 1),
-    "answers wrongly": ("pass", "raise ValueError('no')", 1),
-    "3 times slower": ("pass", "pass", 3),
-    "crashes": ("pass", "import os; os._exit(1)", 1),
-    "never loads": ("raise RuntimeError('no weights')", "pass", 1),
+    "good": ("pass", "pass", 1, "yes"),
+    "answers otherwise": ("pass", "pass", 1, "no"),
+    "answers with errors": ("pass", "raise ValueError('no')", 1, "yes"),
+    "3 times slower": ("pass", "pass", 3, "yes"),
+    "crashes": ("pass", "import os; os._exit(1)", 1, "yes"),
+    "never loads": ("raise RuntimeError('no weights')", "pass", 1, "yes"),
 }
 TIMEOUT_S = 60.0
 Answers = list[tuple[str, float]]
@@ -65,9 +68,9 @@ def sleeping(
 
 def pack(root: Path, seconds: float, kind: str, settings: dict[str, Any], to: str = "1.0") -> Path:
     """An archive of a model that takes a while, in a folder."""
-    loading, answering, times = CANDIDATES[kind]
+    loading, answering, times, answer = CANDIDATES[kind]
     source = SLEEPER.replace("SECONDS", repr(seconds * times)).replace("LOADING", loading)
-    source = source.replace("ANSWERING", answering)
+    source = source.replace("ANSWERING", answering).replace("ANSWER", repr(answer))
     (root / "store").mkdir(parents=True)
     environment = {**os.environ, "TMPDIR": str(root)}
     return archive("sleeper", Handler(source, settings=settings), root, environment, to)
@@ -80,7 +83,7 @@ def ask(http: httpx.Client, answers: Answers, path: str = "/predictions/sleeper"
         answer = http.post(path, content=b"x")
         said = str(answer.status_code)
         if answer.status_code == 200:
-            said += f" of {answer.text}"
+            said += f" of {answer.json()['model_version']}"
         if answer.status_code == 503 and "Retry-After" not in answer.headers:
             said += " without Retry-After"
     except httpx.ConnectError:
@@ -109,6 +112,33 @@ def asking(info: Server, clients: int) -> Iterator[Answers]:
                 ask(http, answers)
                 if not answers[-1][0].startswith("200"):
                     time.sleep(0.05)
+
+    threads = [threading.Thread(target=go) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        until.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def predicting(info: Server, clients: int) -> Iterator[Answers]:
+    """Ask with our own clients, which send again what may be sent again."""
+    answers: Answers = []
+    until = threading.Event()
+
+    def go() -> None:
+        with info.client(TIMEOUT_S) as client:
+            while not until.is_set():
+                began = time.perf_counter()
+                try:
+                    said = f"200 of {client.predict('sleeper', b'x')['model_version']}"
+                except MarsmithError as error:
+                    said = f"{type(error).__name__}: {error.message}"
+                answers.append((said, time.perf_counter() - began))
 
     threads = [threading.Thread(target=go) for _ in range(clients)]
     for thread in threads:
