@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _trusted(ca: Path | None) -> ssl.SSLContext | bool:
+def _trusted(ca: Path | None, certificate: Path | None) -> ssl.SSLContext | bool:
+    if ca is None and certificate is None:
+        return True
     try:
-        return True if ca is None else ssl.create_default_context(cafile=str(ca))
+        context = ssl.create_default_context(cafile=ca and str(ca))
     except OSError as error:
         raise ServerError(f"the certificates in {ca} can't be read: {error}") from error
+    try:
+        if certificate is not None:
+            context.load_cert_chain(certificate)
+    except OSError as error:
+        raise ServerError(f"the certificate in {certificate} can't be read: {error}") from error
+    return context
 
 
 class Client:
@@ -44,14 +52,16 @@ class Client:
         key_file: a file with a key, as `marsmith keys add --out` writes it, or a `key_file.json`;
             None for a server without keys.
         timeout_s: how long each part of one attempt may take: to connect, to send, to wait.
+        ca: a PEM file with the certificates to trust, of a server with TLS; by default, those that
+            the web is trusted by.
+        certificate: a PEM file with this client's own certificate and key, for a server that asks
+            for one.
         retries: how often what may be sent again is: a prediction, explanation or description
             that was refused with a time to come again (of 10 s at most; a 429, 502 or 503), or
             whose connection broke before it was answered.
-        ca: a PEM file with the certificates to trust, of a server with TLS; by default, those that
-            the web is trusted by.
 
     Raises:
-        ServerError: the key file can't be read.
+        ServerError: the key file or a certificate can't be read.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class Client:
         key_file: Path | None = None,
         timeout_s: float = 60.0,
         ca: Path | None = None,
+        certificate: Path | None = None,
         retries: int = 2,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
@@ -68,7 +79,7 @@ class Client:
         # trust_env=False: a proxy meant for the internet must not get the tokens of a local server.
         mounts = {to: httpx.HTTPTransport(uds=path) for to, path in self._api.sockets.items()}
         self._http = httpx.Client(
-            timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca)
+            timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca, certificate)
         )
 
     def __enter__(self) -> Client:
@@ -217,13 +228,14 @@ class AsyncClient:
         key_file: Path | None = None,
         timeout_s: float = 60.0,
         ca: Path | None = None,
+        certificate: Path | None = None,
         retries: int = 2,
     ) -> None:
         self._api = Api(inference_address, management_address, key_file)
         self._timeout_s, self._retries = timeout_s, retries
         mounts = {to: httpx.AsyncHTTPTransport(uds=path) for to, path in self._api.sockets.items()}
         self._http = httpx.AsyncClient(
-            timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca)
+            timeout=timeout_s, trust_env=False, mounts=mounts, verify=_trusted(ca, certificate)
         )
 
     async def __aenter__(self) -> AsyncClient:

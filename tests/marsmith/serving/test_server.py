@@ -23,6 +23,7 @@ from marsmith.serving import server
 from marsmith.serving.host.ports import choose_ports
 from marsmith.serving.host.processes import family
 from marsmith.serving.host.run_folder import ServerInfo, read_infos
+from tests.support.certificates import certify
 from tests.support.servers import authorization
 from tests.support.waiting import wait_until
 
@@ -261,15 +262,6 @@ def test_what_would_be_open_or_can_not_be_is_refused(
     with pytest.raises(ServerError, match=words):
         server.serve([make_tiny_archive("tiny")], **{"port": 0, **settings})
     assert read_infos() == []
-
-
-def certify(folder: Path) -> Path:
-    """A certificate of 127.0.0.1 and its key, new each time, in files of the same names."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-subj", "/CN=here", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += ["-keyout", "key.pem", "-out", "new.pem"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    return (folder / "new.pem").rename(folder / "cert.pem")
 
 
 @pytest.mark.usefixtures("own_state")
