@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import product
 
 TIMEOUT_S = 30.0
 SECOND = "GET /v2/health/live HTTP/1.1\r\nHost: second\r\nConnection: close\r\n\r\n"
@@ -78,9 +81,57 @@ JOINED = "a space before a name"
 
 def statuses(port: int, name: str, key: str, second: str = SECOND) -> list[int]:
     """Send a form and a second request at once; return the statuses of all answers."""
+    return answers(port, FORMS[name].replace("KEY", key) + second)
+
+
+def published() -> Iterator[str]:
+    """Headers that some readers take for chunked coding: those that a published scanner tries.
+
+    Source of the list: github.com/defparam/smuggler at 2be871e, its configurations "exhaustive"
+    and "doubles".
+    """
+    name, value = "Transfer-Encoding", "chunked"
+    for odd in (
+        "Transfer Encoding: chunked", "Transfer_Encoding: chunked", "Transfer Encoding:chunked",
+        "Transfer-Encoding\t:\tchunked", "Transfer-Encoding:  chunked", "Content-Encoding: chunked",
+        "Transfer-Encoding: chunked, cow", "Transfer-Encoding: cow, chunked",
+        "Transfer-Encoding:\n chunked", 'Transfer-Encoding: "chunked"',
+        "Transfer-Encoding: 'chunked'", "Transfer-Encoding: chunk", "TrAnSFer-EnCODinG: cHuNkeD",
+        "TRANSFER-ENCODING: CHUNKED", "Transfer-Encoding: cow\r\nTransfer-Encoding: chunked",
+        "Transfer\r-Encoding: chunked", "Transfer-Encoding: cow chunked bar",
+        "Transfer-Encoding: ch\x96nked", "Transf\x82r-Encoding: chunked",
+        "X:X\rTransfer-Encoding: chunked", "X:X\nTransfer-Encoding: chunked",
+    ):  # fmt: skip
+        yield odd
+    for odd in map(chr, [*range(0x01, 0x21), *range(0x7F, 0x100)]):
+        # One of four places, or two of them.
+        for before, after, within, behind in product((False, True), repeat=4):
+            if 1 <= before + after + within + behind <= 2:
+                between = odd if within else " "
+                yield f"{odd * before}{name}{odd * after}:{between}{value}{odd * behind}"
+
+
+POISON = "GET /poison HTTP/1.1\r\nX-Poison: "
+
+
+def attacks(header: str) -> Iterator[str]:
+    """Requests with a header that only one of two readers may understand.
+
+    Where they differ, what is left begins the next request at the same connection, whoever's it is.
+    """
+    length = "Content-Length: {}\r\nConnection: close\r\n"
+    body = "0\r\n\r\n" + POISON
+    yield _post(header + "\r\n" + length.format(len(body)), body)
+    inner = POISON + "x"
+    yield _post(header + "\r\n" + length.format(4), f"{len(inner):x}\r\n{inner}\r\n0\r\n\r\n")
+
+
+def answers(port: int, text: str) -> list[int]:
+    """Send bytes, one for each character; return the statuses of all answers."""
     said = bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
-        connection.sendall((FORMS[name].replace("KEY", key) + second).encode("latin-1"))
-        while part := connection.recv(65_536):
-            said += part
+        connection.sendall(text.encode("latin-1"))
+        with suppress(ConnectionResetError):  # what comes after a refusal is not read
+            while part := connection.recv(65_536):
+                said += part
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})", said)]
