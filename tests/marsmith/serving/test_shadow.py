@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.protocols import binary_tensors
-from marsmith.serving.shadow import MirroredAnswer, Shadow, differ
+from marsmith.serving.shadow import JSON_LENGTH, MirroredAnswer, Shadow, differ
 from tests.support.waiting import wait_until
 
 Speak = Callable[[BaseHTTPRequestHandler, bytes], None]
@@ -154,7 +153,7 @@ def binary(numbers: list[float]) -> MirroredAnswer:
         "parameters": {"binary_data_size": len(data)},
     }  # fmt: skip
     head = json.dumps({"model_version": str(numbers), "outputs": [output]}).encode()
-    headers = httpx.Headers({binary_tensors.HEADER: str(len(head))})
+    headers = httpx.Headers({JSON_LENGTH: str(len(head))})
     return MirroredAnswer(200, headers, head + data)
 
 
@@ -205,6 +204,6 @@ TENSORS = st.fixed_dictionaries(
 
 @given(st.binary() | TENSORS, st.binary() | TENSORS, st.integers(-1, 200).map(str) | st.just("x"))
 def test_answers_of_any_kind_can_be_compared(one: bytes, other: bytes, length: str) -> None:
-    headers = httpx.Headers({binary_tensors.HEADER: length})
+    headers = httpx.Headers({JSON_LENGTH: length})
     assert differ(MirroredAnswer(200, headers, one), MirroredAnswer(200, headers, one), 0.0) == ""
     differ(MirroredAnswer(200, headers, one), MirroredAnswer(200, headers, other), 0.0)

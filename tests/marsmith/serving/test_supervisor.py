@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,3 +110,10 @@ def on_its_way(info: ServerInfo) -> int:
     said = Runtime(info.temp_dir / "front").ask("show stat")
     row = next(line for line in said.splitlines() if line.startswith("model_tiny,BACKEND,"))
     return int(row.split(",")[4])
+
+
+def test_it_is_light() -> None:
+    # It lives as long as the server does, beside the models.
+    code = "import sys, marsmith.serving.supervisor; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert {"torch", "numpy", "pandas"} & set(done.stdout.split()) == set()
