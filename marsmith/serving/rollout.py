@@ -141,12 +141,13 @@ class Conductor:
         self._access.versions[asked.model, old] = before
         self._access.versions[asked.model, new] = plan.version
         try:
-            with self._shadow(asked, plan, before) as compared:
-                if asked.shadow:
-                    self._hold(asked, 0, compared)
-                for share in asked.canary[:-1]:
-                    self._hold(asked, share, compared)
-            self._hold(asked, 100, compared)
+            with self._access.recording():
+                with self._shadow(asked, plan, before) as compared:
+                    if asked.shadow:
+                        self._hold(asked, 0, compared)
+                    for share in asked.canary[:-1]:
+                        self._hold(asked, share, compared)
+                self._hold(asked, 100, compared)
         except BaseException as error:
             try:
                 self._withdraw(asked)

@@ -9,8 +9,8 @@ import threading
 import time
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ class AccessLog:
         self._tally = Tally()
         registry.register(self._tally)
         self._completed: Counts[str] = Counts()
-        self._answers: deque[Answered] = deque(maxlen=LATEST)
+        self._answers: deque[Answered] | None = None
         self.versions: dict[tuple[str, str], str] = {}
         """The versions of models, by model and side, where they differ."""
 
@@ -85,10 +85,19 @@ class AccessLog:
         for reader in self._readers:
             reader.join(CLOSE_S)
 
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep each answer for `answered`, the latest 100,000 of them, until the block ends."""
+        self._answers = deque(maxlen=LATEST)
+        try:
+            yield
+        finally:
+            self._answers = None
+
     def answered(self, model: str, since: float) -> dict[str, list[Answered]]:
-        """The latest answers of a model by side, since a time on the monotonic clock."""
+        """The recorded answers of a model by side, since a time on the monotonic clock."""
         found: dict[str, list[Answered]] = {}
-        for each in reversed(self._answers.copy()):
+        for each in reversed((self._answers or deque()).copy()):
             if each.at < since:
                 break
             if each.model == model:
@@ -141,8 +150,10 @@ class AccessLog:
             if said["end"] == ENDED and said["status"] < 500:
                 self._completed[model] += 1
             seconds = int(said["microseconds"]) / 1e6
-            answer = Answered(model, said["side"], said["status"], seconds, time.monotonic())
-            self._answers.append(answer)
+            answers = self._answers  # another thread may end the recording
+            if answers is not None:
+                now = time.monotonic()
+                answers.append(Answered(model, said["side"], said["status"], seconds, now))
             self._tally.seconds[model, version, route].add(seconds)
             self._tally.waited[model,].add(max(0, said["waited_ms"]) / 1e3)
         if there and route not in HEALTH:

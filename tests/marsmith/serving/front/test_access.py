@@ -70,3 +70,19 @@ def test_the_log_is_rotated_and_loses_nothing(
     files = [tmp_path / name for name in ("access.log.2", "access.log.1", "access.log")]
     wait_until(lambda: "".join(f.read_text() for f in files if f.exists()) == "".join(said))
     assert all(file.stat().st_size <= 4000 for file in files if file.exists())
+
+
+def test_answers_are_kept_while_they_are_recorded(tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "access.log", CollectorRegistry())
+    written(log, line())
+    wait_until(lambda: log.completed()["tiny"] == 1)
+    assert log.answered("tiny", 0.0) == {}
+    with log.recording():
+        written(log, line(side="b", status=500), line(), line(model="other"))
+        wait_until(lambda: log.completed()["other"] == 1)
+        found = log.answered("tiny", 0.0)
+        assert {side: [each.status for each in said] for side, said in found.items()} == {
+            "a": [200], "b": [500],
+        }  # fmt: skip
+        assert log.answered("tiny", found["a"][0].at + 1) == {}
+    assert log.answered("tiny", 0.0) == {}
