@@ -26,7 +26,7 @@ HEAD = (
 def row(report: Report) -> str:
     """One recipe's line."""
     shipped, archive = report.shipped, report.archive.bytes / 1e6
-    before, after = report.ladder[0].metric, report.ladder[-1].metric
+    before, after = report.first.metric, report.ladder[-1].metric
     if before is None:
         cosine = shipped.difference.min_cosine if shipped.difference else None
         metric, figures = "least cosine", ["", fixed(cosine)]

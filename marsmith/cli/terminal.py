@@ -87,7 +87,7 @@ def candidates_table(report: Report) -> Table:
     def add(name: str, verdict: str, size: str, score: float | None, *figures: str) -> None:
         table.add_row(name, verdict, size, *([number(score)] if metric else []), *figures)
 
-    add("original", "", "", report.ladder[0].metric, "", *speeds(original))
+    add("original", "", "", report.first.metric, "", *speeds(original))
     for row in report.candidates:
         add(
             row.candidate,

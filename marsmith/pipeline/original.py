@@ -6,7 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from marsmith.errors import BuildError
 from marsmith.harness import wire, worker
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
-from marsmith.report.measurements import Rung
+from marsmith.report.measurements import ORIGINAL, Rung
 from marsmith.serving import server
-from marsmith.verify import metrics
+from marsmith.verify import metrics, untouched
 from marsmith.verify.batches import Batches
 from marsmith.verify.evaluation import bodies_of, decode
-from marsmith.verify.ladder import PASSES, Ladder, gate
+from marsmith.verify.ladder import PASSES, Answers, Ladder, gate
 
 CALIBRATION_BATCH = 8
 MADE = "made"
@@ -69,7 +69,7 @@ class Prepared:
     @property
     def original(self) -> Rung:
         """The rung whose metric bounds how far the others may fall."""
-        return self.rungs[0]
+        return next(rung for rung in self.rungs if rung.name == ORIGINAL)
 
 
 def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) -> Prepared:
@@ -96,7 +96,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     say(f"measure the original on {len(batches.samples)} samples")
     inputs = arguments.order(module, list(batches.one(1)))
     reference = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
-    rungs = [ladder.measure("original", reference, refer=True)[0]]
+    rungs = verified(recipe, ladder, *ladder.measure(ORIGINAL, reference, refer=True), say)
     batch, ranges = ordered(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, cache, say)
@@ -104,7 +104,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         check_assets(recipe, module, work)
         changed = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
         rungs.append(ladder.measure(PASSES, changed)[0])
-        gate(rungs[-1], rungs[0], recipe.accept)
+        gate(rungs[-1], rungs[-2], recipe.accept)
         ladder.measure(PASSES, changed, refer=True)
     job = Job(
         module=module, batch=batch, varying=batches.varying(), outputs=tuple(ladder.reference[0]),
@@ -114,6 +114,39 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
         measured_on(recipe, ladder), cache, kept / "logs" / recipe.name,
     )  # fmt: skip
+
+
+def verified(
+    recipe: Recipe, ladder: Ladder, original: Rung, answers: Answers, say: Callable[[str], None]
+) -> list[Rung]:
+    """Compare the original with what the user's own model says, where anybody knows that.
+
+    Args:
+        recipe: with what came with the model.
+        ladder: its handler has the original.
+        original: its rung.
+        answers: its answers, by batch size.
+        say: takes one line about what is being done.
+
+    Returns:
+        The original's rung, with its difference, behind the rung that it was compared with.
+
+    Raises:
+        GateError: the original says something else.
+    """
+    evaluation, instances = recipe.evaluation, ladder.instances[: untouched.MOST]
+    found = [(recipe.source.untouched(instances, recipe.handler, say), untouched.TOLERANCE)]
+    if evaluation:
+        found.append((untouched.said(evaluation, ladder.data.bodies), evaluation.tolerance))
+    rungs: list[Rung] = []
+    for own, tolerance in found:
+        if own is not None:
+            say("compare the original with what the user's own model says")
+            batched = answers[max(answers)]
+            rung, difference = untouched.verify(ladder, own, tolerance, batched)
+            rungs = [rung]
+            original = replace(original, difference=original.difference.worst(difference))
+    return [*rungs, original]
 
 
 def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:

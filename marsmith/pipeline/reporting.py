@@ -43,7 +43,7 @@ def facts(prepared: Prepared, trial: Trial) -> Facts:
         accept=recipe.accept,
         measured={rung.name: rung.metric for rung in rungs},
         min_cosine={r.name: round(r.difference.min_cosine, COSINE_DIGITS) for r in rungs},
-        samples=rungs[0].samples,
+        samples=prepared.original.samples,
         passes=tuple(prepared.passed),
         content_type=handler.example()[0],
         **interface.of(handler, handler.explainer()),

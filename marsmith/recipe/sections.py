@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -40,6 +41,20 @@ class Section(BaseModel):
     """A part of a recipe: frozen, and refusing what it doesn't know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """What the user's own model says to some instances, without any part of ours.
+
+    Attributes:
+        answers: to each instance, what a client is to get, or a part of it: the keys of an object
+            that it names; None where that isn't known.
+        outputs: of the model for each instance alone, in its order; None where they aren't known.
+    """
+
+    answers: Sequence[object]
+    outputs: Sequence[tuple[torch.Tensor, ...] | None]
 
 
 class Source(Section):
@@ -79,6 +94,21 @@ class Source(Section):
             Settings for the recipe's `handler:` section, where it doesn't say them.
         """
         return {}
+
+    def untouched(
+        self, instances: Sequence[object], handler: Mapping[str, object], say: Callable[[str], None]
+    ) -> Untouched | None:
+        """What the model says where its own library reads, prepares and runs it.
+
+        Args:
+            instances: of the task, each as one is in a request.
+            handler: the recipe's `handler:` section, with what `bring` has returned.
+            say: takes one line about what is being done.
+
+        Returns:
+            None where nobody but the user knows; see `evaluation.expected`.
+        """
+        return None
 
 
 class Training(Section):
@@ -137,6 +167,12 @@ class Evaluation(Section):
 
     data: Reference
     """Returns (request body: bytes, expected answer) pairs, or bodies alone."""
+    expected: Reference | None = None
+    """Takes all bodies, and returns what the user's own code says to each of them: what a client is
+    to get, or a part of it, or the model's outputs, as an array, or arrays by name. What the
+    original, behind the handler, says otherwise refuses the build."""
+    tolerance: float = Field(1e-3, gt=0)
+    """How far numbers may be from `expected`; beyond 1, relatively."""
     metric: str | None = None
     """A function of `marsmith.verify.metrics`, or a "module:function" (answers, expected) -> float.
     Without one, only the outputs are compared."""

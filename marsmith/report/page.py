@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marsmith.report.plot import ORIGINAL, Point, draw, front
+from marsmith.report.measurements import ORIGINAL
+from marsmith.report.plot import Point, draw, front
 from marsmith.report.words import DIGITS, facts, fixed, megabytes, metric_name, number, times, told
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def render(report: Report) -> str:
         rows=rows,
         shipped=report.shipped,
         usable=[row for row in rows if row.usable],
-        first=report.ladder[0],
+        first=report.first,
         original=report.original,
         unmeasured=defaultdict(lambda: None),
         scored=_scored(report),
@@ -54,7 +55,7 @@ def render(report: Report) -> str:
 
 def _scored(report: Report) -> bool:
     """Whether accuracy is the recipe's metric; otherwise it is the least cosine."""
-    return report.ladder[0].metric is not None
+    return report.first.metric is not None
 
 
 def _axis(report: Report) -> str:
@@ -70,7 +71,7 @@ def _points(report: Report, rows: Sequence[CandidateResult]) -> list[Point]:
         return round(value, DIGITS) if value is not None and math.isfinite(value) else None
 
     points = []
-    first = report.ladder[0]
+    first = report.first
     if (value := accuracy(first.metric, first.difference)) is not None:
         points.append(Point(ORIGINAL, value, report.original.samples_per_s))
     for row in rows:
@@ -85,7 +86,7 @@ def _points(report: Report, rows: Sequence[CandidateResult]) -> list[Point]:
 
 def _bound(report: Report) -> float | None:
     """The least accuracy that the recipe accepts."""
-    accept, first = report.accept, report.ladder[0].metric
+    accept, first = report.accept, report.first.metric
     if first is None:
         return accept.min_cosine
     bounds = (accept.metric_at_least, first - accept.metric_max_drop)
@@ -107,7 +108,7 @@ def _plots(report: Report, points: Sequence[Point], bound: float | None) -> dict
 
 def _accepted(report: Report) -> list[tuple[str, float | None, float | None]]:
     """Each bound: its name, what it allows, and the figure of what was shipped."""
-    shipped, first = report.shipped, report.ladder[0].metric
+    shipped, first = report.shipped, report.first.metric
     drop = None if first is None or shipped.metric is None else first - shipped.metric
     has = {"metric_at_least": shipped.metric, "metric_max_drop": drop}
     if shipped.difference:

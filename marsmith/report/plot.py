@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from marsmith.report.measurements import ORIGINAL
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in points of the figure
 
-ORIGINAL = "original"
 TEXT_PT, SMALL_TEXT_PT = 10.0, 9.0  # the wide plot is shown enlarged
 WIDE_PT = 500.0
 STRIP_PT = 60.0  # left of the speeds, for points without one

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marsmith.errors import MarsmithError
 from marsmith.recipe.sections import Accept, Objective
-from marsmith.report.measurements import Difference, Rung, Timing
+from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
 
@@ -128,8 +128,8 @@ class Report(Facts):
     objective: Objective
     archive: ArchiveFile
     ladder: tuple[Rung, ...] = Field(min_length=1)
-    """The original, the passes if there are any, the shipped candidate, its archive, and the served
-    archive if that was asked for."""
+    """The user's own model if it could be asked, the original, the passes if there are any, the
+    shipped candidate, its archive, and the served archive if that was asked for."""
     original: Timing
     candidates: tuple[CandidateResult, ...]
     """In the order in which they were tried."""
@@ -164,6 +164,11 @@ class Report(Facts):
             raise MarsmithError(f"{path} is not a report: {error}") from error
 
     @property
+    def first(self) -> Rung:
+        """The original, which all forms after it are held against."""
+        return next(rung for rung in self.ladder if rung.name != UNTOUCHED)
+
+    @property
     def shipped(self) -> CandidateResult:
         """The candidate in the archive."""
         return next(each for each in self.candidates if each.status == "shipped")
@@ -185,7 +190,7 @@ class Report(Facts):
 
     def __str__(self) -> str:
         """The archive's size and metric, then a line for each candidate."""
-        before, after = self.ladder[0].metric, self.ladder[-1].metric
+        before, after = self.first.metric, self.ladder[-1].metric
         metric = f", {metric_name(self.metric)} {fixed(before)} → {fixed(after)}"
         lines = [f"  {each.candidate} {each.status}: {each.verdict}" for each in self.ranked()]
         first = f"{self.name} {self.version}, {self.task}: {self.archive.bytes:,} bytes"

@@ -18,7 +18,7 @@ from handlers.schema import unknown
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.extras import need
-from marsmith.recipe.sections import Source
+from marsmith.recipe.sections import Source, Untouched
 from marsmith.sources import heads
 from marsmith.sources.heads import _tokenizer, read_object
 
@@ -94,6 +94,26 @@ class HuggingFace(Source):
         if most is not None and isinstance(wanted, int) and wanted > most:
             raise BuildError(f"'max_tokens' is {wanted}; the model has {most} positions")
         return heads.find(self.head).bring(module, self.huggingface, out)
+
+    def untouched(
+        self, instances: Sequence[object], handler: Mapping[str, object], say: Callable[[str], None]
+    ) -> Untouched | None:
+        """What transformers' own classes, or sentence-transformers, say; nothing of ours runs.
+
+        Raises:
+            BuildError: transformers can't run the folder by itself.
+        """
+        most = handler.get("max_tokens")
+        with _quiet():
+            try:
+                return heads.find(self.head).untouched(
+                    self.huggingface, instances, most if isinstance(most, int) else None
+                )
+            except Exception as error:  # what is wrong in the files decides which
+                raise BuildError(
+                    f"{self.huggingface.name} can't be run by its own library, to compare with:"
+                    f" {_in_a_line(error)}"
+                ) from error
 
 
 def _see_that_it_fits(model: torch.nn.Module, found: LoadingInfo, what: str) -> None:

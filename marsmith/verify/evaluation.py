@@ -75,7 +75,17 @@ def bodies_of(items: Sequence[object], name: str) -> list[bytes]:
 def decode(
     handler: Handler[C, O, M], bodies: Sequence[bytes], what: str, media_type: str = ""
 ) -> list[Sample[O, M]]:
-    """Decode request bodies to samples, as the handler will when it serves.
+    """Decode request bodies to samples, as the handler will when it serves; see `read`."""
+    return [exchange.samples[0] for exchange in read(handler, bodies, what, media_type)]
+
+
+def read(
+    handler: Handler[C, O, M], bodies: Sequence[bytes], what: str, media_type: str = ""
+) -> list[Exchange]:
+    """Read request bodies of one instance each, as the handler will when it serves.
+
+    Returns:
+        Each with its instance and its sample.
 
     Raises:
         BuildError: a body can't be read, or doesn't hold exactly one instance; the message has
@@ -89,4 +99,4 @@ def decode(
             raise BuildError(f"{what} item {index} can't be decoded: {reason}")
         if len(exchange.samples) != 1:
             raise BuildError(f"{what} item {index} has {len(exchange.samples)} instances, not one")
-    return [exchange.samples[0] for exchange in exchanges]
+    return exchanges

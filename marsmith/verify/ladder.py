@@ -24,7 +24,7 @@ from marsmith.serving import server
 from marsmith.verify import metrics
 from marsmith.verify.batches import Batches
 from marsmith.verify.difference import compare
-from marsmith.verify.evaluation import decode, load_data
+from marsmith.verify.evaluation import load_data, read
 
 ANSWER_TIMEOUT_S = 300
 PASSES = "passes"
@@ -55,8 +55,9 @@ class Ladder:
         named = evaluation.metric if evaluation else None
         self.metric = metrics.find(named) if named else None
         self.data = load_data(handler, evaluation)
-        samples = decode(handler, self.data.bodies, "evaluation", self.data.media_type)
-        self.batches = Batches(handler, samples)
+        exchanges = read(handler, self.data.bodies, "evaluation", self.data.media_type)
+        self.instances = [exchange.instances[0] for exchange in exchanges]
+        self.batches = Batches(handler, [exchange.samples[0] for exchange in exchanges])
         self.batch_sizes = tuple(sorted({1, min(3, batch_size), batch_size}))
         self.reference: list[Tensors] = []
 

@@ -4,6 +4,8 @@ The module's name is the key that a recipe's `source.head` says, by default its 
 
 - `AUTO`, the class of transformers that reads the folder;
 - `wrap(model, folder)`, which makes what was read a module that takes tensors by position;
+- `untouched(folder, instances, most)`, what transformers itself makes of instances, of at most so
+  many tokens; None where `wrap` has compared the two already;
 - `bring(module, folder, out)`, which writes the folder's files that travel into `out`, and returns
   defaults for the recipe's `handler:` section: file names, lengths, labels.
 """
@@ -11,7 +13,7 @@ The module's name is the key that a recipe's `source.head` says, by default its 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -19,6 +21,7 @@ import torch
 
 from handlers import by_name
 from marsmith.errors import BuildError, RecipeError
+from marsmith.recipe.sections import Untouched
 
 
 class Head(Protocol):
@@ -26,6 +29,7 @@ class Head(Protocol):
 
     AUTO: str
     wrap: Callable[[torch.nn.Module, Path], torch.nn.Module]
+    untouched: Callable[[Path, Sequence[object], int | None], Untouched | None]
     bring: Callable[[torch.nn.Module, Path, Path], Mapping[str, object]]
 
 

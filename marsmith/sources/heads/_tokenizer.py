@@ -132,7 +132,7 @@ def see_that_it_pads(module: torch.nn.Module, out: Path, settings: TokenSettings
         alone = module(*(each[:1, :short] for each in (ids, mask, *types)))
     pairs = zip(*(x if isinstance(x, tuple) else (x,) for x in (together, alone)), strict=True)
     for found, wanted in pairs:
-        row = found[:1, :short] if found.shape[1:2] == ids.shape[1:] else found[:1]
+        row = found[:1, :short] if wanted.shape[1:] != found.shape[1:] else found[:1]
         if not torch.allclose(row, wanted, rtol=1e-3, atol=1e-3):
             raise UnsupportedError(
                 "what this model answers to a text depends on how it is padded in a batch",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handlers.protocols.payload import encoded
 from marsmith.errors import BuildError, UnsupportedError
+from marsmith.recipe.sections import Untouched
 
 AUTO = "AutoModelForCTC"
 
@@ -53,6 +56,25 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     if getattr(config, "add_adapter", False):
         raise UnsupportedError(f"{folder.name} has an adapter that joins frames")
     return Recogniser(model)
+
+
+def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+    """What transformers makes of recordings that have the model's own rate: logits of frames."""
+    soundfile: Any = importlib.import_module("soundfile")
+    model = getattr(importlib.import_module("transformers"), AUTO).from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
+    model, sound = model.eval(), _read(folder, "AutoFeatureExtractor")
+    outputs: list[tuple[torch.Tensor, ...] | None] = []
+    for each in instances:
+        samples, rate = soundfile.read(io.BytesIO(encoded(each, "a recording")), dtype="float32")
+        if rate != sound.sampling_rate or samples.ndim > 1:
+            outputs.append(None)
+            continue
+        features = sound(samples, sampling_rate=rate, return_tensors="pt")
+        with torch.inference_mode():
+            outputs.append((model(features["input_values"]).logits.float(),))
+    return Untouched([None] * len(outputs), outputs)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from marsmith.sources.heads import _on_tokens, _tokenizer
+from handlers.text import text
+from marsmith.recipe.sections import Untouched
+from marsmith.sources.heads import _on_tokens, _tokenizer, _untouched
 
 AUTO = "AutoModelForSequenceClassification"
 
@@ -17,6 +20,22 @@ AUTO = "AutoModelForSequenceClassification"
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """Wrap a model from tokens to logits, (N, classes)."""
     return _on_tokens.OnTokens(model)
+
+
+def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+    """What transformers makes of texts, or pairs of them: logits, and its pipeline's scores."""
+    model, tokenizer = _untouched.read(folder, AUTO)
+    pairs = [text.read_pair(each) for each in instances]
+    outputs = _untouched.outputs(model, tokenizer, pairs, most)
+    transformers: Any = importlib.import_module("transformers")
+    ask = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
+    answers: list[object] = []
+    for (first, second), logits in zip(pairs, outputs, strict=True):
+        asked = {"text": first, **({} if second is None else {"text_pair": second})}
+        found = [] if logits is None else ask(asked, top_k=None)
+        scores = {each["label"]: each["score"] for each in found}
+        answers.append({"scores": scores} if scores else None)
+    return Untouched(answers, outputs)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
+from marsmith.recipe.sections import Untouched
 from marsmith.sources.heads import _tokenizer, read_json, read_object
 
 AUTO = "AutoModel"
+
+LIBRARY, MODULES = "sentence_transformers", "modules.json"
 
 LAYERS = (
     "Transformer",
@@ -50,7 +57,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
         BuildError: one of these files is damaged.
         UnsupportedError: they say something that Embedding doesn't do.
     """
-    file = folder / "modules.json"
+    file = folder / MODULES
     modules = read_json(file) if file.is_file() else []
     if not isinstance(modules, list) or not all(
         isinstance(each, dict) and "type" in each for each in modules
@@ -73,6 +80,27 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     if hasattr(model, "pooler"):  # not needed here, and many folders have no weights for it
         model.register_module("pooler", None)
     return Embedding(model, POOLING[modes[0]])
+
+
+def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched | None:
+    """What sentence-transformers, if installed, makes of texts; None of a folder of another's."""
+    if not (folder / MODULES).is_file() or importlib.util.find_spec(LIBRARY) is None:
+        return None
+    library: Any = importlib.import_module(LIBRARY)
+    model = library.SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+    )
+    outputs: list[tuple[torch.Tensor, ...] | None] = []
+    for each in instances:
+        if isinstance(each, Mapping):  # several texts, which are compared with each other
+            outputs.append(None)
+            continue
+        vectors = model.encode(
+            [text.read(each)], convert_to_tensor=True, normalize_embeddings=True,
+            show_progress_bar=False,
+        )  # fmt: skip
+        outputs.append((vectors.float(),))
+    return Untouched([None] * len(outputs), outputs)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

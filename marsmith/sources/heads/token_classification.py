@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from marsmith.sources.heads import _on_tokens, _tokenizer
+from handlers.text import text
+from marsmith.recipe.sections import Untouched
+from marsmith.sources.heads import _on_tokens, _tokenizer, _untouched
 
 AUTO = "AutoModelForTokenClassification"
 
@@ -17,6 +19,14 @@ AUTO = "AutoModelForTokenClassification"
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """Wrap a model from tokens to logits, (N, T, classes)."""
     return _on_tokens.OnTokens(model)
+
+
+def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+    """What transformers makes of texts: the logits of their tokens."""
+    model, tokenizer = _untouched.read(folder, AUTO)
+    pairs = [(text.read(each), None) for each in instances]
+    outputs = _untouched.outputs(model, tokenizer, pairs, most)
+    return Untouched([None] * len(outputs), outputs)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

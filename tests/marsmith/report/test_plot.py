@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marsmith.report.plot import ORIGINAL, Point, draw, front
+from marsmith.report.measurements import ORIGINAL
+from marsmith.report.plot import Point, draw, front
 
 FIGURES = st.integers(-3, 3).map(float) | st.floats(allow_nan=False, allow_infinity=False)
 

@@ -1,0 +1,224 @@
+"""The user's own model comes first: what stands before and behind it may change nothing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from examples import digits
+from marsmith.cache import Cache
+from marsmith.errors import BuildError, GateError
+from marsmith.pipeline.original import Prepared, prepare
+from marsmith.recipe import reading
+from marsmith.recipe.sections import Recipe
+from marsmith.sources.heads import _on_tokens, _tokenizer
+from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
+
+TEXTS = [b"the cat", b"a dog", b"the cat a dogs", b"dog " * 9, b"the dogs, the cat"]
+PAIRS = [b'{"question": "a cat", "context": "the cat a dogs the dog"}'] * 2
+AUTO = {
+    "text_classification": "AutoModelForSequenceClassification",
+    "token_classification": "AutoModelForTokenClassification",
+    "question_answering": "AutoModelForQuestionAnswering",
+}
+
+
+def bodies() -> list[bytes]:
+    return TEXTS
+
+
+def pairs() -> list[bytes]:
+    return PAIRS
+
+
+def folder_of(task: str, folder: Path) -> Path:
+    """A folder with random weights that are far from each other."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, initializer_range=0.7,
+        id2label=dict(enumerate(["good", "bad", "neither"][: 2 + (task != "question_answering")])),
+        **SIZES,
+    )  # fmt: skip
+    getattr(transformers, AUTO[task]).from_config(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+    return folder
+
+
+def prepared(task: str, folder: Path, work: Path) -> Prepared:
+    data = "pairs" if task == "question_answering" else "bodies"
+    settings = {
+        "name": "m", "task": task, "source": {"huggingface": str(folder)},
+        "evaluation": {"data": f"{__name__}:{data}"},
+    }  # fmt: skip
+    (work / "work").mkdir()
+    return prepare(reading.load(settings), work, work / "work", lambda line: None)
+
+
+@pytest.mark.parametrize("task", AUTO)
+def test_a_folder_is_compared_with_what_transformers_says(tmp_path: Path, task: str) -> None:
+    found = prepared(task, folder_of(task, tmp_path / "model"), tmp_path)
+    assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+    assert found.rungs[0].samples == len(found.ladder.batches.samples)
+    assert 0 < found.original.difference.max_abs_error < 1e-4 or task == "question_answering"
+    assert found.original.difference.min_cosine > 0.9999
+
+
+def no_masks(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *more: Any) -> Any:
+    return self.model(input_ids=input_ids)[0]
+
+
+def swapped(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *more: Any) -> Any:
+    return self.model(input_ids=attention_mask, attention_mask=input_ids)[0]
+
+
+def permuted(config: Any) -> list[str]:
+    return ["bad", "good", "neither"]
+
+
+def without_marks(module: torch.nn.Module, folder: Path, out: Path) -> _tokenizer.TokenSettings:
+    """The tokenizer without what it puts before and behind a text."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = Tokenizer.from_file(str(folder / _tokenizer.FILE))
+    tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B:1")
+    tokenizer.save(str(out / _tokenizer.FILE))
+    return {"tokenizer": _tokenizer.FILE, "max_tokens": 40}
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "broken", "words"),
+    [
+        (_on_tokens.OnTokens, "forward", no_masks, "output 0 of the model"),
+        (_on_tokens.OnTokens, "forward", swapped, "output 0 of the model"),
+        (_on_tokens, "labels", permuted, r"is answered with .*; the model's own code says"),
+        (_tokenizer, "bring", without_marks, "item 0"),
+    ],
+    ids=["mask dropped", "inputs swapped", "labels permuted", "tokens left out"],
+)
+def test_a_broken_wrapper_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: Any, name: str, broken: object, words: str
+) -> None:
+    folder = folder_of("text_classification", tmp_path / "model")
+    monkeypatch.setattr(_tokenizer, "see_that_it_pads", lambda *_: None)  # it would refuse some
+    monkeypatch.setattr(of, name, broken)
+    with pytest.raises(GateError, match=words):
+        prepared("text_classification", folder, tmp_path)
+
+
+def test_an_embedding_is_that_of_sentence_transformers(tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, initializer_range=0.7,
+        **SIZES,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(tmp_path / "bert")
+    write_bert_tokenizer(tmp_path / "bert")
+    layers = library.sentence_transformer.modules
+    encoder = layers.Transformer(str(tmp_path / "bert"))
+    library.SentenceTransformer(modules=[encoder, layers.Pooling(16, "mean")]).save(
+        str(tmp_path / "model")
+    )
+    found = prepared("text_embedding", tmp_path / "model", tmp_path)
+    assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+    assert found.original.difference.max_abs_error < 1e-5
+
+
+# -- What the user's own code says ---------------------------------------------------------------
+
+WEIGHTS: dict[str, Path] = {}
+
+
+def own(body: bytes) -> torch.Tensor:
+    """A script of the user's own, around the digits' module."""
+    pixels = np.asarray(Image.open(io.BytesIO(body)), np.float32) / 255
+    module = digits.model().eval()
+    module.load_state_dict(load_file(WEIGHTS["digits"]))
+    with torch.inference_mode():
+        found: torch.Tensor = module(torch.from_numpy(pixels)[None, None])
+    return found
+
+
+def logits(given: Sequence[bytes]) -> list[np.ndarray[Any, Any]]:
+    return [own(body).numpy()[0] for body in given]
+
+
+def scores(given: Sequence[bytes]) -> list[dict[str, float]]:
+    return [dict(zip("0123456789", own(x).softmax(1)[0].tolist(), strict=True)) for x in given]
+
+
+def best(given: Sequence[bytes]) -> list[dict[str, float]]:
+    return [dict([max(each.items(), key=lambda one: one[1])]) for each in scores(given)]
+
+
+def inverted(given: Sequence[bytes]) -> list[dict[str, float]]:
+    return [{str(9 - int(name)): score for name, score in each.items()} for each in scores(given)]
+
+
+def too_few(given: Sequence[bytes]) -> list[dict[str, float]]:
+    return scores(given[:3])
+
+
+@pytest.fixture
+def build(digits_recipe: Recipe, store: Path, tmp_path: Path) -> Callable[..., Prepared]:
+    """Prepare digits, compared with a function of this file; more of its handler's settings."""
+    module = digits_recipe.source.load(Cache(store / ".cache" / "made"), lambda line: None)
+    from safetensors.torch import save_file
+
+    WEIGHTS["digits"] = tmp_path / "digits.safetensors"
+    save_file(module.state_dict(), WEIGHTS["digits"])
+    (tmp_path / "work").mkdir()
+
+    def run(expected: str, handler: Mapping[str, object] | None = None) -> Prepared:
+        assert digits_recipe.evaluation
+        changed = digits_recipe.model_copy(
+            update={
+                "evaluation": digits_recipe.evaluation.model_copy(
+                    update={"expected": f"{__name__}:{expected}"}
+                ),
+                "handler": {**digits_recipe.handler, **(handler or {})},
+            }
+        )
+        return prepare(changed, store / ".cache", tmp_path / "work", lambda line: None)
+
+    return run
+
+
+@pytest.mark.parametrize("expected", ["logits", "scores", "best"])
+def test_users_can_say_what_their_own_code_says(
+    build: Callable[..., Prepared], expected: str
+) -> None:
+    found = build(expected)
+    assert (found.rungs[0].name, found.rungs[0].samples) == ("untouched", 64)
+    assert found.original.difference.max_abs_error < 1e-4
+
+
+@pytest.mark.parametrize("expected", ["logits", "scores", "best"])
+def test_a_normalisation_that_the_model_was_not_trained_with_is_refused(
+    build: Callable[..., Prepared], expected: str
+) -> None:
+    with pytest.raises(GateError, match=r"item \d+"):
+        build(expected, {"mean": [0.5], "std": [0.5]})
+
+
+def test_labels_in_another_order_are_refused(build: Callable[..., Prepared]) -> None:
+    with pytest.raises(GateError, match="item 0 is answered with"):
+        build("inverted")
+
+
+def test_an_answer_for_each_is_needed(build: Callable[..., Prepared]) -> None:
+    with pytest.raises(BuildError, match="returned 3 answers to 64 bodies"):
+        build("too_few")
