@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 import platform
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from marsmith.cache import Cache, key_of
-from marsmith.errors import BuildError, reason
+from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve, source_files
 from marsmith.recipe.sections import Source
+from marsmith.sources import _checkpoints
 from marsmith.training import distributed
 
 SEED = 0
@@ -30,7 +28,11 @@ class Factory(Source):
     arguments: dict[str, object] = {}
     """What the factory is called with, by name."""
     checkpoint: Path | None = None
-    """A state_dict: `.safetensors`, or a `.pt` that needs no code to be read."""
+    """Its weights: `.safetensors`, the `.safetensors.index.json` of several, or a `.pt`, `.pth` or
+    `.ckpt` that needs no code to be read. Whatever stands before all names is left out."""
+    checkpoint_key: str | None = None
+    """Where in the file the weights are, such as "state_dict_ema", or what all of their names begin
+    with, such as "student"; by default wherever those are that fit, if these are one."""
     train: str | None = None
     """A "module:function" that trains the module in place; its result is kept."""
 
@@ -51,7 +53,7 @@ class Factory(Source):
             raise BuildError(f"{self.factory} returned {type(module).__name__}, not an nn.Module")
         if self.checkpoint is not None:
             say(f"load {self.checkpoint.name}")
-            load_weights(module, self.checkpoint)
+            _checkpoints.load(module, self.checkpoint, self.checkpoint_key, say)
         elif self.train is not None:
             if distributed.rank() == 0:
                 self._train_once(module, cache, say)
@@ -65,7 +67,7 @@ class Factory(Source):
         key = f"trained-{self._trained_by()}"
         if kept := cache.find(key):
             say(f"load the weights that {self.train} trained before")
-            load_weights(module, kept / WEIGHTS)
+            load_model(module, kept / WEIGHTS)
             return
         say(f"train with {self.train}")
         train(module)
@@ -77,42 +79,3 @@ class Factory(Source):
         code = [(each, source_files(each)) for each in (self.factory, str(self.train))]
         versions = torch.__version__, platform.python_version()
         return key_of(code, sorted(self.arguments.items()), SEED, versions)
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Load a state_dict into a module, without running anything that is in the file.
-
-    Raises:
-        BuildError: there is no such file, it is not a plain state_dict, or it doesn't fit the
-            module.
-    """
-    if not path.is_file():
-        raise BuildError(f"there is no checkpoint {path}")
-    try:
-        if path.suffix == ".safetensors":
-            load_model(module, path)
-        else:
-            module.load_state_dict(_read_pickle(path))
-    except SafetensorError as error:
-        raise BuildError(f"the checkpoint {path.name} is not safetensors: {error}") from error
-    except RuntimeError as error:
-        raise BuildError(f"the weights in {path.name} don't fit the model: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that it is about to refuse
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise BuildError(
-            f"the checkpoint {path.name} is not a plain state_dict: {reason(error)}",
-            "save it with safetensors.torch.save_model(model, ...)",
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]  # as training loops save it, beside the optimiser's
-    if isinstance(state, dict) and all(str(name).startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}  # DDP's
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise BuildError(f"the checkpoint {path.name} must be a state_dict: names to tensors")
-    return state

@@ -1,0 +1,178 @@
+"""Checkpoints as people have them: which weights of a file are a module's, and under what names."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from marsmith.errors import BuildError, reason
+
+INDEX = ".index.json"
+COMPILED = "_orig_mod."
+"""What `torch.compile` puts before the names of the modules that it wraps."""
+SHOWN = 5
+
+State = Mapping[str, torch.Tensor]
+
+
+def load(module: torch.nn.Module, path: Path, key: str | None, say: Callable[[str], None]) -> None:
+    """Load a checkpoint into a module, without running anything that is in the file.
+
+    A file may hold more than the weights, as training loops save it, and may call them otherwise:
+    with a prefix before every name, as DistributedDataParallel, torch.compile and Lightning do.
+    What fits the module, and nothing else, is taken.
+
+    Args:
+        module: gets the weights.
+        path: a `.safetensors`, the index of several (`.safetensors.index.json`), or what
+            `torch.save` writes, read with `weights_only=True`.
+        key: where in the file the weights are, or what all of their names begin with; None to
+            look for them.
+        say: takes one line about what was found where.
+
+    Raises:
+        BuildError: there is no such file, it holds no plain tensors, several sets of weights fit,
+            or none does.
+    """
+    if not path.is_file():
+        raise BuildError(f"there is no checkpoint {path}")
+    there = _flat(_read(path))
+    if not there:
+        raise BuildError(f"the checkpoint {path.name} must be a state_dict: names to tensors")
+    if not any(COMPILED in name for name in module.state_dict()):
+        there = {name.replace(COMPILED, ""): tensor for name, tensor in there.items()}
+    asked = {name: x for name, x in there.items() if key is None or name.startswith(f"{key}.")}
+    if not asked:
+        known = ", ".join(sorted({name.partition(".")[0] for name in there}))
+        raise BuildError(
+            f"the checkpoint {path.name} has nothing under {key!r}",
+            f"its names begin with: {known}",
+        )
+    fitting = [prefix for prefix in _prefixes(module, asked) if _fits(module, asked, prefix)]
+    if len(fitting) > 1:
+        places = [prefix.rstrip(".") for prefix in fitting]
+        raise BuildError(
+            f"the checkpoint {path.name} has several weights that fit: {', '.join(places)}",
+            f"say which with 'checkpoint_key', such as {places[0]!r}",
+        )
+    if not fitting:
+        try:
+            module.load_state_dict(dict(asked))  # it may know older names of its own
+        except RuntimeError:
+            raise BuildError(
+                f"the weights in {path.name} don't fit the model: {_misfit(module, asked)}"
+            ) from None
+        return
+    state = _under(asked, fitting[0])
+    if fitting[0]:
+        others = len(there) - len(state)
+        where = fitting[0].rstrip(".")
+        say(f"the weights are under {where!r}; {others} others are not the model's")
+    module.load_state_dict(state, strict=False)  # of tied weights there may be one alone
+
+
+def _read(path: Path) -> object:
+    """What a file holds: tensors, or a structure of plain things with tensors in it."""
+    try:
+        if path.name.endswith(INDEX):
+            return _read_shards(path)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that it is about to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise BuildError(f"the checkpoint {path.name} is not safetensors: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        hint = "where it was made, save the weights alone: safetensors.torch.save_model(model, ...)"
+        if "TorchScript" in str(error):
+            hint = "it is a TorchScript archive: name it as 'source: {torchscript: ...}'"
+        raise BuildError(
+            f"the checkpoint {path.name} is not a plain state_dict: {reason(error)}", hint
+        ) from error
+
+
+def _read_shards(index: Path) -> dict[str, torch.Tensor]:
+    """The tensors of several files, as an index lists them."""
+    try:
+        files = set(map(str, json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildError(f"{index.name} has no 'weight_map' of files") from error
+    found: dict[str, torch.Tensor] = {}
+    for name in sorted(files):
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise BuildError(f"{index.name} names {name}, which is not beside it")
+        found |= load_file(index.parent / name)
+    return found
+
+
+def _flat(held: object, place: str = "") -> dict[str, torch.Tensor]:
+    """All tensors in what a file holds, with where they are before their names."""
+    if isinstance(held, torch.Tensor):
+        return {place: held}
+    found: dict[str, torch.Tensor] = {}
+    for name, each in held.items() if isinstance(held, Mapping) else ():
+        found |= _flat(each, f"{place}.{name}" if place else str(name))
+    return found
+
+
+def _under(state: State, prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+
+
+def _own(module: torch.nn.Module) -> State:
+    state = module.state_dict(keep_vars=True)
+    return {name: each for name, each in state.items() if isinstance(each, torch.Tensor)}
+
+
+def _prefixes(module: torch.nn.Module, there: State) -> list[str]:
+    """What may be before the names: whatever is before one that all models have."""
+    ends = _needed(module, {})[:1]
+    found = {name.removesuffix(end) for end in ends for name in there if name.endswith(end)}
+    return sorted(prefix for prefix in found if not prefix or prefix.endswith("."))
+
+
+def _fits(module: torch.nn.Module, there: State, prefix: str) -> bool:
+    """Whether under a prefix is all that a module needs, and nothing else."""
+    own, here = _own(module), _under(there, prefix)
+    shapes = {name: tensor.shape for name, tensor in here.items()}
+    return set(here) <= set(own) and all(
+        shapes.get(name) == own[name].shape for name in _needed(module, here)
+    )
+
+
+def _needed(module: torch.nn.Module, there: Mapping[str, object]) -> list[str]:
+    """The names that must be there: of tied weights any one."""
+    places: dict[Any, list[str]] = {}
+    for name, tensor in _own(module).items():
+        place = (tensor.data_ptr(), tensor.shape) if tensor.numel() else name
+        places.setdefault(place, []).append(name)
+    return [next((name for name in names if name in there), names[0]) for names in places.values()]
+
+
+def _misfit(module: torch.nn.Module, there: State) -> str:
+    """What is missing, what has another shape, and what is too much, where it fits best."""
+    own = _own(module)
+    candidates = [_under(there, prefix) for prefix in ("", *_prefixes(module, there))]
+    state = min(candidates, key=lambda each: len(set(own) ^ set(each)))
+    said = []
+    for name in _needed(module, state):
+        wanted = tuple(own[name].shape)
+        if name not in state:
+            near = difflib.get_close_matches(name, set(state) - set(own), 1)
+            other = f"; there is {near[0]} {tuple(state[near[0]].shape)}" if near else ""
+            said.append(f"{name} {wanted} is missing{other}")
+        elif tuple(state[name].shape) != wanted:
+            said.append(f"{name} is {tuple(state[name].shape)}, the model's {wanted}")
+    said += [f"{name} is not the model's" for name in state if name not in own]
+    more = [f"{len(said) - SHOWN} more"] if len(said) > SHOWN else []
+    return ", ".join(said[:SHOWN] + more)
