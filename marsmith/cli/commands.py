@@ -42,8 +42,19 @@ def formats() -> list[str]:
 
 @app.command()
 def build(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A YAML file; see archiver_configs/. Or a model, with --task.")
+    ],
     model_store: Store = STORE,
+    task: Annotated[
+        str | None, typer.Option(help="The task of a model that has no recipe: one is written.")
+    ] = None,
+    factory: Annotated[
+        str | None, typer.Option(help='What makes the module of weights: "module:function".')
+    ] = None,
+    written: Annotated[
+        Path | None, typer.Option("--out", help="The recipe to write; by default NAME.yaml.")
+    ] = None,
     candidate: Annotated[
         list[str] | None,
         typer.Option(help="Try this one, such as onnx:int8, or all, instead of the recipe's."),
@@ -54,11 +65,21 @@ def build(
     nproc: Annotated[int, typer.Option(min=1, help="Processes that passes train on.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Make a verified archive of a recipe."""
+    """Make a verified archive of a recipe; or write one for a model, and make it of that."""
+    from marsmith.cli import draft
     from marsmith.pipeline.build import build as run
     from marsmith.pipeline.candidates import only
     from marsmith.recipe.reading import load
 
+    if task is not None and nproc > 1:
+        raise MarsmithError("--nproc needs a recipe", "write it first: leave --nproc out")
+    if task is not None:
+        recipe = draft.write(recipe, task, factory, written)
+        typer.echo(f"wrote {recipe}", err=True)
+    elif recipe.exists() and recipe.suffix not in draft.RECIPES:
+        raise MarsmithError(
+            f"{recipe} is not a recipe", "for a model say its --task, such as image_classification"
+        )
     read = load(recipe)
     if candidate:
         read = only(read, candidate)

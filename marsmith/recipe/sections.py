@@ -62,6 +62,8 @@ class Source(Section):
 
     TRACED: ClassVar[bool] = False
     """Whether its models can be traced but not scripted: TorchScript is then made by tracing."""
+    RUNTIME: ClassVar[str] = "torchscript"
+    """What its models are converted for where a recipe doesn't say it."""
 
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Make the model, in evaluation mode on the CPU.
@@ -261,7 +263,8 @@ class Recipe(Section):
     in the archive."""
     source: Source
     runtime: str = "torchscript"
-    """A module of `handlers.runtimes`; or "auto": the best of the candidates."""
+    """A module of `handlers.runtimes`, by default the source's own; or "auto": the best of the
+    candidates."""
     precision: Precision = "fp32"
     candidates: tuple[str, ...] = ()
     """With "auto": each "runtime" or "runtime:precision"; all of them is "all"."""
@@ -281,6 +284,13 @@ class Recipe(Section):
     evaluation: Evaluation | None = None
     accept: Accept = Accept()
     serving: Serving = Serving()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_source(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(source := data.get("source"), Source):
+            return {"runtime": source.RUNTIME, **data}
+        return data
 
     @field_validator("source")
     @classmethod

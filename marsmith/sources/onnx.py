@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,6 +47,8 @@ class OnnxModule(torch.nn.Module):
 
 class OnnxFile(Source):
     """`onnx` is the file. It can be converted further, but not pruned or trained."""
+
+    RUNTIME: ClassVar[str] = "onnx"
 
     onnx: Path
     """The file; other files that it keeps weights in must lie beside it."""
@@ -103,8 +106,30 @@ def check(path: Path) -> None:
 
 
 def _inputs(path: Path) -> list[str]:
+    return [each.name for each in _declared(path)]
+
+
+def shapes(path: Path) -> list[list[int | None]]:
+    """The shape of each input, in the file's order; None for a size that varies.
+
+    Raises:
+        BuildError: the file can't be read.
+    """
+    need("onnx", "onnx")
+    try:
+        declared = _declared(path)
+    except Exception as error:  # what is wrong in the file decides which
+        raise BuildError(f"{path.name} is not an ONNX file: {reason(error)}") from error
+    dimensions = [each.type.tensor_type.shape.dim for each in declared]
+    return [
+        [size.dim_value if size.HasField("dim_value") else None for size in each]
+        for each in dimensions
+    ]
+
+
+def _declared(path: Path) -> list[Any]:
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
     weights = {each.name for each in graph.initializer}  # old files list them as inputs, too
-    return [each.name for each in graph.input if each.name not in weights]
+    return [each for each in graph.input if each.name not in weights]

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -26,6 +27,8 @@ class Pt2File(Source):
     Files with pickles or machine code in them are refused. That doesn't make the others harmless:
     torch evaluates their expressions of shapes as Python.
     """
+
+    RUNTIME: ClassVar[str] = "pt2"
 
     pt2: Path
     """What `torch.export.save` wrote, of a model whose batch is dynamic."""

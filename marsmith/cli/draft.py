@@ -1,0 +1,160 @@
+"""`marsmith build FILE --task TASK`: what a file is, and a recipe that builds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from handlers import tasks
+from handlers.errors import LoadError
+from handlers.task import Config
+from marsmith.errors import MarsmithError
+
+RECIPES = (".yaml", ".yml")
+WEIGHTS = (".safetensors", ".ckpt", ".pth", ".bin", ".pt")
+KINDS = (
+    "a folder with config.json (Hugging Face), .onnx, .pt2 (torch.export), TorchScript, or weights"
+    " (.safetensors, .pt, .pth, .ckpt) with --factory"
+)
+WIDTH = 100
+
+
+def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path:
+    """Write a recipe for a model's file or folder.
+
+    Args:
+        model: the file, or the folder.
+        task: a module of `handlers.tasks`.
+        factory: a "module:function" that makes the module, if the file holds weights alone.
+        out: the recipe; by default named as the model, in the current folder.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        MarsmithError: the file is of no kind that can be built, there is no such task, or the
+            recipe is there already.
+    """
+    try:
+        handler: Any = tasks.find(task)
+    except LoadError as error:
+        raise MarsmithError(f"--task: {error}") from None
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", model.stem).strip("_-") or "model"
+    name = f"my_{name}" if name.startswith("token") else name
+    out = out or Path(f"{name}.yaml")
+    if out.exists():
+        raise MarsmithError(
+            f"{out} is there already", f"build it: `marsmith build {out}`; or choose another --out"
+        )
+    key = kind(model, factory)
+    where = os.path.relpath(str(model), str(out.parent))
+    source: dict[str, str] = {key: where}
+    if key == "factory":
+        source = {"factory": str(factory), "checkpoint": where}
+    said = _from_the_model(model, key, handler.Config)
+    lines = [
+        f"# What {model.name} becomes, and what is asked of it; see README.",
+        f"name: {name}",
+        f"task: {task}",
+        "",
+        "source:",
+        *(f"  {entry}: {value}" for entry, value in source.items()),
+        "",
+        "# How a request becomes the model's input. What the model was trained with must be said",
+        "# here, where the file doesn't tell it.",
+        *(["handler:", *_indented(said)] if said else ["# handler:"]),
+        *_unsaid(handler.Config, said),
+        "",
+        "# Data that training never saw, how good the archive must be on it, and what your own",
+        "# code makes of the same request bodies.",
+        "# evaluation:",
+        "#   data: my_data:held_out",
+        "#   metric: accuracy",
+        "#   expected: my_script:answers",
+        "",
+        "# Try several engines and precisions, and ship the best of those that are accepted.",
+        "# runtime: auto",
+        "# candidates: [onnx, openvino]",
+        "",
+        "serving:",
+        "  batch_size: 8",
+    ]
+    out.write_text("\n".join(lines) + "\n", "utf-8")
+    return out
+
+
+def kind(model: Path, factory: str | None) -> str:
+    """The key of the source that reads a file or a folder.
+
+    Raises:
+        MarsmithError: there is none.
+    """
+    if not model.exists():
+        raise MarsmithError(f"there is no {model}", f"it may be a recipe (.yaml), or {KINDS}")
+    if model.is_dir():
+        if (model / "config.json").is_file():
+            return "huggingface"
+        raise MarsmithError(f"{model} has no config.json: it is not a Hugging Face model", KINDS)
+    if model.suffix == ".onnx":
+        return "onnx"
+    names = _names(model)
+    if any(name.endswith("/constants.pkl") for name in names):
+        return "torchscript"
+    if model.suffix == ".pt2" or any("serialized_exported_program" in name for name in names):
+        return "pt2"
+    if model.suffix in WEIGHTS or model.name.endswith(".safetensors.index.json"):
+        if factory is not None:
+            return "factory"
+        raise MarsmithError(
+            f"{model.name} holds weights alone; the code that they belong to is not in it",
+            "say what makes the module: --factory my_package.models:make",
+        )
+    raise MarsmithError(f"it is not known what {model.name} is", f"it may be {KINDS}")
+
+
+def _names(model: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
+def _from_the_model(model: Path, key: str, config: type[Config]) -> dict[str, object]:
+    """The settings that the model itself tells: the size of the images that it takes."""
+    known = {field.name for field in dataclasses.fields(config)}
+    if key != "onnx" or not {"resize", "greyscale"} <= known:
+        return {}
+    from marsmith.sources.onnx import shapes
+
+    match shapes(model):
+        case [[_, 1, int(height), int(width)]]:
+            return {"greyscale": True, "resize": [height, width]}
+        case [[_, 3, int(height), int(width)]]:
+            return {"resize": [height, width]}
+    return {}
+
+
+def _indented(settings: object) -> Iterator[str]:
+    text = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
+    return (f"  {line}" for line in text.splitlines())
+
+
+def _unsaid(config: type[Config], said: dict[str, object]) -> Iterator[str]:
+    """The settings that are left at their defaults, in comments."""
+    common = {field.name for field in dataclasses.fields(Config)}
+    for field in dataclasses.fields(config):
+        if field.name in common or field.name in said:
+            continue
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        text = yaml.safe_dump({field.name: default}, default_flow_style=True, width=1000)
+        line = f"#   {text.strip()[1:-1]}"
+        beside = f"{line.ljust(36)} # {field.metadata.get('doc', '')}"
+        yield beside if len(beside) <= WIDTH else line

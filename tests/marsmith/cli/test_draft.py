@@ -1,0 +1,166 @@
+"""Models that have no recipe: what they are is seen, and a recipe that builds is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from safetensors.torch import save_file
+
+from marsmith.cli.draft import write
+from marsmith.errors import MarsmithError, RecipeError
+from marsmith.pipeline.build import build
+from marsmith.recipe.reading import load
+from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
+
+FACTORY = "tests.marsmith.cli.test_draft:net"
+
+
+def net() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    ).eval()
+
+
+def onnx_file(folder: Path, channels: int = 3) -> Path:
+    shape: list[str | int | None] = ["n", channels, 6, 8]
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", channels])],
+    )
+    path = folder / "some model (1).onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def torchscript(folder: Path) -> Path:
+    torch.jit.script(net()).save(folder / "net.pt")
+    return folder / "net.pt"
+
+
+def exported(folder: Path) -> Path:
+    batch = torch.export.Dim("n")
+    example = (torch.randn(2, 3, 8, 8),)
+    torch.export.save(
+        torch.export.export(net(), example, dynamic_shapes=({0: batch},)), folder / "net.pt2"
+    )
+    return folder / "net.pt2"
+
+
+def state_dict(folder: Path) -> Path:
+    torch.save(net().state_dict(), folder / "net.pth")
+    return folder / "net.pth"
+
+
+def training(folder: Path) -> Path:
+    state = {f"model.{name}": tensor for name, tensor in net().state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 1}, folder / "net.ckpt")
+    return folder / "net.ckpt"
+
+
+def safetensors(folder: Path) -> Path:
+    save_file(net().state_dict(), folder / "net.safetensors")
+    return folder / "net.safetensors"
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what it writes
+@pytest.mark.parametrize(
+    ("make", "factory", "source", "runtime"),
+    [
+        (onnx_file, None, "onnx", "onnx"),
+        (torchscript, None, "torchscript", "torchscript"),
+        (exported, None, "pt2", "pt2"),
+        (state_dict, FACTORY, "factory", "torchscript"),
+        (training, FACTORY, "factory", "torchscript"),
+        (safetensors, FACTORY, "factory", "torchscript"),
+    ],
+)
+def test_a_model_gets_a_recipe_that_builds(
+    tmp_path: Path, make: Callable[[Path], Path], factory: str | None, source: str, runtime: str
+) -> None:
+    path = make(tmp_path)
+    recipe = write(path, "image_classification", factory, tmp_path / "made.yaml")
+    read = load(recipe)
+    assert source in type(read.source).model_fields
+    assert read.runtime == runtime
+    report = build(recipe, tmp_path / "store")
+    assert report is not None
+    assert report.ladder[-1].difference.max_abs_error == 0
+
+
+def test_a_hugging_face_folder_needs_nothing_more(tmp_path: Path) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, initializer_range=0.7,
+        **SIZES,
+    )  # fmt: skip
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    write_bert_tokenizer(tmp_path / "bert")
+    recipe = write(tmp_path / "bert", "text_classification", None, tmp_path / "bert.yaml")
+    report = build(recipe, tmp_path / "store")
+    assert report is not None
+    assert report.ladder[0].name == "untouched"
+
+
+@pytest.mark.parametrize(("channels", "greyscale"), [(3, False), (1, True)])
+def test_the_size_of_images_is_the_models(tmp_path: Path, channels: int, greyscale: bool) -> None:
+    recipe = write(onnx_file(tmp_path, channels), "image_classification", None, tmp_path / "m.yaml")
+    read = load(recipe)
+    assert read.name == "some_model_1"
+    assert read.handler.get("greyscale", False) is greyscale
+    assert read.handler["resize"] == [6, 8]
+
+
+def test_every_setting_of_the_task_is_named(tmp_path: Path) -> None:
+    text = write(safetensors(tmp_path), "tabular", FACTORY, tmp_path / "m.yaml").read_text()
+    for name in ("mean", "letterbox"):
+        assert f"#   {name}:" not in text
+    assert "#   features:" in text or "#   columns:" in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "words", "hint"),
+    [
+        ("none.onnx", "tabular", "there is no", "Hugging Face"),
+        ("net.safetensors", "tabular", "weights alone", "--factory"),
+        ("net.safetensors", "tabluar", "did you mean 'tabular'", ""),
+        ("notes.txt", "tabular", "not known what notes.txt is", "TorchScript"),
+        ("", "tabular", "no config.json", "Hugging Face"),
+    ],
+)
+def test_what_it_can_not_be_is_said(
+    tmp_path: Path, name: str, task: str, words: str, hint: str
+) -> None:
+    safetensors(tmp_path)
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(MarsmithError, match=words) as caught:
+        write(tmp_path / name, task, None, tmp_path / "m.yaml")
+    assert hint in caught.value.hint
+    assert not (tmp_path / "m.yaml").exists()
+
+
+def test_a_recipe_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("name: mine")
+    with pytest.raises(MarsmithError, match="is there already"):
+        write(safetensors(tmp_path), "tabular", FACTORY, tmp_path / "m.yaml")
+    assert (tmp_path / "m.yaml").read_text() == "name: mine"
+
+
+def test_a_damaged_onnx_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"nothing of use")
+    with pytest.raises((MarsmithError, RecipeError), match="not an ONNX file"):
+        write(tmp_path / "m.onnx", "image_classification", None, tmp_path / "m.yaml")
