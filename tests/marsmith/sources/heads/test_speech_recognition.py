@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -181,3 +182,31 @@ def test_silence_is_no_number_that_is_none(tmp_path: Path) -> None:
     with torch.inference_mode():
         logits = module(torch.zeros(2, 900), torch.tensor([900, 85]))
     assert np.isfinite(logits.numpy()).all()
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_it_is_compared_with_what_transformers_makes_of_recordings(
+    tmp_path: Path, norm: str
+) -> None:
+    import soundfile
+
+    folder = saved(tmp_path / "model", norm=norm)
+    source = HuggingFace(huggingface=folder, head="speech_recognition")
+    instances = []
+    for rate in (16000, 8000):
+        file = io.BytesIO()
+        soundfile.write(file, np.sin(np.arange(9000) / 9), rate, format="WAV")
+        instances.append(file.getvalue())
+    found = source.untouched(instances, {}, lambda line: None)
+    assert found is not None
+    assert found.outputs[1] is None  # of another rate: who resamples it decides
+    module = source.load(Cache(tmp_path), lambda line: None)
+    (out := tmp_path / "out").mkdir()
+    handler = tasks.find("speech_recognition")()
+    handler.configure({"task": "speech_recognition", **source.bring(module, out, {})}, out)
+    handler.use(ModuleRuntime(module, torch.device("cpu")))
+    mine = handler.inference(
+        handler.collate([handler.decode(instances[0], handler.default_options)])
+    )
+    assert found.outputs[0] is not None
+    assert torch.allclose(next(iter(mine.values())), found.outputs[0][0], atol=1e-4)
