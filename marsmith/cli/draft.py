@@ -61,11 +61,11 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
     said = _from_the_model(model, key, handler.Config)
     lines = [
         f"# What {model.name} becomes, and what is asked of it; see README.",
-        f"name: {name}",
+        *_block({"name": name}),
         f"task: {task}",
         "",
         "source:",
-        *(f"  {entry}: {value}" for entry, value in source.items()),
+        *(f"  {line}" for line in _block(source)),
         "",
         "# How a request becomes the model's input. What the model was trained with must be said",
         "# here, where the file doesn't tell it.",
@@ -86,7 +86,11 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
         "serving:",
         "  batch_size: 8",
     ]
-    out.write_text("\n".join(lines) + "\n", "utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("\n".join(lines) + "\n", "utf-8")
+    except OSError as error:
+        raise MarsmithError(f"{out} can't be written: {error.strerror}") from error
     return out
 
 
@@ -140,6 +144,10 @@ def _from_the_model(model: Path, key: str, config: type[Config]) -> dict[str, ob
         case [[_, 3, int(height), int(width)]]:
             return {"resize": [height, width]}
     return {}
+
+
+def _block(settings: object) -> list[str]:
+    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=False).splitlines()
 
 
 def _indented(settings: object) -> Iterator[str]:

@@ -144,6 +144,9 @@ def verified(
             say("compare the original with what the user's own model says")
             batched = answers[max(answers)]
             rung, difference = untouched.verify(ladder, own, tolerance, batched)
+            if rung is None:
+                say("NOT compared with the user's own model: it says nothing to this data")
+                continue
             rungs = [rung]
             original = replace(original, difference=original.difference.worst(difference))
     return [*rungs, original]

@@ -50,11 +50,12 @@ class Untouched:
     Attributes:
         answers: to each instance, what a client is to get, or a part of it: the keys of an object
             that it names; None where that isn't known.
-        outputs: of the model for each instance alone, in its order; None where they aren't known.
+        outputs: of the model for each instance alone, in its order, or some of them by name; None
+            where they aren't known.
     """
 
     answers: Sequence[object]
-    outputs: Sequence[tuple[torch.Tensor, ...] | None]
+    outputs: Sequence[tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None]
 
 
 class Source(Section):

@@ -148,6 +148,7 @@ class Conductor:
                     for share in asked.canary[:-1]:
                         self._hold(asked, share, compared)
                 self._hold(asked, 100, compared)
+            self._sides.keep_before(asked.model)
         except BaseException as error:
             try:
                 self._withdraw(asked)
@@ -159,12 +160,31 @@ class Conductor:
                     hint=f"{before} serves all requests, as before",
                 ) from error
             raise
-        self._sides.promote(asked.model)
-        promoted(plan)
-        self._say(Step(step=f"{asked.model} {plan.version} has all requests", share=100))
-        self._drain(old, asked.grace_s)
-        self._sides.end_candidate()
+        self._sides.promote()
+        try:
+            self._until_told(self._sides.share_nothing)
+            promoted(plan)
+            self._say(Step(step=f"{asked.model} {plan.version} has all requests", share=100))
+            self._drain(old, asked.grace_s)
+        finally:
+            self._sides.end_candidate()
         self._say(Step(step=f"{asked.model} {before} has ended", share=100))
+
+    def _until_told(self, tell: Callable[[], None]) -> None:
+        """Tell the front something; if it has died, when it is there again.
+
+        Raises:
+            ServerError: it does not answer.
+        """
+        until = time.monotonic() + FRONT_S
+        while True:
+            try:
+                tell()
+                return
+            except ServerError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(POLL_S)
 
     def _withdraw(self, asked: Rollout) -> None:
         """Take all requests from the new version, and let it answer those that it has.
@@ -172,15 +192,7 @@ class Conductor:
         Raises:
             ServerError: the front does not answer.
         """
-        until = time.monotonic() + FRONT_S
-        while True:
-            try:
-                self._sides.share(asked.model, 0)
-                break
-            except ServerError:  # the front has died, and starts anew
-                if time.monotonic() > until:
-                    raise
-                time.sleep(POLL_S)
+        self._until_told(lambda: self._sides.share(asked.model, 0))
         candidate = self._sides.candidate
         if candidate and candidate.ready.get(asked.model):  # nobody else answers what it has
             self._drain(self._sides.other, asked.grace_s)
@@ -201,6 +213,10 @@ class Conductor:
         try:
             self._haproxy.tell_shadow(asked.model, asked.shadow)
             yield shadow.compared
+        except BaseException:
+            with suppress(ServerError):  # at once; the shadow may take a while
+                sides.share(asked.model, 0)
+            raise
         finally:
             self._haproxy.tell_shadow(asked.model, 0)
             self._drain(SERVER, asked.grace_s)

@@ -11,7 +11,7 @@ import queue
 import socketserver
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -46,7 +46,7 @@ class MirroredRequest(NamedTuple):
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes
 
 
@@ -113,6 +113,7 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             )
             for socket in (serving, candidate)
         )
+        self._lock, self._relaying, self._ended = threading.Lock(), 0, False
         self._waiting: queue.Queue[tuple[MirroredRequest, MirroredAnswer] | None] = queue.Queue(
             WAITING
         )
@@ -126,10 +127,17 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     @contextmanager
     def relayed(self, request: MirroredRequest) -> Iterator[httpx.Response]:
         """Ask the version that serves; its answer can be read as it comes."""
-        with self._serving.stream(
-            request.method, request.path, headers=request.headers, content=request.body
-        ) as response:
-            yield response
+        with self._lock:
+            self._relaying += 1
+        try:
+            with self._serving.stream(
+                request.method, request.path, headers=request.headers, content=request.body
+            ) as response:
+                yield response
+        finally:
+            with self._lock:
+                self._relaying -= 1
+            self._close_if_done()
 
     def compare_later(self, request: MirroredRequest, answer: MirroredAnswer) -> None:
         """Compare what the other version says, unless too much is to be compared already."""
@@ -143,8 +151,9 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 said = self._candidate.request(
                     request.method, request.path, headers=request.headers, content=request.body
                 )
-            except httpx.HTTPError as error:
-                self.compared.add(f"no answer: {type(error).__name__}")
+            except Exception as error:  # as in do_POST
+                if not self._ended:
+                    self.compared.add(f"no answer: {type(error).__name__}")
             else:
                 answer = MirroredAnswer(said.status_code, said.headers, said.content)
                 self.compared.add(differ(answer, expected, self._tolerance))
@@ -158,8 +167,15 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 self._waiting.get_nowait()
         for _ in self._comparing:
             self._waiting.put(None)
-        for client in (self._serving, self._candidate):
-            client.close()
+        self._ended = True
+        self._candidate.close()
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        """Close the connections to the version that serves, once nobody is answered by them."""
+        with self._lock:
+            if self._ended and not self._relaying:
+                self._serving.close()
 
 
 class _Relay(BaseHTTPRequestHandler):
@@ -171,22 +187,23 @@ class _Relay(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])  # the front sends nothing here without
-        headers = {
-            name: value
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in self.headers.items()
             if name.lower() not in OF_THE_CONNECTION
-        }
+        ]
         request = MirroredRequest(self.command, self.path, headers, self.rfile.read(length))
         self._begun = False
         try:
             with self.server.relayed(request) as response:
                 answer = self._pass_on(response)
-        except httpx.HTTPError:
-            self._fail()
         except OSError:  # who asked has hung up
             self.close_connection = True
+        except Exception:  # httpx raises others than its own, too
+            self._fail()
         else:
-            if answer is not None:
+            # What the version that serves fails at says nothing of the other one.
+            if answer is not None and answer.status < 500:
                 self.server.compare_later(request, answer)
 
     def do_PUT(self) -> None:

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -199,15 +200,25 @@ class Sides:
         found |= dict.fromkeys(self.serving.plan.models, self.active)
         return {f"{model.name}/{model.version}": side for model, side in found.items()}
 
-    def promote(self, model: str) -> None:
-        """Make the candidate the active side, for all models; the other one is the candidate.
+    def keep_before(self, model: str) -> None:
+        """Keep the archive that serves, for a way back.
 
-        Args:
-            model: the name of the one whose archive is another; the one before is kept.
+        Raises:
+            OSError: it can't be copied.
         """
         store = self.serving.plan.run_dir / "torchserve" / "store"
         run_folder.keep_before(self._plan.run_dir, model, store / f"{model}.mar")
+
+    def promote(self) -> None:
+        """Make the candidate the active side, for all models; the other one is the candidate."""
         self.active = self.other
+
+    def share_nothing(self) -> None:
+        """Take all requests of all models from the candidate.
+
+        Raises:
+            ServerError: the front does not answer.
+        """
         for name in self._plan.names:
             self.share(name, 0)
         self._shares = {}
@@ -217,8 +228,9 @@ class Sides:
         side = self._sides.pop(self.other, None)
         if side is not None:
             if self._haproxy:
-                for name in side.plan.names:
-                    self._haproxy.rest(name, self.other)
+                with suppress(ServerError):  # a front that has died gives it nothing
+                    for name in side.plan.names:
+                        self._haproxy.rest(name, self.other)
             side.end()
             if side.plan.temp_dir != self._plan.temp_dir:
                 shutil.rmtree(side.plan.temp_dir, ignore_errors=True)

@@ -136,7 +136,7 @@ def _own(module: torch.nn.Module) -> State:
 
 def _prefixes(module: torch.nn.Module, there: State) -> list[str]:
     """What may be before the names: whatever is before one that all models have."""
-    ends = _needed(module, {})[:1]
+    ends = _tied(module)[0] if _own(module) else []
     found = {name.removesuffix(end) for end in ends for name in there if name.endswith(end)}
     return sorted(prefix for prefix in found if not prefix or prefix.endswith("."))
 
@@ -152,11 +152,16 @@ def _fits(module: torch.nn.Module, there: State, prefix: str) -> bool:
 
 def _needed(module: torch.nn.Module, there: Mapping[str, object]) -> list[str]:
     """The names that must be there: of tied weights any one."""
+    return [next((name for name in names if name in there), names[0]) for names in _tied(module)]
+
+
+def _tied(module: torch.nn.Module) -> list[list[str]]:
+    """The names of a module's weights; those of one are together."""
     places: dict[Any, list[str]] = {}
     for name, tensor in _own(module).items():
         place = (tensor.data_ptr(), tensor.shape) if tensor.numel() else name
         places.setdefault(place, []).append(name)
-    return [next((name for name in names if name in there), names[0]) for names in places.values()]
+    return list(places.values())
 
 
 def _misfit(module: torch.nn.Module, there: State) -> str:

@@ -102,12 +102,9 @@ class HuggingFace(Source):
 
         Where they can't run the folder by themselves, that is told, and no rung says otherwise.
         """
-        most = handler.get("max_tokens")
         with _quiet():
             try:
-                return heads.find(self.head).untouched(
-                    self.huggingface, instances, most if isinstance(most, int) else None
-                )
+                return heads.find(self.head).untouched(self.huggingface, instances, handler)
             except Exception as error:  # what is wrong in the files decides which
                 say(f"NOT compared with its own library, which can't run it: {_in_a_line(error)}")
                 return None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from handlers.runtimes import Tensors
 from handlers.task import Sample
 from marsmith.client.comparison import difference
 from marsmith.errors import BuildError, GateError
@@ -23,6 +24,7 @@ TOLERANCE = 1e-3
 """Of a source's own library: as much as another order of sums may make."""
 MOST = 64
 """Samples that are compared: all that a wrapper does wrong it does to most."""
+ARRAYS = (np.ndarray, torch.Tensor)
 EVERYTHING = 1000
 """Labels, where an answer has the best ones alone."""
 SHOWN = 300
@@ -44,21 +46,35 @@ def said(evaluation: Evaluation, bodies: Sequence[bytes]) -> Untouched | None:
             f"{evaluation.expected} returned {len(found)} answers to {len(chosen)} bodies"
         )
     outputs = [_tensors(each) for each in found]
+    if not any(each is not None for each in found):
+        raise BuildError(f"{evaluation.expected} says nothing to any of {len(found)} bodies")
     pairs = zip(found, outputs, strict=True)
-    return Untouched([None if own else answer for answer, own in pairs], outputs)
+    return Untouched([None if own else _plain(answer) for answer, own in pairs], outputs)
 
 
-def _tensors(found: object) -> tuple[torch.Tensor, ...] | None:
+def _tensors(found: object) -> tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None:
     """The outputs that somebody returned; None if it is an answer."""
-    each = list(found.values()) if isinstance(found, Mapping) else [found]
-    if not each or not all(isinstance(one, (np.ndarray, torch.Tensor)) for one in each):
-        return None
-    return tuple(torch.as_tensor(one) for one in each)
+    if isinstance(found, ARRAYS):
+        return (torch.as_tensor(found),)
+    if isinstance(found, Mapping) and found and all(isinstance(x, ARRAYS) for x in found.values()):
+        return {str(name): torch.as_tensor(each) for name, each in found.items()}
+    return None
+
+
+def _plain(value: object) -> object:
+    """An answer as JSON would have it: lists and numbers, instead of arrays and tuples."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, (*ARRAYS, np.generic)):
+        return value.tolist()
+    return value
 
 
 def verify(
     ladder: Ladder, untouched: Untouched, tolerance: float, batched: Sequence[object]
-) -> tuple[Rung, Difference]:
+) -> tuple[Rung | None, Difference]:
     """Compare the model that the ladder's handler has with the user's own.
 
     Args:
@@ -68,7 +84,8 @@ def verify(
         batched: what the original answers to each sample in the largest batches.
 
     Returns:
-        The rung of the user's own, and how far the original is from it.
+        The rung of the user's own, None if there was nothing to compare, and how far the original
+        is from it.
 
     Raises:
         GateError: the original says something else, and where that begins.
@@ -77,17 +94,15 @@ def verify(
     samples = ladder.batches.samples[: len(untouched.answers)]
     for index, sample in enumerate(samples):
         own, answer = untouched.outputs[index], untouched.answers[index]
-        if own is None and answer is None:
-            continue
-        compared += 1
         batch = ladder.handler.collate([sample])
         outputs = ladder.handler.inference(batch)
-        if own is not None:
+        rows = {len(tensor) for tensor in batch.values()}
+        comparable = own is not None and rows == {1}
+        compared += comparable or answer is not None
+        if own is not None and comparable:  # one of several windows has its own outputs
             axes = ladder.handler.varying_axes().items()
             padded = {batch[name].shape[axis] for name, varying in axes for axis in varying}
-            pairs = zip(outputs.values(), own, strict=False)
-            mine = [_cut(one, other.shape, padded) for one, other in pairs]
-            worst = worst.worst(_of_outputs(index, mine, own, tolerance))
+            worst = worst.worst(_of_outputs(index, outputs, own, padded, tolerance))
         if answer is not None:
             given = [
                 ladder.handler.answer(outputs, [each])[0].to_json()
@@ -97,28 +112,39 @@ def verify(
             # In a batch, of the labels that are answered: masks matter there.
             best = _part(answer, batched[index])
             worst = worst.worst(_of_answers(index, [batched[index]], best, tolerance))
-    return Rung(UNTOUCHED, None, Difference(), {}, (1,), compared), worst
+    return Rung(UNTOUCHED, None, Difference(), {}, (1,), compared) if compared else None, worst
 
 
 def _of_outputs(
-    index: int, mine: Sequence[torch.Tensor], own: Sequence[torch.Tensor], tolerance: float
+    index: int,
+    outputs: Tensors,
+    own: tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor],
+    padded: set[int],
+    tolerance: float,
 ) -> Difference:
-    pairs = zip(own, mine, strict=False)
-    own = [one if one.ndim == other.ndim else one[None] for one, other in pairs]
-    shapes, wanted = ([tuple(each.shape) for each in some] for some in (mine[: len(own)], own))
+    if not isinstance(own, Mapping):
+        own = dict(zip(outputs, own, strict=False))
+    if missing := sorted(set(own) - set(outputs)):
+        raise BuildError(
+            f"item {index}: the model has no output {missing[0]!r}",
+            f"name those of: {', '.join(outputs)}; or return an array for the first",
+        )
+    own = {
+        name: each if each.ndim == outputs[name].ndim else each[None] for name, each in own.items()
+    }
+    mine = {name: _cut(outputs[name], each.shape, padded) for name, each in own.items()}
+    shapes, wanted = ([tuple(each.shape) for each in some.values()] for some in (mine, own))
     if shapes != wanted:
         raise GateError(
             f"item {index}: the model makes outputs of {shapes} behind the handler; as its own code"
             f" runs it, of {wanted}",
             HINT,
         )
-    names = [str(number) for number in range(len(own))]
-    named = (dict(zip(names, some, strict=False)) for some in (mine, own))
     worst = Difference()
-    for name, found in compare(*named).items():
+    for name, found in compare(mine, own).items():
         if not found.max_rel_error <= tolerance:
             raise GateError(
-                f"item {index}: output {name} of the model behind the handler is"
+                f"item {index}: output {name!r} of the model behind the handler is"
                 f" {found.max_abs_error:.3g} from what its own code makes of it (cosine"
                 f" {found.min_cosine:.4f}); {tolerance:g} of the largest number is allowed",
                 HINT,

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -57,6 +58,8 @@ class HAProxy:
         self._maps: dict[str, dict[str, str]] = {}
         self._certificate = ""
         self._told: dict[tuple[str, str, str], object] = {}
+        # A rollout tells it things in another thread than the one that starts it anew.
+        self._telling = threading.RLock()
 
     def configure(self, metadata: Mapping[str, str]) -> None:
         """Write and check what it starts from.
@@ -88,6 +91,10 @@ class HAProxy:
         Raises:
             ServerError: it doesn't start.
         """
+        with self._telling:
+            self._start()
+
+    def _start(self) -> None:
         for name, entries in self._maps.items():  # what was known before it started anew
             write_map(self._folder / self._map(name), entries)
         said = self._plan.run_dir / "logs" / "haproxy.log"
@@ -130,10 +137,11 @@ class HAProxy:
 
     def tell(self, name: str, entries: Mapping[str, str]) -> None:
         """Make a map's entries these, if they are not already."""
-        if self._maps.get(name) == entries:
-            return
-        self._runtime.set_map(self._map(name), entries)
-        self._maps[name] = dict(entries)
+        with self._telling:
+            if self._maps.get(name) == entries:
+                return
+            self._runtime.set_map(self._map(name), entries)
+            self._maps[name] = dict(entries)
 
     def tell_at_once(self, model: str, side: str, requests: int) -> None:
         """Say how many requests of a model a side gets at once; more wait."""
@@ -150,30 +158,32 @@ class HAProxy:
 
     def tell_shadow(self, model: str, share: float) -> None:
         """Say which share of a model's requests, 0 to 1, goes through the shadow."""
-        shares = self._maps.get("shadow", dict.fromkeys(self._plan.names, "0"))
-        wanted = {**shares, model: str(round(1000 * share))}
-        try:
-            self.tell("shadow", wanted)
-        except ServerError:
-            self._maps["shadow"] = wanted  # it has died, and reads this as it starts anew
+        with self._telling:
+            shares = self._maps.get("shadow", dict.fromkeys(self._plan.names, "0"))
+            wanted = {**shares, model: str(round(1000 * share))}
+            try:
+                self.tell("shadow", wanted)
+            except ServerError:
+                self._maps["shadow"] = wanted  # it has died, and reads this as it starts anew
 
     def rest(self, model: str, side: str) -> None:
         """Say that a side, which has no weight, takes nothing of a model until it has some."""
         self._tell_server("state", model, side, "maint")
 
     def _tell_server(self, what: str, model: str, side: str, value: object) -> None:
-        key = (what, model, side)
-        if self._told.get(key) == value:
-            return
-        server = f"model_{model}/{side}"
-        command = {
-            "maxconn": f"set maxconn server {server} {value}",
-            "weight": f"set weight {server} {value}",
-            "state": f"set server {server} state {value}",
-        }[what]
-        if said := self._runtime.ask(command).strip():
-            raise ServerError(f"HAProxy refuses {command!r}: {said}")
-        self._told[key] = value
+        with self._telling:
+            key = (what, model, side)
+            if self._told.get(key) == value:
+                return
+            server = f"model_{model}/{side}"
+            command = {
+                "maxconn": f"set maxconn server {server} {value}",
+                "weight": f"set weight {server} {value}",
+                "state": f"set server {server} state {value}",
+            }[what]
+            if said := self._runtime.ask(command).strip():
+                raise ServerError(f"HAProxy refuses {command!r}: {said}")
+            self._told[key] = value
 
     def tell_keys(self, keys: Sequence[Key]) -> None:
         """Say who may ask what."""

@@ -4,8 +4,8 @@ The module's name is the key that a recipe's `source.head` says, by default its 
 
 - `AUTO`, the class of transformers that reads the folder;
 - `wrap(model, folder)`, which makes what was read a module that takes tensors by position;
-- `untouched(folder, instances, most)`, what transformers itself makes of instances, of at most so
-  many tokens; None where `wrap` has compared the two already;
+- `untouched(folder, instances, handler)`, what transformers itself makes of instances, as far as
+  the `handler:` section says nothing else; None where `wrap` has compared the two already;
 - `bring(module, folder, out)`, which writes the folder's files that travel into `out`, and returns
   defaults for the recipe's `handler:` section: file names, lengths, labels.
 """
@@ -29,7 +29,7 @@ class Head(Protocol):
 
     AUTO: str
     wrap: Callable[[torch.nn.Module, Path], torch.nn.Module]
-    untouched: Callable[[Path, Sequence[object], int | None], Untouched | None]
+    untouched: Callable[[Path, Sequence[object], Mapping[str, object]], Untouched | None]
     bring: Callable[[torch.nn.Module, Path, Path], Mapping[str, object]]
 
 

@@ -25,8 +25,14 @@ def read(folder: Path, auto: str) -> tuple[Any, Any]:
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, **here)
 
 
+def most(handler: Mapping[str, object]) -> int | None:
+    """How many tokens the handler reads."""
+    said = handler.get("max_tokens")
+    return said if isinstance(said, int) else None
+
+
 def outputs(
-    model: Any, tokenizer: Any, pairs: Sequence[Pair], most: int | None, count: int = 1
+    model: Any, tokenizer: Any, pairs: Sequence[Pair], limit: int | None, count: int = 1
 ) -> list[tuple[torch.Tensor, ...] | None]:
     """Run each text, or pair of texts, alone.
 
@@ -34,13 +40,13 @@ def outputs(
         model: of transformers.
         tokenizer: of transformers.
         pairs: texts, and what may come with them.
-        most: tokens that are read; of a longer text nothing is said.
+        limit: tokens that are read; of a longer text nothing is said.
         count: how many of the model's outputs are wanted, from the first.
     """
     found: list[tuple[torch.Tensor, ...] | None] = []
     for text, other in pairs:
         tokens = tokenizer(text, other, return_tensors="pt")
-        if most is not None and tokens["input_ids"].shape[1] > most:
+        if limit is not None and tokens["input_ids"].shape[1] > limit:
             found.append(None)
             continue
         with torch.inference_mode():

@@ -23,11 +23,13 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     return _on_tokens.OnTokens(model, outputs=2)
 
 
-def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched:
     """What transformers makes of questions and contexts: the logits of starts and ends."""
     model, tokenizer = _untouched.read(folder, AUTO)
     pairs = [text.read_pair(_parsed(each), PARTS) for each in instances]
-    outputs = _untouched.outputs(model, tokenizer, pairs, most, count=2)
+    outputs = _untouched.outputs(model, tokenizer, pairs, _untouched.most(handler), count=2)
     return Untouched([None] * len(outputs), outputs)
 
 

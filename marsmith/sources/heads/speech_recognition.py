@@ -58,17 +58,20 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     return Recogniser(model)
 
 
-def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched:
     """What transformers makes of recordings that have the model's own rate: logits of frames."""
     soundfile: Any = importlib.import_module("soundfile")
     model = getattr(importlib.import_module("transformers"), AUTO).from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
     model, sound = model.eval(), _read(folder, "AutoFeatureExtractor")
+    as_the_folder = handler.get("normalise", sound.do_normalize) == sound.do_normalize
     outputs: list[tuple[torch.Tensor, ...] | None] = []
     for each in instances:
         samples, rate = soundfile.read(io.BytesIO(encoded(each, "a recording")), dtype="float32")
-        if rate != sound.sampling_rate or samples.ndim > 1:
+        if rate != sound.sampling_rate or samples.ndim > 1 or not as_the_folder:
             outputs.append(None)
             continue
         features = sound(samples, sampling_rate=rate, return_tensors="pt")

@@ -22,17 +22,21 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     return _on_tokens.OnTokens(model)
 
 
-def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched:
     """What transformers makes of texts, or pairs of them: logits, and its pipeline's scores."""
     model, tokenizer = _untouched.read(folder, AUTO)
     pairs = [text.read_pair(each) for each in instances]
-    outputs = _untouched.outputs(model, tokenizer, pairs, most)
+    outputs = _untouched.outputs(model, tokenizer, pairs, _untouched.most(handler))
     transformers: Any = importlib.import_module("transformers")
     ask = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
+    said = {"labels": _on_tokens.LABELS, "activation": _activation(model.config)}
+    as_the_folder = all(handler.get(name, value) == value for name, value in said.items())
     answers: list[object] = []
     for (first, second), logits in zip(pairs, outputs, strict=True):
         asked = {"text": first, **({} if second is None else {"text_pair": second})}
-        found = [] if logits is None else ask(asked, top_k=None)
+        found = [] if logits is None or not as_the_folder else ask(asked, top_k=None)
         scores = {each["label"]: each["score"] for each in found}
         answers.append({"scores": scores} if scores else None)
     return Untouched(answers, outputs)

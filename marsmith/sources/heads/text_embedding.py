@@ -13,7 +13,7 @@ import torch
 from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _tokenizer, read_json, read_object
+from marsmith.sources.heads import _tokenizer, _untouched, read_json, read_object
 
 AUTO = "AutoModel"
 
@@ -82,7 +82,9 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     return Embedding(model, POOLING[modes[0]])
 
 
-def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched | None:
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched | None:
     """What sentence-transformers, if installed, makes of texts; None of a folder of another's."""
     if not (folder / MODULES).is_file() or importlib.util.find_spec(LIBRARY) is None:
         return None
@@ -90,6 +92,8 @@ def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Un
     model = library.SentenceTransformer(
         str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
     )
+    if (limit := _untouched.most(handler)) is not None:
+        model.max_seq_length = limit
     outputs: list[tuple[torch.Tensor, ...] | None] = []
     for each in instances:
         if isinstance(each, Mapping):  # several texts, which are compared with each other

@@ -165,7 +165,7 @@ def _windows(config: object) -> list[str]:
     return [name for name in windows.values() if slides or name != "sliding_window"]
 
 
-def untouched(folder: Path, instances: Sequence[object], most: int | None) -> None:
+def untouched(folder: Path, instances: Sequence[object], handler: Mapping[str, object]) -> None:
     """Nothing more: `wrap` has compared what is written with what transformers writes."""
 
 

@@ -21,11 +21,13 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     return _on_tokens.OnTokens(model)
 
 
-def untouched(folder: Path, instances: Sequence[object], most: int | None) -> Untouched:
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched:
     """What transformers makes of texts: the logits of their tokens."""
     model, tokenizer = _untouched.read(folder, AUTO)
     pairs = [(text.read(each), None) for each in instances]
-    outputs = _untouched.outputs(model, tokenizer, pairs, most)
+    outputs = _untouched.outputs(model, tokenizer, pairs, _untouched.most(handler))
     return Untouched([None] * len(outputs), outputs)
 
 

@@ -15,6 +15,7 @@ from marsmith.cli.draft import write
 from marsmith.errors import MarsmithError, RecipeError
 from marsmith.pipeline.build import build
 from marsmith.recipe.reading import load
+from marsmith.sources.factory import Factory
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
 
 FACTORY = "tests.marsmith.cli.test_draft:net"
@@ -164,3 +165,19 @@ def test_a_damaged_onnx_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"nothing of use")
     with pytest.raises((MarsmithError, RecipeError), match="not an ONNX file"):
         write(tmp_path / "m.onnx", "image_classification", None, tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("name", ["1.safetensors", "no.safetensors", "a #3: b.safetensors"])
+def test_any_name_of_a_file_is_written_so_that_it_can_be_read(tmp_path: Path, name: str) -> None:
+    path = safetensors(tmp_path).rename(tmp_path / name)
+    recipe = write(path, "image_classification", FACTORY, tmp_path / "new" / "folder" / "m.yaml")
+    source = load(recipe).source
+    assert isinstance(source, Factory)
+    assert source.checkpoint is not None
+    assert source.checkpoint.resolve() == path.resolve()
+
+
+def test_where_nothing_can_be_written_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MarsmithError, match="can't be written"):
+        write(safetensors(tmp_path), "tabular", FACTORY, tmp_path / "file" / "m.yaml")

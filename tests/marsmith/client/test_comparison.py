@@ -37,3 +37,12 @@ def test_a_difference_from_a_large_number_may_be_relative(number: float, share: 
     found = difference([number * (1 + share)], [number], relative=True)
     assert found == pytest.approx(share, abs=1e-9)
     assert difference([share], [0.0], relative=True) == share
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_number_that_is_none_is_infinitely_far(at: int) -> None:
+    answers: list[object] = [1.0, 2.0]
+    answers[at] = math.nan
+    wanted = {"a": [1.0, 2.0], "b": "same"}
+    assert difference({"a": answers, "b": "same"}, wanted) == math.inf
+    assert difference(answers, answers) == difference([math.inf], [math.inf]) == 0.0

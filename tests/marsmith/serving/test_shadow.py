@@ -133,6 +133,25 @@ def test_a_version_that_hangs_up(
     assert shadow.compared.first.startswith("no answer")
 
 
+def test_headers_of_any_bytes_reach_both(
+    between: Callable[[Speak, Speak], tuple[Shadow, httpx.Client]],
+) -> None:
+    shadow, http = between(say(200), say(200))
+    headers = [(b"X-User", "Jürgen".encode("latin-1"))]
+    assert http.post("/predictions/m", json=[1], headers=headers).json() == [1]
+    wait_until(lambda: shadow.compared.answers == 1)
+    assert shadow.compared.differ == 0
+
+
+def test_what_the_version_that_serves_fails_at_is_not_compared(
+    between: Callable[[Speak, Speak], tuple[Shadow, httpx.Client]],
+) -> None:
+    shadow, http = between(say(500), say(200))
+    assert http.post("/predictions/m", json=[1]).status_code == 500
+    assert http.post("/predictions/m", json=[1]).status_code == 500
+    assert shadow.compared.answers == 0
+
+
 def test_what_serves_hangs_up_and_the_front_can_send_it_again(
     between: Callable[[Speak, Speak], tuple[Shadow, httpx.Client]],
 ) -> None:

@@ -70,8 +70,20 @@ OPTIMISER = {"state": {0: {"exp_avg": torch.zeros(4, 4), "step": torch.tensor(3.
         },
         {"n_averaged": torch.tensor(7), **under("module.", STATE)},
         {name: tensor for name, tensor in STATE.items() if not name.startswith("again")},
+        {name: tensor for name, tensor in STATE.items() if not name.startswith("head")},
     ],
-    ids=["plain", "loop", "ddp", "compiled", "both", "a part compiled", "lightning", "swa", "tied"],
+    ids=[
+        "plain",
+        "loop",
+        "ddp",
+        "compiled",
+        "both",
+        "a part compiled",
+        "lightning",
+        "swa",
+        "tied",
+        "tied, the other",
+    ],
 )
 def test_the_modules_own_weights_are_found(tmp_path: Path, held: dict[str, Any]) -> None:
     torch.save(held, tmp_path / "last.ckpt")
@@ -176,3 +188,16 @@ def test_wherever_they_are_they_are_found(
     file = tmp_path_factory.mktemp("checkpoint") / "last.pt"
     torch.save(held, file)
     assert same(loaded(file), STATE)
+
+
+def test_a_module_whose_first_weight_is_tied(tmp_path: Path) -> None:
+    class Tied(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wte = torch.nn.Linear(2, 2, bias=False)
+            self.lm_head = self.wte
+
+    module = Tied()
+    save_file({"lm_head.weight": torch.full((2, 2), 3.0)}, tmp_path / "m.safetensors")
+    _checkpoints.load(module, tmp_path / "m.safetensors", None, lambda line: None)
+    assert module.wte.weight.tolist() == [[3.0, 3.0], [3.0, 3.0]]

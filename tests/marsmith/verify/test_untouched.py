@@ -54,11 +54,11 @@ def folder_of(task: str, folder: Path) -> Path:
     return folder
 
 
-def prepared(task: str, folder: Path, work: Path) -> Prepared:
+def prepared(task: str, folder: Path, work: Path, **more: object) -> Prepared:
     data = "pairs" if task == "question_answering" else "bodies"
     settings = {
         "name": "m", "task": task, "source": {"huggingface": str(folder)},
-        "evaluation": {"data": f"{__name__}:{data}"},
+        "evaluation": {"data": f"{__name__}:{data}"}, **more,
     }  # fmt: skip
     (work / "work").mkdir()
     return prepare(reading.load(settings), work, work / "work", lambda line: None)
@@ -71,6 +71,14 @@ def test_a_folder_is_compared_with_what_transformers_says(tmp_path: Path, task: 
     assert found.rungs[0].samples == len(found.ladder.batches.samples)
     assert 0 < found.original.difference.max_abs_error < 1e-4 or task == "question_answering"
     assert found.original.difference.min_cosine > 0.9999
+
+
+def test_a_recipe_may_call_the_labels_otherwise(tmp_path: Path) -> None:
+    folder = folder_of("text_classification", tmp_path / "model")
+    (tmp_path / "names.json").write_text('["gut", "schlecht", "weder"]')
+    more = {"handler": {"labels": "names.json"}, "files": [str(tmp_path / "names.json")]}
+    found = prepared("text_classification", folder, tmp_path, **more)
+    assert [rung.name for rung in found.rungs] == ["untouched", "original"]
 
 
 def no_masks(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *more: Any) -> Any:
@@ -99,8 +107,8 @@ def without_marks(module: torch.nn.Module, folder: Path, out: Path) -> _tokenize
 @pytest.mark.parametrize(
     ("of", "name", "broken", "words"),
     [
-        (_on_tokens.OnTokens, "forward", no_masks, "output 0 of the model"),
-        (_on_tokens.OnTokens, "forward", swapped, "output 0 of the model"),
+        (_on_tokens.OnTokens, "forward", no_masks, "output .* of the model"),
+        (_on_tokens.OnTokens, "forward", swapped, "output .* of the model"),
         (_on_tokens, "labels", permuted, r"is answered with .*; the model's own code says"),
         (_tokenizer, "bring", without_marks, "item 0"),
     ],
@@ -168,6 +176,22 @@ def inverted(given: Sequence[bytes]) -> list[dict[str, float]]:
     return [{str(9 - int(name)): score for name, score in each.items()} for each in scores(given)]
 
 
+def named(given: Sequence[bytes]) -> list[dict[str, torch.Tensor]]:
+    return [{"output": own(body)} for body in given]
+
+
+def misnamed(given: Sequence[bytes]) -> list[dict[str, torch.Tensor]]:
+    return [{"logits": own(body)} for body in given]
+
+
+def of_numpy(given: Sequence[bytes]) -> list[dict[str, np.generic]]:
+    return [{name: np.float32(score) for name, score in each.items()} for each in scores(given)]
+
+
+def nothing(given: Sequence[bytes]) -> list[None]:
+    return [None for _ in given]
+
+
 def too_few(given: Sequence[bytes]) -> list[dict[str, float]]:
     return scores(given[:3])
 
@@ -197,7 +221,7 @@ def build(digits_recipe: Recipe, store: Path, tmp_path: Path) -> Callable[..., P
     return run
 
 
-@pytest.mark.parametrize("expected", ["logits", "scores", "best"])
+@pytest.mark.parametrize("expected", ["logits", "named", "scores", "of_numpy", "best"])
 def test_users_can_say_what_their_own_code_says(
     build: Callable[..., Prepared], expected: str
 ) -> None:
@@ -219,6 +243,16 @@ def test_labels_in_another_order_are_refused(build: Callable[..., Prepared]) -> 
         build("inverted")
 
 
-def test_an_answer_for_each_is_needed(build: Callable[..., Prepared]) -> None:
-    with pytest.raises(BuildError, match="returned 3 answers to 64 bodies"):
-        build("too_few")
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        ("too_few", "returned 3 answers to 64 bodies"),
+        ("nothing", "says nothing to any of 64 bodies"),
+        ("misnamed", "has no output 'logits'"),
+    ],
+)
+def test_what_can_not_be_compared_is_refused(
+    build: Callable[..., Prepared], expected: str, words: str
+) -> None:
+    with pytest.raises(BuildError, match=words):
+        build(expected)
