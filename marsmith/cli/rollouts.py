@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,12 +41,18 @@ def rollout(
     except ValueError as error:
         raise MarsmithError(f"--canary {canary} must be percentages, such as 5,25,100") from error
     info = server.running(port)
-    with progress() as say:
+    steps: list[Step] = []
+
+    def told(step: Step) -> None:
+        steps.append(step)
+        _show(step, say)
+
+    with _reported(steps), progress() as say:
         server.rollout(
             info,
             model,
             archive,
-            lambda step: _show(step, say),
+            told,
             canary=shares,
             hold_s=hold_s,
             shadow=shadow,
@@ -76,6 +84,16 @@ def versions(
         out.print_json(data=found)
     else:
         terminal.show_versions(found)
+
+
+@contextmanager
+def _reported(steps: Sequence[Step]) -> Iterator[None]:
+    """Print on a terminal what was measured, however it ends."""
+    try:
+        yield
+    finally:
+        if out.is_terminal:
+            terminal.show_rollout(steps)
 
 
 def _show(step: Step, say: terminal.Say) -> None:

@@ -160,6 +160,22 @@ def step_line(step: Step) -> str:
     return line
 
 
+def show_rollout(steps: Sequence[Step]) -> None:
+    """Print what was measured of a new version, step by step; nothing, if nothing was."""
+    columns = ("step", "answers", "errors", "p99 ms", "the old's", "compared", "differ")
+    table = Table(*columns, box=SIMPLE, pad_edge=False)
+    for step in steps:
+        if step.answers or step.compared or step.old_p99_ms is not None:
+            slowest = (step.p99_ms, step.old_p99_ms)
+            table.add_row(
+                step.step, str(step.answers), f"{step.error_rate:.1%}",
+                *("-" if each is None else f"{each:.1f}" for each in slowest),
+                str(step.compared), f"{step.disagreement:.1%}",
+            )  # fmt: skip
+    if table.row_count:
+        out.print(table)
+
+
 def show_versions(found: Mapping[str, Mapping[str, str | None]]) -> None:
     """Print which version of each model serves, and which one did before."""
     table = Table("model", "serves", "before")
