@@ -6,7 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +138,17 @@ def verified(
     found = [(recipe.source.untouched(instances, recipe.handler, say), untouched.TOLERANCE)]
     if evaluation:
         found.append((untouched.said(evaluation, ladder.data.bodies), evaluation.tolerance))
-    rungs: list[Rung] = []
+    rungs = [original]
     for own, tolerance in found:
-        if own is not None:
-            say("compare the original with what the user's own model says")
-            batched = answers[max(answers)]
-            rung, difference = untouched.verify(ladder, own, tolerance, batched)
-            if rung is None:
-                say("NOT compared with the user's own model: it says nothing to this data")
-                continue
-            rungs = [rung]
-            original = replace(original, difference=original.difference.worst(difference))
-    return [*rungs, original]
+        if own is None:
+            continue
+        say("compare the original with what the user's own model says")
+        compared = untouched.verify(ladder, own, tolerance, original, answers[max(answers)])
+        if compared is None:
+            say("NOT compared with the user's own model: it says nothing to this data")
+        else:
+            rungs = list(compared)
+    return rungs
 
 
 def with_brought(recipe: Recipe, module: torch.nn.Module, folder: Path) -> Recipe:

@@ -73,24 +73,30 @@ def _plain(value: object) -> object:
 
 
 def verify(
-    ladder: Ladder, untouched: Untouched, tolerance: float, batched: Sequence[object]
-) -> tuple[Rung | None, Difference]:
+    ladder: Ladder,
+    untouched: Untouched,
+    tolerance: float,
+    original: Rung,
+    batched: Sequence[object],
+) -> tuple[Rung, Rung] | None:
     """Compare the model that the ladder's handler has with the user's own.
 
     Args:
         ladder: its handler has the original model.
         untouched: what the user's own says to the ladder's first instances.
         tolerance: how far numbers may be apart; beyond 1, or the largest of a tensor, relatively.
+        original: its rung.
         batched: what the original answers to each sample in the largest batches.
 
     Returns:
-        The rung of the user's own, None if there was nothing to compare, and how far the original
-        is from it.
+        The rung of the user's own, and the original's, with how far it is from that; None if there
+        was nothing to compare.
 
     Raises:
         GateError: the original says something else, and where that begins.
     """
     worst, compared = Difference(), 0
+    each_output: dict[str, Difference] = {}
     samples = ladder.batches.samples[: len(untouched.answers)]
     for index, sample in enumerate(samples):
         own, answer = untouched.outputs[index], untouched.answers[index]
@@ -102,7 +108,9 @@ def verify(
         if own is not None and comparable:  # one of several windows has its own outputs
             axes = ladder.handler.varying_axes().items()
             padded = {batch[name].shape[axis] for name, varying in axes for axis in varying}
-            worst = worst.worst(_of_outputs(index, outputs, own, padded, tolerance))
+            for name, found in _of_outputs(index, outputs, own, padded, tolerance).items():
+                each_output[name] = found.worst(each_output.get(name, Difference()))
+                worst = worst.worst(found)
         if answer is not None:
             given = [
                 ladder.handler.answer(outputs, [each])[0].to_json()
@@ -112,7 +120,10 @@ def verify(
             # In a batch, of the labels that are answered: masks matter there.
             best = _part(answer, batched[index])
             worst = worst.worst(_of_answers(index, [batched[index]], best, tolerance))
-    return Rung(UNTOUCHED, None, Difference(), {}, (1,), compared) if compared else None, worst
+    if not compared:
+        return None
+    rung = Rung(UNTOUCHED, None, Difference(), {}, (1,), compared)
+    return rung, replace(original, difference=worst, outputs=each_output)
 
 
 def _of_outputs(
@@ -121,7 +132,7 @@ def _of_outputs(
     own: tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor],
     padded: set[int],
     tolerance: float,
-) -> Difference:
+) -> dict[str, Difference]:
     if not isinstance(own, Mapping):
         own = dict(zip(outputs, own, strict=False))
     if missing := sorted(set(own) - set(outputs)):
@@ -140,8 +151,8 @@ def _of_outputs(
             f" runs it, of {wanted}",
             HINT,
         )
-    worst = Difference()
-    for name, found in compare(mine, own).items():
+    differences = compare(mine, own)
+    for name, found in differences.items():
         if not found.max_rel_error <= tolerance:
             raise GateError(
                 f"item {index}: output {name!r} of the model behind the handler is"
@@ -149,8 +160,7 @@ def _of_outputs(
                 f" {found.min_cosine:.4f}); {tolerance:g} of the largest number is allowed",
                 HINT,
             )
-        worst = worst.worst(found)
-    return worst
+    return differences
 
 
 def _cut(tensor: torch.Tensor, shape: torch.Size, padded: set[int]) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from marsmith.report.measurements import Difference, Rung
 from marsmith.report.page import render
 from tests.support.sample_reports import TRIED, data, make
 
@@ -199,3 +200,13 @@ def test_the_same_report_gives_the_same_page(page: str) -> None:
         check=True,
     )  # fmt: skip
     assert other.stdout.decode() == page
+
+
+def test_the_users_own_model_comes_before_the_original() -> None:
+    report = make()
+    untouched = Rung("untouched", None, Difference(), {}, (1,), 64)
+    found = report.model_copy(update={"ladder": (untouched, *report.ladder)})
+    assert found.first == report.ladder[0]
+    page = " ".join(render(found).split())
+    assert "as its own library or code runs it, without any part of ours" in page
+    assert "what speeds are compared with; against the untouched model" in page
