@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,34 +103,23 @@ def connect(info: Server) -> httpx.Client:
 @contextmanager
 def asking(info: Server, clients: int) -> Iterator[Answers]:
     """Ask from many connections, one request after another, until the block ends."""
-    answers: Answers = []
-    until = threading.Event()
 
-    def go() -> None:
+    def go(answers: Answers, until: threading.Event) -> None:
         with connect(info) as http:
             while not until.is_set():
                 ask(http, answers)
                 if not answers[-1][0].startswith("200"):
                     time.sleep(0.05)
 
-    threads = [threading.Thread(target=go) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
+    with _at_once(clients, go) as answers:
         yield answers
-    finally:
-        until.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager
 def predicting(info: Server, clients: int) -> Iterator[Answers]:
     """Ask with our own clients, which send again what may be sent again."""
-    answers: Answers = []
-    until = threading.Event()
 
-    def go() -> None:
+    def go(answers: Answers, until: threading.Event) -> None:
         with info.client(TIMEOUT_S) as client:
             while not until.is_set():
                 began = time.perf_counter()
@@ -140,7 +129,15 @@ def predicting(info: Server, clients: int) -> Iterator[Answers]:
                     said = f"{type(error).__name__}: {error.message}"
                 answers.append((said, time.perf_counter() - began))
 
-    threads = [threading.Thread(target=go) for _ in range(clients)]
+    with _at_once(clients, go) as answers:
+        yield answers
+
+
+@contextmanager
+def _at_once(clients: int, go: Callable[[Answers, threading.Event], None]) -> Iterator[Answers]:
+    answers: Answers = []
+    until = threading.Event()
+    threads = [threading.Thread(target=go, args=(answers, until)) for _ in range(clients)]
     for thread in threads:
         thread.start()
     try:

@@ -142,7 +142,8 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def compare_later(self, request: MirroredRequest, answer: MirroredAnswer) -> None:
         """Compare what the other version says, unless too much is to be compared already."""
         with suppress(queue.Full):
-            self._waiting.put_nowait((request, answer))
+            if not self._ended:
+                self._waiting.put_nowait((request, answer))
 
     def _compare_all(self) -> None:
         while item := self._waiting.get():
@@ -159,7 +160,8 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 self.compared.add(differ(answer, expected, self._tolerance))
 
     def end(self) -> None:
-        """MirroredAnswer no more, and compare no more."""
+        """Answer no more, and compare no more."""
+        self._ended = True
         self.shutdown()
         self.server_close()
         with suppress(queue.Empty):
@@ -167,7 +169,6 @@ class Shadow(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 self._waiting.get_nowait()
         for _ in self._comparing:
             self._waiting.put(None)
-        self._ended = True
         self._candidate.close()
         self._close_if_done()
 

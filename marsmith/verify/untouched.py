@@ -40,7 +40,10 @@ def said(evaluation: Evaluation, bodies: Sequence[bytes]) -> Untouched | None:
     if evaluation.expected is None:
         return None
     chosen = list(bodies[:MOST])
-    found = list(resolve(evaluation.expected)(chosen))
+    found = [
+        None if isinstance(each, Mapping) and not each else each
+        for each in resolve(evaluation.expected)(chosen)
+    ]
     if len(found) != len(chosen):
         raise BuildError(
             f"{evaluation.expected} returned {len(found)} answers to {len(chosen)} bodies"
@@ -117,8 +120,8 @@ def verify(
                 for each in (sample, _with_all_labels(sample))
             ]
             worst = worst.worst(_of_answers(index, given, answer, tolerance))
-            # In a batch, of the labels that are answered: masks matter there.
-            best = _part(answer, batched[index])
+            # In a batch, too, where masks matter: of the labels that are answered alone.
+            best = _part(answer, given[0])
             worst = worst.worst(_of_answers(index, [batched[index]], best, tolerance))
     if not compared:
         return None

@@ -14,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from examples import digits
+from handlers.runtimes import Tensors
+from handlers.tasks.image_classification import ImageClassification
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, GateError
 from marsmith.pipeline.original import Prepared, prepare
@@ -188,6 +190,10 @@ def of_numpy(given: Sequence[bytes]) -> list[dict[str, np.generic]]:
     return [{name: np.float32(score) for name, score in each.items()} for each in scores(given)]
 
 
+def empty(given: Sequence[bytes]) -> list[dict[str, float]]:
+    return [{} for _ in given]
+
+
 def nothing(given: Sequence[bytes]) -> list[None]:
     return [None for _ in given]
 
@@ -238,6 +244,20 @@ def test_a_normalisation_that_the_model_was_not_trained_with_is_refused(
         build(expected, {"mean": [0.5], "std": [0.5]})
 
 
+def test_an_answer_that_is_another_one_in_a_batch_is_refused(
+    build: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ImageClassification.answer
+
+    def shifted(self: Any, outputs: Tensors, samples: Any) -> Any:
+        turned = {name: x.roll(1, dims=1) if len(x) > 1 else x for name, x in outputs.items()}
+        return whole(self, turned, samples)
+
+    monkeypatch.setattr(ImageClassification, "answer", shifted)
+    with pytest.raises(GateError, match=r"item \d+ is answered with"):
+        build("best", {"defaults": {"top_k": 1}})  # of a part that other answers don't have
+
+
 def test_labels_in_another_order_are_refused(build: Callable[..., Prepared]) -> None:
     with pytest.raises(GateError, match="item 0 is answered with"):
         build("inverted")
@@ -248,6 +268,7 @@ def test_labels_in_another_order_are_refused(build: Callable[..., Prepared]) -> 
     [
         ("too_few", "returned 3 answers to 64 bodies"),
         ("nothing", "says nothing to any of 64 bodies"),
+        ("empty", "says nothing to any of 64 bodies"),
         ("misnamed", "has no output 'logits'"),
     ],
 )
