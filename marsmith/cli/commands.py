@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from marsmith import our_handlers
-from marsmith.cli import keys, rollouts, terminal
+from marsmith.cli import keys, rollouts, terminal, unpickle
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys.app, name="keys")
-for command in (rollouts.rollout, rollouts.rollback, rollouts.versions):
+for command in (rollouts.rollout, rollouts.rollback, rollouts.versions, unpickle.unpickle):
     app.command()(command)
 MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 

@@ -24,6 +24,19 @@ KINDS = (
     " (.safetensors, .pt, .pth, .ckpt) with --factory"
 )
 WIDTH = 100
+ONNX = "export the model to ONNX, and name that file"
+OTHERS = {
+    ".h5": ("Keras weights or a model of TensorFlow's", f"{ONNX}: tf2onnx"),
+    ".keras": ("a model of Keras", f"{ONNX}: model.export(..., format='onnx')"),
+    ".pb": ("a graph of TensorFlow's", f"{ONNX}: tf2onnx"),
+    ".tflite": ("a finished TFLite model", "name what it was converted from"),
+    ".mar": ("an archive already", "serve it: `marsmith serve FILE`; or build its source anew"),
+    ".gguf": ("a quantised model of llama.cpp's", "name the Hugging Face folder it was made from"),
+    ".pkl": ("a pickle", "save the module's state_dict with torch.save, and name that file"),
+    ".joblib": ("a pickle of joblib's", f"{ONNX}: skl2onnx, for scikit-learn"),
+    ".zip": ("a zip", "unpack it, and name the model's file or folder in it"),
+}
+"""What people have that can't be built: by its ending, what it is and what to do."""
 
 
 def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path:
@@ -105,6 +118,8 @@ def kind(model: Path, factory: str | None) -> str:
     if model.is_dir():
         if (model / "config.json").is_file():
             return "huggingface"
+        if (model / "saved_model.pb").is_file():
+            raise MarsmithError(f"{model} is a SavedModel of TensorFlow's", f"{ONNX}: tf2onnx")
         raise MarsmithError(f"{model} has no config.json: it is not a Hugging Face model", KINDS)
     if model.suffix == ".onnx":
         return "onnx"
@@ -116,11 +131,30 @@ def kind(model: Path, factory: str | None) -> str:
     if model.suffix in WEIGHTS or model.name.endswith(".safetensors.index.json"):
         if factory is not None:
             return "factory"
+        _refuse_whole(model)
         raise MarsmithError(
             f"{model.name} holds weights alone; the code that they belong to is not in it",
             "say what makes the module: --factory my_package.models:make",
         )
+    if model.suffix in OTHERS:
+        what, instead = OTHERS[model.suffix]
+        raise MarsmithError(f"{model.name} is {what}, and can't be built", instead)
     raise MarsmithError(f"it is not known what {model.name} is", f"it may be {KINDS}")
+
+
+def _refuse_whole(model: Path) -> None:
+    """Refuse a pickle that is more than weights; nothing of it is run."""
+    from marsmith.sources import _checkpoints, _pickles
+
+    if model.suffix in (".safetensors", ".json") or not _pickles.is_pickle(model):
+        return
+    if not _pickles.is_plain(model):
+        raise MarsmithError(
+            f"{model.name} is a whole module, or another object, as a pickle: to read it is to run"
+            " code that is in it",
+            "with --factory my_package.models:make its weights are read and nothing is run; "
+            + _checkpoints.unpickle_hint(model),
+        )
 
 
 def _names(model: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import pickle
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from marsmith.errors import BuildError, reason
+from marsmith.sources import _pickles
 
 INDEX = ".index.json"
 COMPILED = "_orig_mod."
@@ -29,23 +31,24 @@ def load(module: torch.nn.Module, path: Path, key: str | None, say: Callable[[st
 
     A file may hold more than the weights, as training loops save it, and may call them otherwise:
     with a prefix before every name, as DistributedDataParallel, torch.compile and Lightning do.
-    What fits the module, and nothing else, is taken.
+    What fits the module, and nothing else, is taken; also out of a module that was saved whole.
 
     Args:
         module: gets the weights.
         path: a `.safetensors`, the index of several (`.safetensors.index.json`), or what
-            `torch.save` writes, read with `weights_only=True`.
+            `torch.save` writes. Objects in it that are no plain data are not made: no class is
+            imported, and no function called, because the file names it.
         key: where in the file the weights are, or what all of their names begin with; None to
             look for them.
         say: takes one line about what was found where.
 
     Raises:
-        BuildError: there is no such file, it holds no plain tensors, several sets of weights fit,
-            or none does.
+        BuildError: there is no such file, it holds no plain tensors, it names what runs commands,
+            several sets of weights fit that differ, or none does.
     """
     if not path.is_file():
         raise BuildError(f"there is no checkpoint {path}")
-    there = _flat(_read(path))
+    there = _flat(_read(path, say))
     if not there:
         raise BuildError(f"the checkpoint {path.name} must be a state_dict: names to tensors")
     if not any(COMPILED in name for name in module.state_dict()):
@@ -57,7 +60,9 @@ def load(module: torch.nn.Module, path: Path, key: str | None, say: Callable[[st
             f"the checkpoint {path.name} has nothing under {key!r}",
             f"its names begin with: {known}",
         )
-    fitting = [prefix for prefix in _prefixes(module, asked) if _fits(module, asked, prefix)]
+    fitting = _different(
+        asked, [prefix for prefix in _prefixes(module, asked) if _fits(module, asked, prefix)]
+    )
     if len(fitting) > 1:
         places = [prefix.rstrip(".") for prefix in fitting]
         raise BuildError(
@@ -80,7 +85,16 @@ def load(module: torch.nn.Module, path: Path, key: str | None, say: Callable[[st
     module.load_state_dict(state, strict=False)  # of tied weights there may be one alone
 
 
-def _read(path: Path) -> object:
+def unpickle_hint(path: Path) -> str:
+    """What to do about a pickle that can't be read without running it."""
+    file, out = shlex.quote(str(path)), shlex.quote(f"{path.stem}_unpickled")
+    return (
+        f"`marsmith unpickle {file}` shows what it names, and runs nothing; if you trust it:"
+        f" `marsmith unpickle --i-trust-this {file} --out {out}`"
+    )
+
+
+def _read(path: Path, say: Callable[[str], None]) -> object:
     """What a file holds: tensors, or a structure of plain things with tensors in it."""
     try:
         if path.name.endswith(INDEX):
@@ -92,13 +106,43 @@ def _read(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise BuildError(f"the checkpoint {path.name} is not safetensors: {error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except pickle.UnpicklingError as error:
+        return _read_inertly(path, say, error)
+    except (RuntimeError, EOFError) as error:
         hint = "where it was made, save the weights alone: safetensors.torch.save_model(model, ...)"
         if "TorchScript" in str(error):
             hint = "it is a TorchScript archive: name it as 'source: {torchscript: ...}'"
         raise BuildError(
             f"the checkpoint {path.name} is not a plain state_dict: {reason(error)}", hint
         ) from error
+
+
+def _read_inertly(path: Path, say: Callable[[str], None], first: Exception) -> object:
+    """What a pickle holds that names more than tensors, with none of that made."""
+    said = f"the checkpoint {path.name} is not a plain state_dict"
+    scanned = _pickles.scan(path)
+    if scanned.harmful:
+        raise BuildError(
+            f"{said}: it names {', '.join(scanned.harmful)}, which no weights need",
+            "it may have been made to do harm: don't read it with anything",
+        )
+    if not scanned.names:
+        raise BuildError(f"{said}: {reason(first)}") from first
+    try:
+        held = _pickles.read(path, scanned)
+    except Exception as error:  # a pickle can do anything to what stands for its objects
+        raise BuildError(
+            f"{said}, and can't be read without running it: it needs objects of"
+            f" {_few(_pickles.unknown(scanned))}",
+            unpickle_hint(path),
+        ) from error
+    say(f"without what {path.name} has of {_few(_pickles.unknown(scanned))}")
+    return held
+
+
+def _few(names: list[str]) -> str:
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join(names[:SHOWN] + more)
 
 
 def _read_shards(index: Path) -> dict[str, torch.Tensor]:
@@ -119,6 +163,8 @@ def _flat(held: object, place: str = "") -> dict[str, torch.Tensor]:
     """All tensors in what a file holds, with where they are before their names."""
     if isinstance(held, torch.Tensor):
         return {place: held}
+    if isinstance(held, _pickles.Inert):
+        held = held.weights()  # of a module that was saved whole
     found: dict[str, torch.Tensor] = {}
     for name, each in held.items() if isinstance(held, Mapping) else ():
         found |= _flat(each, f"{place}.{name}" if place else str(name))
@@ -148,6 +194,20 @@ def _fits(module: torch.nn.Module, there: State, prefix: str) -> bool:
     return set(here) <= set(own) and all(
         shapes.get(name) == own[name].shape for name in _needed(module, here)
     )
+
+
+def _different(there: State, prefixes: list[str]) -> list[str]:
+    """Of several sets of weights those that differ: a file may have the same ones twice."""
+    found: list[str] = []
+    for prefix in prefixes:
+        one = _under(there, prefix)
+        if not any(_equal(one, _under(there, other)) for other in found):
+            found.append(prefix)
+    return found
+
+
+def _equal(one: State, other: State) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
 def _needed(module: torch.nn.Module, there: Mapping[str, object]) -> list[str]:
