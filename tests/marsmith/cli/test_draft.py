@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
+from marsmith.cache import Cache
 from marsmith.cli.draft import write
 from marsmith.errors import MarsmithError, RecipeError
 from marsmith.pipeline.build import build
@@ -98,6 +103,147 @@ def test_a_model_gets_a_recipe_that_builds(
     report = build(recipe, tmp_path / "store")
     assert report is not None
     assert report.ladder[-1].difference.max_abs_error == 0
+
+
+def held(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], Path]:
+    """What makes a checkpoint with the weights as a training script saves them."""
+
+    def make(folder: Path) -> Path:
+        torch.save(change(net().state_dict()), folder / "last.ckpt")
+        return folder / "last.ckpt"
+
+    return make
+
+
+def before(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def whole(folder: Path) -> Path:
+    torch.save(net(), folder / "net.pt")
+    return folder / "net.pt"
+
+
+def sharded(folder: Path) -> Path:
+    state = net().state_dict()
+    files = {name: f"net-{place}.safetensors" for place, name in enumerate(state)}
+    for name, file in files.items():
+        save_file({name: state[name]}, folder / file)
+    index = folder / "net.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": files}))
+    return index
+
+
+def sharded_folder(folder: Path) -> Path:
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, **SIZES
+    )
+    model = transformers.BertForSequenceClassification(config)
+    model.save_pretrained(folder / "bert", max_shard_size="10KB")
+    write_bert_tokenizer(folder / "bert")
+    assert len(list((folder / "bert").glob("*.safetensors"))) > 1
+    return folder / "bert"
+
+
+def external(folder: Path) -> Path:
+    weight = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["f"]),
+            helper.make_node("MatMul", ["f", "w"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 6, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "net.onnx", save_as_external_data=True, size_threshold=0)
+    assert len(list(folder.iterdir())) == 2
+    return folder / "net.onnx"
+
+
+KINDS: dict[str, tuple[Callable[[Path], Path], str | None, str, str]] = {
+    "DistributedDataParallel": (held(lambda s: before("module.", s)), FACTORY, "", "'module'"),
+    "torch.compile": (held(lambda s: before("_orig_mod.", s)), FACTORY, "", "load last.ckpt"),
+    "a training loop": (
+        held(lambda s: {"epoch": 3, "model": s}), FACTORY, "", "the weights are under 'model'",
+    ),
+    "Lightning with settings": (
+        held(lambda s: {
+            "pytorch-lightning_version": "2.5.0", "state_dict": before("model.", s),
+            "hyper_parameters": {"args": argparse.Namespace(lr=1)},
+        }), FACTORY, "", "without what last.ckpt has of argparse.Namespace",
+    ),
+    "a whole module": (whole, FACTORY, "", "without what net.pt has of torch.nn.modules"),
+    "shards": (sharded, FACTORY, "", "load net.safetensors.index.json"),
+    "Hugging Face in shards": (sharded_folder, None, "text_classification", "load bert for"),
+    "ONNX with its weights beside": (external, None, "", "load net.onnx"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what it writes
+@pytest.mark.parametrize(("make", "factory", "task", "said"), KINDS.values(), ids=KINDS)
+def test_what_people_have_is_read(
+    tmp_path: Path, make: Callable[[Path], Path], factory: str | None, task: str, said: str
+) -> None:
+    path = make(tmp_path)
+    recipe = write(path, task or "image_classification", factory, tmp_path / "made.yaml")
+    source, lines = load(recipe).source, list[str]()
+    module = source.load(Cache(tmp_path / "cache"), lines.append)
+    assert said in "; ".join(lines)
+    if factory:
+        own = net().state_dict()
+        assert all(torch.equal(own[name], each) for name, each in module.state_dict().items())
+
+
+def zipped(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "net.zip", "w") as archive:
+        archive.writestr("net/config.json", "{}")
+    return folder / "net.zip"
+
+
+def savedmodel(folder: Path) -> Path:
+    (folder / "saved").mkdir()
+    (folder / "saved" / "saved_model.pb").write_bytes(b"")
+    return folder / "saved"
+
+
+def named(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(b"of another program")
+        return folder / name
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "hint"),
+    [
+        (whole, "is a whole module", "marsmith unpickle --i-trust-this"),
+        (zipped, "is a zip", "unpack it"),
+        (savedmodel, "a SavedModel of TensorFlow's", "tf2onnx"),
+        (named("net.h5"), "Keras weights or a model of TensorFlow's", "tf2onnx"),
+        (named("net.keras"), "a model of Keras", "onnx"),
+        (named("net.tflite"), "a finished TFLite model", "converted from"),
+        (named("net.mar"), "an archive already", "marsmith serve"),
+        (named("net.gguf"), "llama.cpp", "Hugging Face"),
+        (named("net.pkl"), "a pickle", "state_dict"),
+        (named("net.joblib"), "a pickle of joblib's", "skl2onnx"),
+        (held(lambda s: s), "holds weights alone", "--factory"),
+    ],
+)
+def test_what_can_not_be_built_says_what_to_do(
+    tmp_path: Path, make: Callable[[Path], Path], words: str, hint: str
+) -> None:
+    path = make(tmp_path)
+    with pytest.raises(MarsmithError, match=words) as caught:
+        write(path, "image_classification", None, tmp_path / "made.yaml")
+    assert hint in caught.value.hint
+    assert not (tmp_path / "made.yaml").exists()
 
 
 def test_a_hugging_face_folder_needs_nothing_more(tmp_path: Path) -> None:
