@@ -44,7 +44,13 @@ def resolve(reference: str) -> Callable[..., Any]:
     except ImportError as error:
         raise RecipeError(f"{reference!r} can't be imported: {error}") from error
     except AttributeError:
-        raise RecipeError(f"there is no {attribute!r} in {name}") from None
+        hint = ""
+        if name == "__main__":  # in another process than the script's, or the notebook's
+            hint = (
+                f"name it by its file: 'my_script:{attribute}' for my_script.py, which must do"
+                " nothing more when it is imported; what is in a notebook goes into such a file"
+            )
+        raise RecipeError(f"there is no {attribute!r} in {name}", hint) from None
     if not callable(function):
         raise RecipeError(f"{reference!r} is not a function")
     return function  # type: ignore[no-any-return]

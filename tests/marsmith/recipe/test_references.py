@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from marsmith.recipe.references import source_files
+from marsmith.errors import RecipeError
+from marsmith.recipe.references import resolve, source_files
 from tests.support.paths import ROOT
 
 
@@ -91,3 +93,16 @@ def test_ours_is_never_a_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_has_no_file_has_none() -> None:
     assert source_files("time:sleep") == []
+
+
+def test_what_only_a_script_or_a_notebook_has_is_to_be_put_into_a_file() -> None:
+    with pytest.raises(RecipeError, match="there is no 'my_net' in __main__") as caught:
+        resolve("__main__:my_net")
+    assert "'my_script:my_net' for my_script.py" in caught.value.hint
+
+
+def test_a_function_in_a_zip_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "nets.zip", "w") as archive:
+        archive.writestr("net_in_a_zip.py", "def make(): return 7")
+    monkeypatch.syspath_prepend(tmp_path / "nets.zip")
+    assert resolve("net_in_a_zip:make")() == 7

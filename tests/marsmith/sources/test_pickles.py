@@ -34,7 +34,7 @@ class Loud(torch.nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         type(self).made += 1
-        torch.nn.Module.__setstate__(self, state)  # type: ignore[no-untyped-call]
+        torch.nn.Module.__setstate__(self, state)
 
 
 class Colour(enum.Enum):
