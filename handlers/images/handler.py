@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ class ImageConfig(Config):
     resize: int | tuple[int, int] | None = setting(
         None, "The shorter side, or (height, width).", minimum=1
     )
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = setting(
-        "bilinear", "How resizing samples the image."
+    interpolation: pixels.Interpolation = setting(
+        "bilinear", "How resizing samples the image, as PIL does it."
     )
     letterbox: bool = setting(False, "Keep the aspect within `resize`, on a grey ground.")
     crop: int | tuple[int, int] | None = setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,10 +19,14 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 JPEG_SCAN = b"\xff\xda"
 MAX_JPEG_SCANS = 64
-RESAMPLING = {
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
 }
 GREY = 114  # of letterboxes; what the YOLO family is trained with
 Size = int | tuple[int, int] | None
@@ -155,7 +160,9 @@ def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
     return image.convert(mode)
 
 
-def resize(image: Image.Image, size: Size, interpolation: str, *, max_pixels: int) -> Image.Image:
+def resize(
+    image: Image.Image, size: Size, interpolation: Interpolation, *, max_pixels: int
+) -> Image.Image:
     """Resize to (height, width), or so that the shorter side is `size`; not at all when None.
 
     Raises:
@@ -197,7 +204,7 @@ def corner(size: tuple[int, int], crop: Size) -> tuple[int, int]:
 
 
 def letterbox(
-    image: Image.Image, size: tuple[int, int], interpolation: str
+    image: Image.Image, size: tuple[int, int], interpolation: Interpolation
 ) -> tuple[Image.Image, Placement]:
     """Fit an image into the middle of a grey (height, width); return its placement, too."""
     height, width = size

@@ -16,6 +16,7 @@ from handlers.images.pixels import (
     FORMATS,
     GREY,
     RESAMPLING,
+    Interpolation,
     Placement,
     center_crop,
     letterbox,
@@ -135,9 +136,10 @@ def test_a_damaged_image_is_an_image_or_a_bad_request(form: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("interpolation", RESAMPLING)
-def test_resize_takes_height_before_width(interpolation: str) -> None:
+def test_resize_is_pils_and_takes_height_before_width(interpolation: Interpolation) -> None:
     image = resize(noise(9, 7), (4, 6), interpolation, max_pixels=LIMIT)
     assert (image.height, image.width) == (4, 6)
+    assert image == noise(9, 7).resize((6, 4), Image.Resampling[interpolation.upper()])
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 64))

@@ -180,7 +180,7 @@ def test_labels_that_cannot_be_used_are_refused(
     [
         ({"grayscale": True}, "'grayscale' is not allowed in the handler section; did you mean"),
         ({"resize": 0}, "'resize' in the handler section must be at least 1"),
-        ({"interpolation": "lanczos"}, "must be one of 'nearest', 'bilinear', 'bicubic'"),
+        ({"interpolation": "cubic"}, "must be one of 'nearest', 'bilinear', 'bicubic'"),
         ({"mean": [0.1, 0.2]}, "'mean' must have 1 or 3 numbers, not 2"),
         ({"std": [0, 1, 1]}, "'std' must not be 0"),
         ({"defaults": {"top_k": 0}}, "'top_k' in handler.defaults must be at least 1"),
