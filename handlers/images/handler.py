@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -39,8 +39,11 @@ class ImageConfig(Config):
         None, "A central square's side, or (height, width).", minimum=1
     )
     greyscale: bool = setting(False, "One channel instead of three.")
-    mean: tuple[float, ...] = setting((0.0,), "Per channel, of pixels in [0, 1]; one for all.")
-    std: tuple[float, ...] = setting((1.0,), "Per channel, of pixels in [0, 1]; one for all.")
+    pixel_range: Literal[1, 255] = setting(
+        1, "White, in the range of pixels that `mean` and `std` are for: 1, or 255."
+    )
+    mean: tuple[float, ...] = setting((0.0,), "Per channel, in `pixel_range`; one for all.")
+    std: tuple[float, ...] = setting((1.0,), "Per channel, in `pixel_range`; one for all.")
     max_pixels: int = setting(
         50_000_000, "The most pixels of a request's images together.", minimum=1
     )
@@ -99,7 +102,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         """Combine into (N, C, H, W) float32; pixels are normalised here, once for the batch."""
         batch = stack([sample.tensors for sample in samples])["image"]
         if batch.dtype == torch.uint8:
-            batch = pixels.normalise(batch, self.mean, self.std)
+            batch = pixels.normalise(batch, self.mean, self.std, self.config.pixel_range)
         return {"image": batch}
 
     def example(self) -> tuple[str, bytes]:

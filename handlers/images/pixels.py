@@ -224,18 +224,21 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return pixels.view(shape).permute(2, 0, 1).contiguous()
 
 
-def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def normalise(
+    pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float], white: float = 1
+) -> torch.Tensor:
     """Normalise pixels to a model's input.
 
     Args:
         pixels: (N, C, H, W) uint8 in [0, 255].
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
+        mean: per channel, of pixels in [0, white].
+        std: per channel, of pixels in [0, white].
+        white: the largest value of the pixels that mean and std were taken of: 1, or 255.
 
     Returns:
-        (N, C, H, W) float32, (pixels / 255 - mean) / std.
+        (N, C, H, W) float32, (pixels / 255 * white - mean) / std.
     """
     shape = (1, -1, 1, 1)
-    scale = torch.tensor([1 / (255 * deviation) for deviation in std]).view(shape)
+    scale = torch.tensor([white / (255 * deviation) for deviation in std]).view(shape)
     shift = torch.tensor([m / deviation for m, deviation in zip(mean, std, strict=True)])
     return pixels.to(torch.float32).mul_(scale).sub_(shift.view(shape))

@@ -193,6 +193,15 @@ def test_normalise_matches_its_formula(seed: int, mean: tuple[float], std: tuple
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("white", [1, 255])
+def test_mean_and_std_are_of_pixels_up_to_white(white: float) -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    found = normalise(pixels, [0.5 * white], [0.25 * white], white)
+    torch.testing.assert_close(found, (pixels / 255 - 0.5) / 0.25)
+    raw = torch.arange(256.0).view(1, 1, 16, 16) * (white / 255)
+    torch.testing.assert_close(normalise(pixels, [0.0], [1.0], white), raw)
+
+
 def test_normalise_leaves_the_pixels_as_they_were() -> None:
     pixels = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
     assert normalise(pixels, [0.0], [1.0]).max() == 1

@@ -195,6 +195,16 @@ def test_settings_that_cannot_work_are_refused(
     assert words in str(caught.value)
 
 
+def test_mean_and_std_may_be_of_pixels_up_to_255(tmp_path: Path) -> None:
+    one = configured(tmp_path, greyscale=True, mean=[127 / 255], std=[128 / 255])
+    same = configured(tmp_path, greyscale=True, mean=[127], std=[128], pixel_range=255)
+    body = encode(noise(9, 7))
+    batches = [each.collate([each.decode(body, Options())]) for each in (one, same)]
+    torch.testing.assert_close(batches[0], batches[1])
+    with pytest.raises(LoadError, match="'pixel_range' in the handler section must be one of"):
+        configured(tmp_path, pixel_range=256)
+
+
 @pytest.mark.parametrize("section", [{}, {"resize": 9}, {"crop": [3, 5]}, {"greyscale": True}])
 def test_the_example_is_an_image_that_can_be_served(tmp_path: Path, section: Any) -> None:
     handler = configured(tmp_path, **section)
