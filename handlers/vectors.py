@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from handlers.errors import ModelError
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 DECIMALS = 7  # of numbers in [-1, 1]; float32 has no more, and JSON would write 17
 
@@ -29,8 +33,22 @@ def finish(vectors: torch.Tensor, *, normalise: bool) -> list[list[float]]:
     return found
 
 
-def cosines(one: torch.Tensor, others: torch.Tensor) -> list[float]:
-    """The cosines of one vector, (D,), with others, (M, D): 1 for equal directions."""
-    alike = torch.nn.functional.cosine_similarity(one[None].double(), others.double())
-    found: list[float] = alike.clamp(-1, 1).round(decimals=DECIMALS).tolist()
+def alike(one: torch.Tensor, others: torch.Tensor, by: Similarity = "cosine") -> list[float]:
+    """How alike one vector, (D,), is to others, (M, D): more is more alike.
+
+    Args:
+        one: the vector.
+        others: those that it is compared with.
+        by: the cosine, 1 for equal directions; the dot product; or minus a distance, 0 for equal
+            vectors.
+    """
+    one, others = one.double(), others.double()
+    if by == "cosine":
+        cosines = torch.nn.functional.cosine_similarity(one[None], others)
+        likeness = cosines.clamp(-1, 1).round(decimals=DECIMALS)
+    elif by == "dot":
+        likeness = others @ one
+    else:
+        likeness = -(others - one).norm(p=1 if by == "manhattan" else 2, dim=1)
+    found: list[float] = likeness.tolist()
     return found

@@ -1,6 +1,7 @@
 """Text embedding: a text in, a vector out whose dot products say how alike texts are.
 
-A text may come with others, and is then compared with them.
+A text may come with others, and is then compared with them. Models that are trained with prompts
+get one before each text.
 """
 
 from __future__ import annotations
@@ -8,18 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from handlers import vectors
-from handlers.errors import BadRequest, ModelError
+from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.runtimes import Tensors
-from handlers.schema import JsonObject, kind, object_schema, setting
+from handlers.schema import JsonObject, kind, object_schema, setting, unknown
 from handlers.task import Answer, Sample
 from handlers.text import text
 from handlers.text.handler import TextHandler, length
+from handlers.text.tokens import Encoded
 
+MAX_PROMPT = 2000  # characters; a request may have it before a thousand texts
 HINT = 'send {"text": "...", "compare_with": ["...", "..."]}'
 
 
@@ -32,6 +36,29 @@ class TextEmbeddingConfig(text.TextConfig):
     )
     normalise: bool = setting(True, "Scale every vector to length 1.")
     max_compared: int = setting(64, "The most texts to compare one with.", minimum=1)
+    similarity: vectors.Similarity = setting("cosine", "How alike two vectors are.")
+    prompts: dict[str, str] | None = setting(None, "What may stand before a text, by name.")
+    default_prompt_name: str | None = setting(
+        None, "The prompt of requests that say none; without it, these have none."
+    )
+    exclude_prompt: bool = setting(
+        False,
+        "The model takes `pooled`, too, (N, T) int64: 1 for tokens that its vector is made of, 0 "
+        "for those of the prompt.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbeddingOptions(text.TextOptions):
+    """The options of a request."""
+
+    prompt: str | None = setting(
+        None, "What stands before every text; 'prompt_name' is then of no account."
+    )
+    prompt_name: str | None = setting(None, "The name of one of the model's prompts.")
+    compared_prompt_name: str | None = setting(
+        None, "That of the texts to compare with; by default they have the same prompt."
+    )
 
 
 @dataclass(frozen=True)
@@ -45,14 +72,13 @@ class TextVector(Answer):
     @classmethod
     def schema(cls) -> JsonObject:
         """An object; it has similarities when the text is compared."""
-        cosine: JsonObject = {"type": "number", "minimum": -1, "maximum": 1}
-        similarities: JsonObject = {"type": "array", "items": cosine}
+        similarities: JsonObject = {"type": "array", "items": {"type": "number"}}
         return object_schema(cls.field_schemas(), {"similarities": similarities})
 
 
 @dataclass(frozen=True)
 class Comparison(TextVector):
-    """A text's vector, and its cosines with those of the texts it is compared with."""
+    """A text's vector, and how alike it is to those of the texts it is compared with."""
 
     similarities: list[float]
 
@@ -72,10 +98,10 @@ class Texts:
     compared: bool
 
 
-_Sample = Sample[text.TextOptions, Texts]
+_Sample = Sample[TextEmbeddingOptions, Texts]
 
 
-class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
+class TextEmbedding(TextHandler[TextEmbeddingConfig, TextEmbeddingOptions, Texts]):
     """Embeds texts; the model answers (N, D) vectors, or the states of tokens, (N, T, D).
 
     An instance is a string, or bytes of UTF-8; or an object of a "text" and what to
@@ -83,9 +109,19 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
     """
 
     Config = TextEmbeddingConfig
-    Options = text.TextOptions
+    Options = TextEmbeddingOptions
     Answer = TextVector
     parts = ("text", "compare_with")
+
+    def setup(self, folder: Path) -> None:
+        """Read the tokenizer, and check the prompts."""
+        super().setup(folder)
+        self.prompts, default = self.config.prompts or {}, self.config.default_prompt_name
+        for name, prompt in self.prompts.items():
+            if not isinstance(prompt, str):
+                raise LoadError(f"the prompt {name!r} must be a string, not {kind(prompt)}")
+        if default is not None and default not in self.prompts:
+            raise LoadError(unknown(default, [*self.prompts], "'default_prompt_name'"))
 
     def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request of more than `max_characters`, or of too many texts to compare with."""
@@ -99,7 +135,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
                 status=413,
             )
 
-    def decode(self, instance: object, options: text.TextOptions) -> _Sample:
+    def decode(self, instance: object, options: TextEmbeddingOptions) -> _Sample:
         """Convert a text and those to compare it with to tokens, a row each: (1 + others, T)."""
         one, others = _read(instance)
         if others is not None and len(others) > self.config.max_compared:
@@ -108,13 +144,46 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
                 "allowed",
                 status=413,
             )
-        found = [
-            self.encoder.encode(each, truncate=options.truncate) for each in (one, *(others or ()))
-        ]
+        prompts = self._prompts(options)
+        found = [self._encoded(prompts[0], one, options.truncate)]
+        found += [self._encoded(prompts[1], each, options.truncate) for each in others or ()]
         rows = [each.tensors for each in found]
         truncated = any(each.tokens.truncated for each in found)
         meta = Texts([length(row) for row in rows], truncated, others is not None)
         return Sample(self.encoder.pad(rows), options, meta)
+
+    def _prompts(self, options: TextEmbeddingOptions) -> tuple[str, str]:
+        """What stands before the text, and before those that it is compared with."""
+        name = options.prompt_name
+        name = self.config.default_prompt_name if name is None else name
+        own = self._named(name) if options.prompt is None else text.read(options.prompt)
+        if len(own) > MAX_PROMPT:
+            raise BadRequest(
+                f"the prompt has {len(own)} characters; at most {MAX_PROMPT} are allowed",
+                status=413,
+            )
+        compared = options.compared_prompt_name
+        return own, own if compared is None else self._named(compared)
+
+    def _named(self, name: str | None) -> str:
+        if name is not None and name not in self.prompts:
+            raise BadRequest(unknown(name, [*self.prompts], "the model's prompts"), status=422)
+        return "" if name is None else self.prompts[name]
+
+    def _encoded(self, prompt: str, one: str, truncate: bool) -> Encoded:
+        found = self.encoder.encode(prompt + one, truncate=truncate)
+        if self.config.exclude_prompt:
+            pooled = torch.ones_like(found.tensors["input_ids"])
+            pooled[: self.encoder.leading(prompt) if prompt else 0] = 0
+            if not pooled.any():
+                raise BadRequest("the prompt leaves no token of the text", status=422)
+            found.tensors["pooled"] = pooled
+        return found
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """The axis of the length, which differs from batch to batch."""
+        pooled: dict[str, tuple[int, ...]] = {"pooled": (1,)} if self.config.exclude_prompt else {}
+        return super().varying_axes() | pooled
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[TextVector]:
         """Answer one vector per text: pooled if the model hasn't, and normalised if wanted."""
@@ -130,8 +199,10 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
             meta, last = sample.meta, first + len(sample.meta.lengths)
             said = finished[first], meta.lengths[0], meta.truncated
             if meta.compared:
-                cosines = vectors.cosines(pooled[first], pooled[first + 1 : last])
-                answers.append(Comparison(*said, cosines))
+                alike = vectors.alike(
+                    pooled[first], pooled[first + 1 : last], self.config.similarity
+                )
+                answers.append(Comparison(*said, alike))
             else:
                 answers.append(TextVector(*said))
             first = last
@@ -143,6 +214,7 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, text.TextOptions, Texts]):
             **super().describe_input(),
             "comparison": '{"text": "...", "compare_with": ["...", "..."]}',
             "max_compared": self.config.max_compared,
+            "prompts": dict(self.prompts),
         }
 
 

@@ -131,6 +131,15 @@ class Encoder:
         places = cutting.first(sequences, most, "only_first" if pair is None else truncation)
         return self._at(tokens, places, truncated=True)
 
+    def leading(self, text: str) -> int:
+        """How many tokens a text is at the beginning of a longer one, special ones included.
+
+        A special token behind the text is behind the longer one, too, and doesn't count.
+        """
+        ids = self.encode(text).tensors["input_ids"].tolist()
+        last = self.tokenizer.get_added_tokens_decoder().get(ids[-1])
+        return len(ids) - (last is not None and last.special)
+
     def windows(
         self, text: str, *, truncate: bool = True, pair: str | None = None, overlap: int, limit: int
     ) -> list[Encoded]:

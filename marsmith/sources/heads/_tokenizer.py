@@ -105,6 +105,19 @@ def _pad_as_the_model(file: Path, folder: Path) -> None:
         tokenizer.save(str(file))
 
 
+def lower_case(out: Path) -> None:
+    """Let the tokenizer that `bring` wrote read texts in lower case, if it doesn't."""
+    from tokenizers import Tokenizer, normalizers
+
+    tokenizer = Tokenizer.from_file(str(out / FILE))
+    own = tokenizer.normalizer
+    several = isinstance(own, normalizers.Sequence)
+    steps = list(own) if several else [] if own is None else [own]
+    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
+        tokenizer.save(str(out / FILE))
+
+
 def see_that_it_pads(module: torch.nn.Module, out: Path, settings: TokenSettings) -> None:
     """Run a short text beside a long one: padding must not change its answer.
 

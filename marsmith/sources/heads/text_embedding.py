@@ -6,80 +6,129 @@ import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 
 from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _tokenizer, _untouched, read_json, read_object
+from marsmith.sources.heads import _sentence_layers, _tokenizer, _untouched, read_object
+from marsmith.sources.heads._sentence_layers import LIBRARY, MODULES, Pool, UnitLength
 
 AUTO = "AutoModel"
 
-LIBRARY, MODULES = "sentence_transformers", "modules.json"
+SETTINGS = "config_sentence_transformers.json"
+ENCODER = "sentence_bert_config.json"
+ENCODER_MAY_SAY: Mapping[str, tuple[object, ...]] = {
+    "transformer_task": ("feature-extraction",),
+    "modality_config": (
+        {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    ),
+    "module_output_name": ("token_embeddings",),
+    **dict.fromkeys(
+        ("processing_kwargs", "model_args", "tokenizer_args", "config_args", "model_kwargs",
+         "processor_kwargs", "config_kwargs", "query_expansion"), ({}, None)
+    ),
+}  # fmt: skip
+"""What an encoder's settings may say, where they say it: anything else changes its answer."""
 
-LAYERS = (
-    "Transformer",
-    "Pooling",
-    "Normalize",
-)  # sentence-transformers', which Embedding does
-POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls"}
+
+class Prompts(TypedDict, total=False):
+    """What the `handler:` section says of the library's own settings."""
+
+    prompts: dict[str, str]
+    default_prompt_name: str
+    exclude_prompt: bool
+    similarity: str
 
 
 class Embedding(torch.nn.Module):
-    """An encoder that pools its states into one vector of length 1 for each text.
+    """An encoder whose states become one vector for each text.
 
     Args:
         model: an encoder of transformers.
-        pooling: "mean" of the states of tokens that aren't masked, or "cls", the first state.
+        pool: makes one vector of the states of tokens.
+        behind: what becomes of that vector, in order.
+        exclude_prompt: whether the prompt's tokens are left out of it.
     """
 
-    def __init__(self, model: torch.nn.Module, pooling: str) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        pool: Pool,
+        behind: Sequence[torch.nn.Module] = (),
+        *,
+        exclude_prompt: bool = False,
+    ) -> None:
         super().__init__()
-        self.model, self.pooling = model, pooling
+        self.model, self.pool, self.behind = model, pool, torch.nn.Sequential(*behind)
+        self.exclude_prompt = exclude_prompt
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Turn tokens and their mask, (N, T) int64, into vectors, (N, D) float32."""
+    @property
+    def normalises(self) -> bool:
+        """Whether its vectors have length 1."""
+        return len(self.behind) > 0 and isinstance(self.behind[-1], UnitLength)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pooled: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Turn tokens, their mask and what of it counts, (N, T) int64, into (N, D) float32."""
         states = self.model(input_ids=input_ids, attention_mask=attention_mask)[0].float()
-        if self.pooling == "cls":
-            vectors = states[:, 0]
-        else:
-            weights = attention_mask.unsqueeze(-1).float()
-            vectors = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-        return torch.nn.functional.normalize(vectors, dim=1)
+        vectors = self.pool(states, attention_mask if pooled is None else pooled)
+        found: torch.Tensor = self.behind(vectors)
+        return found
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Wrap a model in Embedding, pooled as sentence-transformers' files say, else by the mean.
+    """Wrap a model in Embedding, with the layers that sentence-transformers' files list.
+
+    Of another folder, the mean of the states is scaled to length 1.
 
     Raises:
         BuildError: one of these files is damaged.
         UnsupportedError: they say something that Embedding doesn't do.
     """
-    file = folder / MODULES
-    modules = read_json(file) if file.is_file() else []
-    if not isinstance(modules, list) or not all(
-        isinstance(each, dict) and "type" in each for each in modules
-    ):
-        raise BuildError(f"{file} must be a list of layers, each with its 'type'")
-    layers = {str(layer["type"]).rpartition(".")[2]: layer.get("path", "") for layer in modules}
-    for layer in layers:
-        if layer not in LAYERS:
-            raise UnsupportedError(f"{folder.name} has a layer {layer}; only {LAYERS} are known")
-    pooling = folder / layers.get("Pooling", "1_Pooling") / "config.json"
-    said = read_object(pooling) if pooling.is_file() else {"pooling_mode": "mean"}
-    switched = [key.removeprefix("pooling_mode_") for key, on in said.items() if on is True]
-    named = said.get("pooling_mode") or switched
-    modes = [str(mode) for mode in (named if isinstance(named, list) else [named])]
-    modes = [mode for mode in modes if mode != "include_prompt"]
-    if len(modes) != 1 or modes[0] not in POOLING:
+    layers = _sentence_layers.listed(folder)
+    kinds = [layer.kind for layer in layers]
+    if layers and kinds[:2] != ["Transformer", "Pooling"]:
         raise UnsupportedError(
-            f"{folder.name} pools by {' and '.join(modes)}; only mean and cls are known"
+            f"{folder.name} has the layers {', '.join(kinds)}; they must begin with Transformer, "
+            "Pooling"
         )
     if hasattr(model, "pooler"):  # not needed here, and many folders have no weights for it
         model.register_module("pooler", None)
-    return Embedding(model, POOLING[modes[0]])
+    if not layers:
+        said = folder / "1_Pooling" / "config.json"
+        config = read_object(said) if said.is_file() else {}
+        return Embedding(model, _sentence_layers.pool(config, folder.name), [UnitLength()])
+    _check_encoder(folder)
+    pooling, behind = layers[1].config, layers[2:]
+    return Embedding(
+        model,
+        _sentence_layers.pool(pooling, folder.name),
+        [_sentence_layers.on_vectors(each, folder.name) for each in behind],
+        exclude_prompt=pooling.get("include_prompt") is False,
+    )
+
+
+def _check_encoder(folder: Path) -> None:
+    """Refuse what the folder says of its encoder and nothing here does."""
+    file = folder / ENCODER
+    said = read_object(file) if file.is_file() else {}
+    for key, allowed in ENCODER_MAY_SAY.items():
+        if key in said and said[key] not in allowed:
+            raise UnsupportedError(f"{folder.name} has a {key} in {ENCODER}: {str(said[key])[:80]}")
+    kind = _settings(folder).get("model_type", "SentenceTransformer")
+    if kind != "SentenceTransformer":
+        raise UnsupportedError(f"{folder.name} is a {kind}, which answers something else")
+
+
+def _settings(folder: Path) -> dict[str, object]:
+    return read_object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
 
 
 def untouched(
@@ -94,21 +143,59 @@ def untouched(
     )
     if (limit := _untouched.most(handler)) is not None:
         model.max_seq_length = limit
+    prompts: Any = handler.get("prompts") or {}
+    default = handler.get("default_prompt_name")
+    as_the_folder = (prompts, default) == (model.prompts, model.default_prompt_name)
+    # Without a prompt the library takes its own default.
+    asked = {} if as_the_folder else {"prompt": "" if default is None else prompts.get(default)}
     outputs: list[tuple[torch.Tensor, ...] | None] = []
     for each in instances:
         if isinstance(each, Mapping):  # several texts, which are compared with each other
             outputs.append(None)
             continue
         vectors = model.encode(
-            [text.read(each)], convert_to_tensor=True, normalize_embeddings=True,
-            show_progress_bar=False,
-        )  # fmt: skip
+            [text.read(each)], convert_to_tensor=True, show_progress_bar=False, **asked
+        )
         outputs.append((vectors.float(),))
     return Untouched([None] * len(outputs), outputs)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
-    """Bring the tokenizer, and say how many tokens the model takes."""
+    """Bring the tokenizer and the prompts, and say how many tokens the model takes."""
     found = _tokenizer.bring(module, folder, out)
+    layers = _sentence_layers.listed(folder)
+    if layers:
+        _as_the_library_reads(module, folder, out, found)
     _tokenizer.see_that_it_pads(module, out, found)
+    embedding = cast(Embedding, module)
+    prompts = _prompts(embedding, folder) if layers else {}
+    return {**found, "normalise": embedding.normalises, **prompts}
+
+
+def _as_the_library_reads(
+    module: torch.nn.Module, folder: Path, out: Path, found: _tokenizer.TokenSettings
+) -> None:
+    """Take a limit of its own before the tokenizer's, and lower case where it says so."""
+    said = read_object(folder / ENCODER) if (folder / ENCODER).is_file() else {}
+    limit = said.get("max_seq_length")
+    if isinstance(limit, int):
+        found["max_tokens"] = min(limit, _tokenizer.positions(module) or limit)
+    if said.get("do_lower_case"):
+        _tokenizer.lower_case(out)
+
+
+def _prompts(module: Embedding, folder: Path) -> Prompts:
+    said = _settings(folder)
+    given, default = said.get("prompts") or {}, said.get("default_prompt_name")
+    if not isinstance(given, dict):
+        raise BuildError(f"'prompts' in {folder / SETTINGS} must be an object")
+    prompts = {"query": "", "document": ""} | {k: "" if v is None else v for k, v in given.items()}
+    found: Prompts = {
+        "prompts": prompts,
+        "similarity": str(said.get("similarity_fn_name") or "cosine"),
+    }
+    if default is not None:
+        found["default_prompt_name"] = str(default)
+    if module.exclude_prompt:
+        found["exclude_prompt"] = True
     return found

@@ -20,8 +20,13 @@ from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
-from handlers.tasks.text_embedding import Comparison, TextEmbedding, Texts, TextVector
-from handlers.text.text import TextOptions
+from handlers.tasks.text_embedding import (
+    Comparison,
+    TextEmbedding,
+    TextEmbeddingOptions,
+    Texts,
+    TextVector,
+)
 from tests.support.answers import plain
 from tests.support.tokenizer_files import WORDS, write_tokenizer
 
@@ -67,7 +72,7 @@ def embed(handler: TextEmbedding, texts: Sequence[Any], limit: int = 8) -> list[
     def predict(group: Any) -> Any:
         return handler.answer(handler.inference(handler.collate(group)), group)
 
-    samples = [handler.decode(each, TextOptions()) for each in texts]
+    samples = [handler.decode(each, TextEmbeddingOptions()) for each in texts]
     answers = batching.run(samples, predict, key=handler.group_key, limit=limit)
     given = [answer for answer in answers if isinstance(answer, TextVector)]
     assert len(given) == len(answers), answers
@@ -147,13 +152,15 @@ def test_what_cannot_be_compared_is_told(
     folder: Path, instance: Any, status: int, words: str
 ) -> None:
     with pytest.raises(BadRequest, match=words) as caught:
-        configured(folder, max_compared=3).decode(instance, TextOptions())
+        configured(folder, max_compared=3).decode(instance, TextEmbeddingOptions())
     assert caught.value.status == status
 
 
 def test_a_text_that_begins_as_a_list_does_is_one_text(folder: Path) -> None:
     for other in ("[1] as said", "[" * 9999):
-        sample = configured(folder).decode({"text": "a", "compare_with": other}, TextOptions())
+        sample = configured(folder).decode(
+            {"text": "a", "compare_with": other}, TextEmbeddingOptions()
+        )
         assert len(sample.meta.lengths) == 2
 
 
@@ -189,7 +196,8 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
     for pooling, wanted in (("mean", [[2, 4], [9, 7]]), ("cls", [[1, 3], [9, 7]])):
         handler = configured(folder, pooling=pooling, normalise=False)
         samples = [
-            Sample({}, TextOptions(), Texts([n], truncated=False, compared=False)) for n in (2, 3)
+            Sample({}, TextEmbeddingOptions(), Texts([n], truncated=False, compared=False))
+            for n in (2, 3)
         ]
         answers = handler.answer({"states": states}, samples)
         assert [each.embedding for each in answers] == wanted
@@ -197,7 +205,7 @@ def test_states_of_tokens_are_pooled_without_the_padding(folder: Path) -> None:
 
 def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
     handler = configured(folder)
-    sample = handler.decode("one", TextOptions())
+    sample = handler.decode("one", TextEmbeddingOptions())
     (answer,) = handler.answer({"x": torch.tensor([[3.0, 4]])}, [sample])
     vector = pytest.approx([0.6, 0.8], abs=1e-6)
     assert answer.to_json() == {"embedding": vector, "tokens": 3, "truncated": False}
@@ -207,7 +215,7 @@ def test_what_a_model_has_pooled_is_taken_as_it_is(folder: Path) -> None:
 def test_a_model_that_is_no_embedder_is_told(folder: Path, shape: tuple[int, ...]) -> None:
     handler = configured(folder)
     with pytest.raises(ModelError, match=r"an embedding is \(N, D\)"):
-        handler.answer({"x": torch.zeros(shape)}, [handler.decode("one", TextOptions())])
+        handler.answer({"x": torch.zeros(shape)}, [handler.decode("one", TextEmbeddingOptions())])
 
 
 def test_answers_in_every_protocol(folder: Path) -> None:
@@ -231,9 +239,9 @@ def test_the_example_and_what_it_takes(folder: Path) -> None:
     handler = configured(folder, max_tokens=32)
     media_type, body = handler.example()
     assert media_type == "text/plain"
-    assert handler.decode(body, TextOptions()).tensors["input_ids"].shape[1] > 10
+    assert handler.decode(body, TextEmbeddingOptions()).tensors["input_ids"].shape[1] > 10
     assert json.loads(json.dumps(handler.describe_input()))["max_tokens"] == 32
-    batch = handler.collate([handler.decode(body, TextOptions())])
+    batch = handler.collate([handler.decode(body, TextEmbeddingOptions())])
     assert handler.varying_axes() == dict.fromkeys(batch, (1,))
 
 
