@@ -23,7 +23,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.report.report import Report
 from marsmith.sources.huggingface import HuggingFace
-from tests.support.in_batches import answers_in_batches
+from tests.support.in_batches import answers_in_batches, ask
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
 
 library = pytest.importorskip("sentence_transformers")
@@ -54,7 +54,7 @@ def saved(
     return folder / "model"
 
 
-def answered(folder: Path, tmp_path: Path, options: Options, texts: list[Any]) -> list[Any]:
+def configured(folder: Path, tmp_path: Path) -> TextEmbedding:
     source = HuggingFace(huggingface=folder, head="text_embedding")
     module = source.load(Cache(tmp_path), lambda line: None)
     (out := tmp_path / "out").mkdir()
@@ -63,6 +63,11 @@ def answered(folder: Path, tmp_path: Path, options: Options, texts: list[Any]) -
     inputs = ["input_ids", "attention_mask"]
     inputs += ["pooled"] if handler.config.exclude_prompt else []
     handler.use(ModuleRuntime(module, torch.device("cpu"), inputs=inputs), batch_size=8)
+    return handler
+
+
+def answered(folder: Path, tmp_path: Path, options: Options, texts: list[Any]) -> list[Any]:
+    handler = configured(folder, tmp_path)
     return answers_in_batches(handler, [handler.decode(each, options) for each in texts])
 
 
@@ -113,6 +118,29 @@ def test_a_folder_answers_as_its_library_does(tmp_path: Path, said: dict[str, An
         for answer, vector in zip(answers, wanted, strict=True):
             assert answer["embedding"] == pytest.approx(vector, rel=1e-4, abs=1e-4)
         assert [each["truncated"] for each in answers] == [False] * 2 + [True] + [False] * 3
+
+
+@pytest.mark.parametrize("include_prompt", [True, False])
+def test_prompts_of_neighbours_do_not_meet(tmp_path: Path, include_prompt: bool) -> None:
+    folder = saved(
+        tmp_path, pooling=("max", "lasttoken"), prompts=PROMPTS, default_prompt_name="query",
+        include_prompt=include_prompt,
+    )  # fmt: skip
+    own = library.SentenceTransformer(str(folder), device="cpu")
+    asked = [(text, each) for text in TEXTS for each in ASKED]
+    bad: list[Any] = [
+        {"prompt_name": "passages"}, {"prompt_name": 7}, {"prompt": ["a"]}, {"prompt": "\ud800"},
+        {"prompt": "a" * 2001}, {"compared_prompt_name": ""},
+    ]  # fmt: skip
+    bodies = [{"data": text, "parameters": each} for text, each in asked]
+    bodies[5:5] = [{"data": "the cat", "parameters": each} for each in bad]
+    answers = ask(configured(folder, tmp_path), bodies)
+    refused = [answers.pop(5) for _ in bad]
+    assert [status for status, _ in refused] == [422, 422, 422, 422, 413, 422]
+    for (text, each), (status, answer) in zip(asked, answers, strict=True):
+        assert status == 200
+        wanted = own.encode(text, **each).tolist()
+        assert answer["embedding"] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("by", ["cosine", "dot", "euclidean", "manhattan"])
