@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -23,6 +24,7 @@ LIMITS = {
     "tokenizer_config.json": "model_max_length",
     "config.json": "max_position_embeddings",
 }
+PIECES = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 SAVE = "save it beside the model: tokenizer.save_pretrained(FOLDER)"
 TABLES = ("position_embeddings", "wpe")
 UNLIMITED = 10**6  # transformers writes 10**30 for "not known"
@@ -63,6 +65,12 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
 
 def _made_fast(folder: Path) -> Tokenizer:
     """Make a tokenizer of the tokenizers library from files in another form."""
+    pieces = next((name for name in PIECES if (folder / name).is_file()), None)
+    if pieces and importlib.util.find_spec("sentencepiece") is None:
+        raise UnsupportedError(  # transformers would ask for tiktoken, which can't read it either
+            f"{pieces} can't be read, and {folder.name} has no {FILE}: sentencepiece is missing",
+            f"pip install sentencepiece; or {SAVE}, where transformers can read it",
+        )
     try:
         auto = importlib.import_module("transformers").AutoTokenizer
         found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from marsmith.errors import BuildError
+from marsmith.errors import BuildError, UnsupportedError
 from marsmith.sources.heads import _tokenizer
 from tests.support.tokenizer_files import write_tokenizer
 
@@ -70,6 +71,19 @@ def test_no_tokenizer_is_said(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="has no tokenizer") as caught:
         _tokenizer.bring(torch.nn.Identity(), tmp_path, tmp_path)
     assert "save_pretrained" in caught.value.hint
+
+
+def test_what_reads_a_sentencepiece_model_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "xlm-roberta"}))
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"pieces")
+    with pytest.raises(
+        UnsupportedError, match=r"sentencepiece\.bpe\.model can't be read"
+    ) as caught:
+        _tokenizer.bring(torch.nn.Identity(), tmp_path, tmp_path)
+    assert caught.value.hint.startswith("pip install sentencepiece")
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
