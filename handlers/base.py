@@ -144,7 +144,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
 
     def begin(self, row: Mapping[str, object], headers: Mapping[str, object]) -> Exchange:
         """Take a row; answer at once when it asks for a description, or for what isn't there."""
-        exchange = Exchange.begin(row, headers)
+        exchange = Exchange.begin(row, headers, self.model_name)
         if exchange.describe:
             try:
                 exchange.body = payload.dump(self.describe())

@@ -26,7 +26,16 @@ WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 
 
 class SchemaError(ValueError):
-    """A value that its definition doesn't allow; the message names the key and what is allowed."""
+    """A value that its definition doesn't allow; the message names the key and what is allowed.
+
+    Args:
+        message: as said.
+        key: the key alone.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def setting(
@@ -68,13 +77,13 @@ def parse(cls: type[T], values: object, *, where: str, text: bool = False) -> T:
     parsed: dict[str, object] = {}
     for key, value in values.items():
         if key not in fields:
-            raise SchemaError(unknown(str(key), list(fields), where))
+            raise SchemaError(unknown(str(key), list(fields), where), str(key)[:80])
         try:
             _check_length(value, fields[key], text)
             parsed[key] = _convert(value, hints[key], text)
             _check_bounds(parsed[key], fields[key])
         except SchemaError as error:
-            raise SchemaError(f"{key!r} in {where} {error}") from None
+            raise SchemaError(f"{key!r} in {where} {error}", key) from None
     return cls(**parsed)
 
 

@@ -46,6 +46,7 @@ from handlers.text.handler import TextHandler
 from handlers.torchserve import Context
 
 SLICE_SECONDS = 0.03  # of writing, before pieces are sent and new rows may join
+ONE_BY_ONE = ("raw", "openai")  # protocols in which a request may have one instance alone
 ALIVE_SECONDS = 2.0  # until a client that doesn't stream gets its headers, to see it hang up
 
 
@@ -185,11 +186,12 @@ class GenerationHandler(TextHandler[C, O, M]):
             return
         sequences = [self.sequence(sample) for sample in exchange.samples]
         if exchange.options.stream:
-            if len(sequences) != 1 or exchange.request.protocol != "raw":
+            if len(sequences) != 1 or exchange.request.protocol not in ONE_BY_ONE:
                 raise BadRequest(
                     "a stream takes one instance", hint='send {"data": "..."}', status=422
                 )
-            stream.media_type = negotiation.choose(exchange.accept, (LINES, EVENTS))
+            chosen = negotiation.choose(exchange.accept, (LINES, EVENTS))
+            stream.media_type = EVENTS if exchange.route else chosen
             allowed = self.config.grpc_streams and not self.joins
             stream.piecewise = allowed or not exchange.grpc
         stream.sequences = sequences

@@ -62,5 +62,16 @@ class Stream:
     def line(self, said: JsonObject) -> bytes:
         """Write a piece in the stream's media type."""
         self.exchange.media_type = self.media_type or payload.JSON
-        data = payload.dump(said)
-        return b"data: " + data + b"\n\n" if self.media_type == EVENTS else data + b"\n"
+        if self.exchange.route:
+            pieces = self.exchange.route.pieces(said)
+            return b"".join(event(piece) for piece in pieces)
+        return event(said) if self.media_type == EVENTS else payload.dump(said) + b"\n"
+
+
+def event(said: JsonObject | str) -> bytes:
+    """A server-sent event: JSON, or a word as it is.
+
+    See: https://html.spec.whatwg.org/multipage/server-sent-events.html.
+    """
+    data = said.encode("ascii") if isinstance(said, str) else payload.dump(said)
+    return b"data: " + data + b"\n\n"

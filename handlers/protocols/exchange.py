@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.explanations import Explainer
-from handlers.protocols import binary_tensors, forms, negotiation, payload
+from handlers.protocols import binary_tensors, forms, negotiation, openai, payload
 from handlers.protocols.payload import ParsedRequest
 from handlers.schema import SchemaError, parse
 from handlers.task import Answer, C, M, O, Sample, Task
@@ -36,6 +36,7 @@ class Exchange:
         json_length: the length of the JSON before binary tensors, from the HTTP header.
         form: the media type of a form whose bytes are the body, from the HTTP header.
         grpc: whether it came by gRPC, which has no headers but those of parameters.
+        route: the route of OpenAI's that it came by, if it did.
         request: the parsed row.
         options: the request's options, validated.
         samples: its decoded instances.
@@ -53,6 +54,7 @@ class Exchange:
     json_length: str | None = None
     form: str | None = None
     grpc: bool = False
+    route: openai.Route | None = None
     request: ParsedRequest | None = None
     options: Any = None
     samples: Sequence[Sample[Any, Any]] = ()
@@ -62,9 +64,12 @@ class Exchange:
     media_type: str = payload.JSON
 
     @classmethod
-    def begin(cls, row: Mapping[str, object], headers: Mapping[str, object]) -> Exchange:
+    def begin(
+        cls, row: Mapping[str, object], headers: Mapping[str, object], model_name: str = "model"
+    ) -> Exchange:
         """Take a row and its headers from TorchServe; those of its parts are under their names."""
         sent = {name.lower(): str(value) for name, value in headers.items()}
+        route = openai.find(sent.get("url_path") or sent.get(openai.HEADER, ""))
         return cls(
             row,
             {
@@ -78,6 +83,7 @@ class Exchange:
             json_length=sent.get(binary_tensors.HEADER),
             form=sent.get(forms.HEADER),
             grpc=all(isinstance(value, dict) for value in headers.values()),
+            route=route and route(model_name, sent.get("x-request-id", "")),
         )
 
     @property
@@ -109,7 +115,11 @@ class Exchange:
         names = [option.name for option in fields(options)]
         if self.form:
             self.row, self.media_types = forms.read(self.row.get("body", b""), self.form)
-        request = payload.read(self.row, self.media_types, names, self.json_length, task.parts)
+        if self.route:
+            request, usual = self._asked(self.route, task, names)
+            defaults = {**usual, **defaults}
+        else:
+            request = payload.read(self.row, self.media_types, names, self.json_length, task.parts)
         self.request, most = request, task.config.max_instances
         if len(request.instances) > most:
             raise BadRequest(
@@ -118,11 +128,23 @@ class Exchange:
             )
         task.screen(request.instances)
         try:
-            if request.options:
+            if request.options or self.route:
                 given = {**defaults, **request.options}
                 self.options = parse(options, given, where="the options", text=request.textual)
         except SchemaError as error:
             raise BadRequest(str(error), status=422) from None
+
+    def _asked(
+        self, route: openai.Route, task: Task[C, O, M], names: Sequence[str]
+    ) -> tuple[ParsedRequest, Mapping[str, object]]:
+        """Read what a route of OpenAI's is asked, and the options where nobody says anything."""
+        if self.explain:
+            raise BadRequest("OpenAI has no explanations", hint="ask at /explanations", status=404)
+        openai.check(route, task.Answer)
+        body = self.row if route.form else payload.read_json(self.row, self.media_types)
+        asked = route.read(body, names)
+        usual = {name: value for name, value in asked.usual.items() if name in names}
+        return ParsedRequest("openai", asked.instances, asked.options), usual
 
     def take(self, results: Sequence[R | HandlerError]) -> Sequence[R]:
         """Take the results of its instances; fail and return none when one of them is an error."""
@@ -146,7 +168,10 @@ class Exchange:
         if self.accept and self.request.protocol == "raw":
             offered = (payload.JSON, *self.answers[0].media_types)
             media_type = negotiation.choose(self.accept, offered)
-        if media_type == payload.JSON:
+        if self.route:
+            body = self._written(self.route)
+            media_type = self.route.media_type
+        elif media_type == payload.JSON:
             names = {"model_name": model_name, "model_version": version}
             body = payload.write(self.request, self.answers, **names)
         else:
@@ -159,9 +184,22 @@ class Exchange:
             )
         self.body, self.media_type = body, media_type
 
+    def _written(self, route: openai.Route) -> bytes:
+        said = route.write(self.answers)
+        if isinstance(said, str):
+            return said.encode("utf-8", "replace")
+        try:
+            return payload.dump(said)
+        except ValueError:
+            raise ModelError("the model's answer is not finite", hint="check the input") from None
+
     def fail(self, error: Exception, where: str = "") -> None:
         """Answer with an error; one that was not raised on purpose is a bug, and a bare 500."""
         error = unexpected(error)
+        if self.route:
+            self.status, said = openai.error(error, where)
+            self.body = payload.dump(said)
+            return
         self.status = error.status
         message = (where + error.message)[:MAX_MESSAGE]
         self.body = payload.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})

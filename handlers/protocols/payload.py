@@ -26,7 +26,7 @@ from handlers.protocols import binary_tensors, tensors
 from handlers.schema import kind
 from handlers.task import Answer
 
-Protocol = Literal["raw", "v1", "v2"]
+Protocol = Literal["raw", "v1", "v2", "openai"]
 
 JSON = "application/json"
 BODY_FIELDS = ("body", "data")
@@ -104,6 +104,19 @@ def read(
         return request
     # JSON in a form, with options in other fields.
     return dataclasses.replace(request, options={**options, **request.options}, textual=True)
+
+
+def read_json(row: Mapping[str, object], content_types: Mapping[str, str]) -> object:
+    """Read the body of a row that is JSON and nothing else.
+
+    Raises:
+        BadRequest: there is none, or it is wrong.
+    """
+    name = _instance_field(row, ())
+    value = _parsed(row[name], content_types.get(name, ""))
+    if isinstance(value, (bytes, str)):
+        raise BadRequest("the body is not JSON", hint="set the header Content-Type: application/json")
+    return value
 
 
 def _instance_field(row: Mapping[str, object], option_names: Sequence[str]) -> str:

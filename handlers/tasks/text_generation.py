@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from handlers.errors import BadRequest, LoadError
-from handlers.generation import handler, sampling
+from handlers.generation import chat, handler, sampling
 from handlers.generation.cache import BLOCK, empty, named
 from handlers.generation.decoding import CacheShape, Decoder, TokenSequence, prompts
 from handlers.generation.detokenizer import Detokenizer
@@ -19,6 +20,9 @@ from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Sample
 from handlers.text import text
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 MAX_STOPS, MAX_STOP = 8, 64  # strings that end a text, and characters in one
 
@@ -34,6 +38,12 @@ class TextGenerationConfig(handler.GenerationConfig):
     key_value_heads: int = setting(0, "Heads of keys and values in a layer.", minimum=1)
     head_size: int = setting(0, "Numbers in a key, and in a value.", minimum=1)
     stop_tokens: tuple[str, ...] = setting((), "Tokens that end a text.")
+    chat_template: str = setting(
+        "", "A file in the archive: the Jinja template that makes a text of messages."
+    )
+    special_tokens: dict[str, object] | None = setting(
+        None, "The tokens that the template knows by name: bos_token, eos_token and so on."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +53,10 @@ class TextGenerationOptions(sampling.SamplingOptions, text.TextOptions):
     truncate: bool = setting(
         True, "Cut a prompt of too many tokens at its beginning; otherwise it is refused."
     )
-    max_new_tokens: int = setting(64, "The most tokens to write; 0 for none.", minimum=0)
+    max_new_tokens: int | None = setting(
+        64, "The most tokens to write; 0 for none, null for as many as there is room for.",
+        minimum=0,
+    )  # fmt: skip
     stop: tuple[str, ...] = setting(
         (), "Strings that end the text, and are not part of it.", max_items=MAX_STOPS
     )
@@ -102,7 +115,8 @@ class TextGeneration(
 ):
     """Writes what follows a text, with a causal language model; see `decoding` for its inputs.
 
-    An instance is a string, or bytes of UTF-8. A request that streams is answered in lines of
+    An instance is a string, or bytes of UTF-8; where there is a chat template, also an object of
+    `messages`, each with a `role` and its `content`. A request that streams is answered in lines of
     JSON, each with a piece of `text`; the last has the rest of the answer, or an error. A client
     that accepts text/event-stream gets server-sent events.
     """
@@ -125,23 +139,28 @@ class TextGeneration(
             if number is None:
                 raise LoadError(f"{token!r} in 'stop_tokens' is not a token of the tokenizer")
             self.ends.add(number)
+        self.chat: chat.ChatTemplate | None = None
+        if config.chat_template:
+            self.chat = chat.read(folder / config.chat_template, config.special_tokens or {})
 
     def decode(self, instance: object, options: TextGenerationOptions) -> _Sample:
         """Convert a text to its tokens."""
         if any(not 1 <= len(stop) <= MAX_STOP for stop in options.stop):
             raise BadRequest(f"a string in 'stop' must have 1 to {MAX_STOP} characters", status=422)
-        encoding = self.tokenizer.encode(text.read(instance))
+        talk = isinstance(instance, Mapping)
+        encoding = self._encode(instance)
         ids: list[int] = encoding.ids
         if not ids:
             raise BadRequest("the text has no tokens in it", status=422)
         context = self.config.max_tokens
         # The tokens that follow get at most half of the room, if they need it.
-        room = context - min(options.max_new_tokens, context // 2)
+        most = options.max_new_tokens
+        room = context - (1 if most is None else min(most, context // 2))
         cut = len(ids) > room
-        if cut and not options.truncate:
+        if cut and (talk or not options.truncate):  # a template's beginning can't be left out
             raise BadRequest(
                 f"the text has {len(ids)} tokens; {room} are allowed before what follows",
-                hint="send less, or allow 'truncate'",
+                hint="send less" if talk else "send less, or allow 'truncate'",
                 status=422,
             )
         if cut:
@@ -150,13 +169,27 @@ class TextGeneration(
             ids = ids[:begin] + ids[len(ids) - room + begin :]
         return Sample({}, options, Prompt(ids, cut))
 
+    def _encode(self, instance: object) -> Encoding:
+        if not isinstance(instance, Mapping):
+            return self.tokenizer.encode(text.read(instance))
+        if self.chat is None:
+            raise BadRequest(
+                "this model has no chat template, so it takes no messages",
+                hint="send a text",
+                status=422,
+            )
+        said = self.chat.render(chat.messages_of(instance))
+        # A template writes the token that texts begin with itself.
+        return self.tokenizer.encode(text.read(said), add_special_tokens=False)
+
     def sequence(self, sample: _Sample) -> TokenSequence:
         """The sequence that is to be written for a text."""
         options, prompt = sample.options, sample.meta
+        room = self.config.max_tokens - len(prompt.ids)
         return TokenSequence(
             prompt.ids,
             options,
-            limit=min(options.max_new_tokens, self.config.max_tokens - len(prompt.ids)),
+            limit=room if options.max_new_tokens is None else min(options.max_new_tokens, room),
             detokenizer=Detokenizer(self.tokenizer, prompt.ids, options.stop),
             score=options.score,
             truncated=prompt.truncated,
@@ -215,4 +248,6 @@ class TextGeneration(
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""
-        return {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}
+        described = {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}
+        messages = {"messages": [{"role": "user", "content": "..."}]}
+        return described if self.chat is None else {**described, "chat": messages}
