@@ -115,7 +115,9 @@ def read_json(row: Mapping[str, object], content_types: Mapping[str, str]) -> ob
     name = _instance_field(row, ())
     value = _parsed(row[name], content_types.get(name, ""))
     if isinstance(value, (bytes, str)):
-        raise BadRequest("the body is not JSON", hint="set the header Content-Type: application/json")
+        raise BadRequest(
+            "the body is not JSON", hint="set the header Content-Type: application/json"
+        )
     return value
 
 

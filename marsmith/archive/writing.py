@@ -99,7 +99,7 @@ def model_config(
         settings["deviceType"] = serving.device
     if serving.continuous_batching:
         settings["continuousBatching"] = True
-    front: dict[str, object] = {"max_body_bytes": serving.max_body_bytes}
+    front: dict[str, object] = {"max_body_bytes": serving.max_body_bytes, "openai": True}
     if serving.queue_timeout_s is not None:
         front["queue_timeout_s"] = serving.queue_timeout_s
     form = {"runtime": candidate.runtime, "precision": candidate.precision}

@@ -32,7 +32,14 @@ SPARE_BYTES = 300_000_000
 """What a JVM takes, and a little more."""
 
 
-OF_THE_FRONT = ("max_body_bytes", "queue_timeout_s", "response_timeout_s", "most", "reads_forms")
+OF_THE_FRONT = (
+    "max_body_bytes",
+    "queue_timeout_s",
+    "response_timeout_s",
+    "most",
+    "reads_forms",
+    "speaks_openai",
+)
 
 
 class Rollout(BaseModel):

@@ -55,7 +55,9 @@ class ChatCompletions(Writing):
             )
         if most is not None:
             options["max_new_tokens"] = most
-        messages = [_message(f"messages[{place}]", each) for place, each in enumerate(body.messages)]
+        messages = [
+            _message(f"messages[{place}]", each) for place, each in enumerate(body.messages)
+        ]
         # As many as the model has room for.
         return Asked([{"messages": messages}], options, {"max_new_tokens": None})
 

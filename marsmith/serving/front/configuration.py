@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from handlers.protocols import openai
 from marsmith import __version__
 from marsmith.errors import ServerError
 from marsmith.serving.front.keys import Key
@@ -38,6 +40,10 @@ BEAT_S = 10
 """A supervisor that has not been heard for so long is dead, and the front no longer live."""
 
 NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+# Under their usual paths, where the body names the model, and under a model's own.
+FORM = {r';\x20*name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]+)\r\n--': r"\1"}
+OF_OPENAI = "|".join(path.removeprefix(openai.VERSION) for path in openai.paths())
+OPENAI_ROUTES = {f"^/(predictions/{NAME}/({NAME}/)?)?v1/({OF_OPENAI})$": "v1/\\3"}
 # The first that fits; so the most usual come first.
 ROUTES = {
     f"^/predictions/{NAME}(/{NAME})?$": "predict",
@@ -54,9 +60,18 @@ ROUTES = {
     f"^/v1/models/{NAME}$": "v1_ready",
     f"^/descriptions/{NAME}$": "describe",
     "^/metrics$": "metrics",
+    **dict.fromkeys(OPENAI_ROUTES, "predict"),
+    "^/v1/models$": "models",
 }
 GRPC_ROUTE = {"^/org[.]pytorch[.]serve[.]grpc[.]inference[.]InferenceAPIsService/": "grpc"}
-SCOPES = {"predict": "predict describe grpc", "explain": "explain", "metrics": "metrics"}
+SCOPES = {"predict": "predict describe grpc models", "explain": "explain", "metrics": "metrics"}
+
+# What OpenAI calls the reasons of refusals, where it has a name; by ours.
+OPENAI_ERRORS = {
+    "key": "invalid_api_key",
+    "model": "model_not_found",
+    "rate": "rate_limit_exceeded",
+}
 
 SERVER = {
     "name": "marsmith",
@@ -111,6 +126,8 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
     """
     folder = plan.run_dir / "front"
     write_map(folder / "routes.map", ROUTES | (GRPC_ROUTE if front.grpc_port else {}))
+    write_map(folder / "openai.map", OPENAI_ROUTES)
+    write_map(folder / "form.map", FORM)
     write_map(folder / "up.map", dict.fromkeys(plan.names, "down"))
     write_map(folder / "versions.map", {model.name: model.version for model in plan.models})
     of_sides = {f"{model.name}/{model.version}": SIDES[0] for model in plan.models}
@@ -141,6 +158,10 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         errors=list(ERRORS),
         log_format="{" + ",".join(f'"{key}":{value}' for key, value in LOG.items()) + "}",
         server_metadata=json.dumps(SERVER),
+        openai_header=openai.HEADER,
+        openai_models=json.dumps(_models(plan)),
+        openai_errors=OPENAI_ERRORS,
+        began=int(time.time()),
         torchserve_body_bytes=TORCHSERVE_BODY_BYTES,
         max_connections=_max_connections(),
         buffer_bytes=BUFFER_BYTES,
@@ -153,6 +174,15 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
     file = folder / "haproxy.cfg"
     file.write_text(text + "\n", encoding="utf-8")
     return file
+
+
+def _models(plan: Plan) -> dict[str, object]:
+    """The models as OpenAI lists them."""
+    made = {"object": "model", "created": int(time.time()), "owned_by": SERVER["name"]}
+    return {
+        "object": "list",
+        "data": [{"id": model.name, **made} for model in plan.models if model.speaks_openai],
+    }
 
 
 def _max_connections() -> int:

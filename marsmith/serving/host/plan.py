@@ -26,6 +26,7 @@ class ModelPlan(BaseModel):
         queue_timeout_s: how long a request may wait.
         response_timeout_s: how long TorchServe may take over an answer.
         reads_forms: whether its handler reads forms itself, when they come as bytes.
+        speaks_openai: whether its handler knows OpenAI's routes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class ModelPlan(BaseModel):
     queue_timeout_s: float
     response_timeout_s: float
     reads_forms: bool
+    speaks_openai: bool = False
 
 
 class Front(BaseModel):

@@ -52,6 +52,7 @@ def read(name: str, archive: Path) -> ModelPlan:
         queue_timeout_s=_number(limits, "queue_timeout_s", response_s),
         response_timeout_s=ROUNDS * response_s + SPARE_S,
         reads_forms=isinstance(front, dict),
+        speaks_openai=limits.get("openai") is True,
     )
 
 
