@@ -29,8 +29,8 @@ BROUGHT = {
 }  # fmt: skip
 # Packages with a file for each thing of a kind: the file's name is the key.
 KINDS = (
-    "handlers.tasks", "handlers.runtimes", "marsmith.converters", "marsmith.passes",
-    "marsmith.sources", "marsmith.sources.heads", "marsmith.verify.metrics",
+    "handlers.tasks", "handlers.runtimes", "handlers.protocols.openai", "marsmith.converters",
+    "marsmith.passes", "marsmith.sources", "marsmith.sources.heads", "marsmith.verify.metrics",
 )  # fmt: skip
 # Every archive's entry point reads its configuration before anything else is there.
 ALLOWED_IN = {"archive_entry.py": ALLOWED | {"yaml"}}

@@ -83,7 +83,7 @@ class Exchange:
             json_length=sent.get(binary_tensors.HEADER),
             form=sent.get(forms.HEADER),
             grpc=all(isinstance(value, dict) for value in headers.values()),
-            route=route and route(model_name, sent.get("x-request-id", "")),
+            route=route(model_name, sent.get("x-request-id", "")) if route else None,
         )
 
     @property

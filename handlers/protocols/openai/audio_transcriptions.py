@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,7 +32,11 @@ class AudioTranscriptions(Route):
 
     def read(self, body: object, known: Collection[str]) -> Asked:
         """Read a form: a file, and fields of text."""
-        form = dict(body) if isinstance(body, dict) else {}
+        given = body if isinstance(body, Mapping) else {}
+        form = {
+            name: bytes(value) if isinstance(value, bytearray) else value
+            for name, value in given.items()
+        }
         self._file = form.pop("file", None)
         if not isinstance(self._file, bytes) or not self._file:
             raise FieldError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from marsmith.errors import UnsupportedError
-from marsmith.sources.heads import _decoding, _tokenizer, read_object
+from marsmith.sources.heads import _chat, _decoding, _tokenizer, read_object
 
 AUTO = "AutoModelForCausalLM"
 
@@ -170,7 +170,7 @@ def untouched(folder: Path, instances: Sequence[object], handler: Mapping[str, o
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
-    """Bring the tokenizer, and say the model's form, what ends a text, and how to choose tokens."""
+    """Bring the tokenizer and a chat template; say the form, and what ends and chooses tokens."""
     brought = _tokenizer.bring(module, folder, out)
     layers, heads, size = module.form  # type: ignore[misc]
     positions: int = module.positions  # type: ignore[assignment]
@@ -179,6 +179,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
     config = read_object(folder / "config.json")
     found = {
         **brought,
+        **_chat.bring(folder, out),
         "max_tokens": min(positions, brought.get("max_tokens", positions)),
         "layers": layers,
         "key_value_heads": heads,
