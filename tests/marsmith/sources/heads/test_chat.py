@@ -10,6 +10,7 @@ from handlers.generation import chat
 from marsmith.errors import BuildError
 from marsmith.sources.heads import _chat
 
+MARKS = {"bos_token": "<s>", "eos_token": "</s>"}
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role + ': ' + message.content }}\n"
     "{% endfor %}{% if add_generation_prompt %}{{ eos_token }}{% endif %}"
@@ -21,9 +22,7 @@ def save(folder: Path, template: str | None) -> None:
     from transformers import PreTrainedTokenizerFast
 
     words = models.WordLevel({"<s>": 0, "</s>": 1, "a": 2}, "a")
-    saved = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(words), bos_token="<s>", eos_token="</s>"
-    )
+    saved = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), **MARKS)
     saved.chat_template = template
     saved.save_pretrained(folder)
 
@@ -35,7 +34,7 @@ def test_it_writes_what_transformers_writes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     settings = _chat.bring(tmp_path, out)
-    assert settings["special_tokens"]["bos_token"] == "<s>"
+    assert settings["special_tokens"]["bos_token"] == MARKS["bos_token"]
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     expected = theirs.apply_chat_template(_chat.TALK, tokenize=False, add_generation_prompt=True)
     brought = chat.read(out / settings["chat_template"], settings["special_tokens"])
@@ -50,5 +49,5 @@ def test_a_folder_without_one_has_no_setting(tmp_path: Path) -> None:
 
 def test_one_that_fails_here_is_refused(tmp_path: Path) -> None:
     save(tmp_path, "{{ 'ab' * 3 }}")  # transformers takes it; our sandbox multiplies numbers alone
-    with pytest.raises(BuildError, match="chat template of .* fails"):
+    with pytest.raises(BuildError, match=r"chat template of .* fails"):
         _chat.bring(tmp_path, tmp_path)
