@@ -261,8 +261,8 @@ class TestRules:
         form = ("-F", f"model={LISTENER}", "-F", f"file=@{file}", "-F", "response_format=json")
         assert set(json.loads(curl("/v1/audio/transcriptions", *form))) == {"text", "usage"}
         # Behind a recording it may be out of sight.
-        form = ("-F", f"file=@{file}", "-F", f"model={LISTENER}")
-        said = json.loads(curl("/v1/audio/transcriptions", *form))
+        behind = ("-F", f"file=@{file}", "-F", f"model={LISTENER}")
+        said = json.loads(curl("/v1/audio/transcriptions", *behind))
         assert "send model first" in said["error"]["message"]
         wrong = json.loads(curl("/v1/embeddings", "-d", '{"model": "x"}'))
         assert set(wrong) == {"error"}

@@ -126,7 +126,7 @@ def _environment() -> Any:
     if tuple(map(int, version("jinja2").split(".")[:3])) < (3, 1, 6):
         raise LoadError("older versions of Jinja have holes", hint="pip install 'jinja2>=3.1.6'")
 
-    class Generation(Extension):
+    class TrainedOn(Extension):
         """{% generation %}, which marks what a model is trained on, and writes nothing."""
 
         tags = {"generation"}
@@ -151,7 +151,7 @@ def _environment() -> Any:
         raise TemplateError(str(message))
 
     environment = Sandbox(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[TrainedOn, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = refuse
