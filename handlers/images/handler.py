@@ -35,10 +35,16 @@ class ImageConfig(Config):
         "bilinear", "How resizing samples the image, as PIL does it."
     )
     letterbox: bool = setting(False, "Keep the aspect within `resize`, on a grey ground.")
+    letterbox_grey: int = setting(
+        pixels.GREY, "The ground of a letterbox, black to white.", minimum=0, maximum=255
+    )
     crop: int | tuple[int, int] | None = setting(
         None, "A central square's side, or (height, width).", minimum=1
     )
     greyscale: bool = setting(False, "One channel instead of three.")
+    colours: Literal["rgb", "bgr"] = setting(
+        "rgb", "The order of the channels that the model takes, and of `mean` and `std`."
+    )
     pixel_range: Literal[1, 255] = setting(
         1, "White, in the range of pixels that `mean` and `std` are for: 1, or 255."
     )
@@ -57,7 +63,8 @@ class ImageHandler(base.Handler[C, O, Placement]):
 
     An instance is an encoded image: bytes, base64 text, or in v2 a BYTES tensor of base64, or a
     UINT8 one of pixels (height, width[, 3]). A list of numbers, or a float v2 tensor, is the
-    model's own input, (C, H, W), normalised by the client. A sample's `meta` is its `Placement`.
+    model's own input, (C, H, W), in its order of colours, normalised by the client. A sample's
+    `meta` is its `Placement`.
     """
 
     def setup(self, folder: Path) -> None:
@@ -69,6 +76,8 @@ class ImageHandler(base.Handler[C, O, Placement]):
         )
         if 0 in self.std:
             raise LoadError("'std' must not be 0: pixels are divided by it")
+        if self.config.greyscale and self.config.colours != "rgb":
+            raise LoadError("'greyscale' has no 'colours' to order", hint="set one of them")
         if self.config.letterbox and not isinstance(self.config.resize, tuple):
             raise LoadError("'letterbox' needs 'resize' to be [height, width]")
         if self.config.letterbox and self.config.crop:
@@ -118,10 +127,11 @@ class ImageHandler(base.Handler[C, O, Placement]):
         """Describe what an instance may be."""
         channels, size = 1 if self.config.greyscale else 3, self._size()
         shape = [channels, *(size or (None, None))]
+        order = {} if self.config.greyscale else {"colours": self.config.colours}
         return {
             "image": f"an encoded image ({', '.join(pixels.FORMATS)}), as bytes or base64",
             "max_pixels": self.config.max_pixels,
-            "tensor": {"datatype": "FP32", "shape": shape, "normalised": True},
+            "tensor": {"datatype": "FP32", "shape": shape, "normalised": True, **order},
             "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
         }
 
@@ -142,14 +152,20 @@ class ImageHandler(base.Handler[C, O, Placement]):
         config, size = self.config, image.size
         image = pixels.to_mode(image, greyscale=config.greyscale)
         if config.letterbox and isinstance(config.resize, tuple):
-            image, placement = pixels.letterbox(image, config.resize, config.interpolation)
-            return pixels.to_tensor(image), placement
+            image, placement = pixels.letterbox(
+                image, config.resize, config.interpolation, config.letterbox_grey
+            )
+            return self._ordered(image), placement
         image = pixels.resize(
             image, config.resize, config.interpolation, max_pixels=config.max_pixels
         )
         left, top = pixels.corner(image.size, config.crop)
         placement = Placement(size, image.size, -left, -top)
-        return pixels.to_tensor(pixels.center_crop(image, config.crop)), placement
+        return self._ordered(pixels.center_crop(image, config.crop)), placement
+
+    def _ordered(self, image: Image.Image) -> torch.Tensor:
+        tensor = pixels.to_tensor(image)
+        return tensor.flip(0) if self.config.colours == "bgr" else tensor
 
     def _from_array(self, array: tensors.Array) -> tuple[torch.Tensor, Placement]:
         if array.dtype == np.uint8:

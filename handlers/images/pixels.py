@@ -204,17 +204,20 @@ def corner(size: tuple[int, int], crop: Size) -> tuple[int, int]:
 
 
 def letterbox(
-    image: Image.Image, size: tuple[int, int], interpolation: Interpolation
+    image: Image.Image,
+    size: tuple[int, int],
+    interpolation: Interpolation,
+    ground: int = GREY,
 ) -> tuple[Image.Image, Placement]:
     """Fit an image into the middle of a grey (height, width); return its placement, too."""
     height, width = size
     scale = min(width / image.width, height / image.height)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    grey: int | tuple[int, ...] = GREY if image.mode == "L" else (GREY,) * 3
-    ground = Image.new(image.mode, (width, height), grey)
-    ground.paste(image.resize(inner, RESAMPLING[interpolation]), (left, top))
-    return ground, Placement(image.size, inner, left, top)
+    grey: int | tuple[int, ...] = ground if image.mode == "L" else (ground,) * 3
+    boxed = Image.new(image.mode, (width, height), grey)
+    boxed.paste(image.resize(inner, RESAMPLING[interpolation]), (left, top))
+    return boxed, Placement(image.size, inner, left, top)
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

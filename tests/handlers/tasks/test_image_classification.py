@@ -195,6 +195,34 @@ def test_settings_that_cannot_work_are_refused(
     assert words in str(caught.value)
 
 
+def test_a_model_may_take_blue_first(tmp_path: Path) -> None:
+    settings: Any = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
+    rgb = configured(tmp_path, **settings)
+    bgr = configured(tmp_path, colours="bgr", **{k: v[::-1] for k, v in settings.items()})
+    image = noise(9, 7, "RGB")
+    for instance in (encode(image), np.asarray(image)):
+        found, wanted = (
+            each.collate([each.decode(instance, Options())])["image"] for each in (bgr, rgb)
+        )
+        assert torch.equal(found, wanted.flip(1))
+    own = np.random.default_rng(0).random((3, 7, 9), dtype=np.float32)  # already in its order
+    assert torch.equal(image_of(bgr, own), torch.from_numpy(own))
+    assert json.loads(json.dumps(bgr.describe_input()))["tensor"]["colours"] == "bgr"
+    with pytest.raises(LoadError, match="'greyscale' has no 'colours'"):
+        configured(tmp_path, greyscale=True, colours="bgr")
+
+
+@pytest.mark.parametrize("greyscale", [True, False])
+def test_the_ground_of_a_letterbox_may_have_another_grey(tmp_path: Path, greyscale: bool) -> None:
+    handler = configured(
+        tmp_path, resize=[8, 8], letterbox=True, letterbox_grey=3, greyscale=greyscale
+    )
+    pixels = image_of(handler, encode(Image.new("L", (8, 4), 200)))
+    assert (pixels[:, :2] == 3).all()
+    assert (pixels[:, 2:6] == 200).all()
+    assert (pixels[:, 6:] == 3).all()
+
+
 def test_mean_and_std_may_be_of_pixels_up_to_255(tmp_path: Path) -> None:
     one = configured(tmp_path, greyscale=True, mean=[127 / 255], std=[128 / 255])
     same = configured(tmp_path, greyscale=True, mean=[127], std=[128], pixel_range=255)
