@@ -28,8 +28,18 @@ from handlers.task import Config, O, Sample, stack
 class ImageConfig(Config):
     """How an image becomes the model's input, in this order."""
 
+    upright: bool = setting(False, "Turn the image as its EXIF orientation says.")
+    white_for_transparent: bool = setting(
+        False, "White where a colour counts as transparent, as in GIF; alpha is dropped anyway."
+    )
     resize: int | tuple[int, int] | None = setting(
         None, "The shorter side, or (height, width).", minimum=1
+    )
+    max_side: int | None = setting(
+        None, "The most of the longer side, where `resize` is the shorter.", minimum=1
+    )
+    side_multiple: int = setting(
+        1, "Both sides are cut down to a multiple, where `resize` is the shorter.", minimum=1
     )
     interpolation: pixels.Interpolation = setting(
         "bilinear", "How resizing samples the image, as PIL does it."
@@ -40,6 +50,9 @@ class ImageConfig(Config):
     )
     crop: int | tuple[int, int] | None = setting(
         None, "A central square's side, or (height, width).", minimum=1
+    )
+    crop_down: bool = setting(
+        False, "Round a crop's corner down, as transformers does; else to the nearest even pixel."
     )
     greyscale: bool = setting(False, "One channel instead of three.")
     colours: Literal["rgb", "bgr"] = setting(
@@ -80,6 +93,12 @@ class ImageHandler(base.Handler[C, O, Placement]):
             raise LoadError("'greyscale' has no 'colours' to order", hint="set one of them")
         if self.config.letterbox and not isinstance(self.config.resize, tuple):
             raise LoadError("'letterbox' needs 'resize' to be [height, width]")
+        bounded = self.config.max_side is not None or self.config.side_multiple > 1
+        if bounded and not isinstance(self.config.resize, int):
+            raise LoadError(
+                "'max_side' and 'side_multiple' need 'resize' to be the shorter side",
+                hint="set 'resize' to one number, or leave them out",
+            )
         if self.config.letterbox and self.config.crop:
             raise LoadError("'letterbox' has nothing to 'crop'", hint="set one of them")
 
@@ -149,19 +168,27 @@ class ImageHandler(base.Handler[C, O, Placement]):
         return size
 
     def _to_pixels(self, image: Image.Image) -> tuple[torch.Tensor, Placement]:
-        config, size = self.config, image.size
+        config = self.config
+        image = pixels.upright(image) if config.upright else image
+        image = pixels.without_key(image) if config.white_for_transparent else image
+        size = image.size
         image = pixels.to_mode(image, greyscale=config.greyscale)
         if config.letterbox and isinstance(config.resize, tuple):
             image, placement = pixels.letterbox(
                 image, config.resize, config.interpolation, config.letterbox_grey
             )
             return self._ordered(image), placement
-        image = pixels.resize(
-            image, config.resize, config.interpolation, max_pixels=config.max_pixels
-        )
-        left, top = pixels.corner(image.size, config.crop)
+        wanted = config.resize
+        if isinstance(wanted, int) and (config.max_side or config.side_multiple > 1):
+            width, height = pixels.within(size, wanted, config.max_side, config.side_multiple)
+            pixels.check_size(width, height, max_pixels=max(config.max_pixels, wanted * wanted))
+            wanted = (height, width)
+        image = pixels.resize(image, wanted, config.interpolation, max_pixels=config.max_pixels)
+        left, top = pixels.corner(image.size, config.crop, down=config.crop_down)
         placement = Placement(size, image.size, -left, -top)
-        return self._ordered(pixels.center_crop(image, config.crop)), placement
+        return self._ordered(
+            pixels.center_crop(image, config.crop, down=config.crop_down)
+        ), placement
 
     def _ordered(self, image: Image.Image) -> torch.Tensor:
         tensor = pixels.to_tensor(image)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from handlers.errors import BadRequest
 
@@ -160,6 +161,57 @@ def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
     return image.convert(mode)
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turn and mirror an image as its EXIF orientation says; damaged EXIF says nothing."""
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # PIL reads EXIF lazily, and may raise anything on hostile bytes
+        return image
+    return turned
+
+
+def without_key(image: Image.Image) -> Image.Image:
+    """Make white what has the one colour that the file says is transparent; drop other alpha.
+
+    See: `load_image` and `convert_to_rgb` of transformers, which do so one after the other.
+    """
+    if image.mode not in MODES or image.info.get("transparency") is None:
+        return image
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL would rather make RGBA of palettes with alpha
+        image = image.convert("RGB")
+    if image.info.get("transparency") is None:
+        return image
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def within(
+    size: tuple[int, int], shorter: int, longer: int | None, multiple: int = 1
+) -> tuple[int, int]:
+    """The (width, height) of an image whose shorter side becomes `shorter`, and its longer no more.
+
+    Args:
+        size: its (width, height).
+        shorter: less where the longer side would pass `longer`.
+        longer: the most of the longer side; None for any.
+        multiple: both sides are cut down to a multiple of this.
+
+    See: `get_size_with_aspect_ratio` of transformers' detectors, whose roundings these are.
+    """
+    width, height = size
+    exact = float(shorter)
+    if longer is not None and max(size) / min(size) * shorter > longer:
+        exact = longer * float(min(size)) / max(size)
+    rounded = round(exact)
+    if min(size) != rounded and width < height:
+        width, height = rounded, int(exact * height / width)
+    elif min(size) != rounded:
+        width, height = int(exact * width / height), rounded
+    return max(multiple, width - width % multiple), max(multiple, height - height % multiple)
+
+
 def resize(
     image: Image.Image, size: Size, interpolation: Interpolation, *, max_pixels: int
 ) -> Image.Image:
@@ -186,20 +238,25 @@ def resize(
     return image.resize((width, height), RESAMPLING[interpolation])
 
 
-def center_crop(image: Image.Image, size: Size) -> Image.Image:
+def center_crop(image: Image.Image, size: Size, *, down: bool = False) -> Image.Image:
     """Crop to the central (height, width), or square; black where the image is smaller."""
     if size is None:
         return image
     height, width = (size, size) if isinstance(size, int) else size
-    left, top = corner(image.size, size)
+    left, top = corner(image.size, size, down=down)
     return image.crop((left, top, left + width, top + height))
 
 
-def corner(size: tuple[int, int], crop: Size) -> tuple[int, int]:
-    """The left and top of `center_crop` in an image of (width, height)."""
+def corner(size: tuple[int, int], crop: Size, *, down: bool = False) -> tuple[int, int]:
+    """The left and top of `center_crop` in an image of (width, height).
+
+    Half a pixel is rounded to the even one, as torchvision does, or down, as transformers does.
+    """
     if crop is None:
         return 0, 0
     height, width = (crop, crop) if isinstance(crop, int) else crop
+    if down:
+        return (size[0] - width) // 2, (size[1] - height) // 2
     return round((size[0] - width) / 2), round((size[1] - height) / 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -12,6 +13,7 @@ from handlers import explanations, labels
 from handlers.errors import ModelError
 from handlers.explanations import Explainer
 from handlers.images import handler, heat_maps
+from handlers.images.detectors import ACTIVATIONS
 from handlers.images.pixels import Placement
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, setting
@@ -23,6 +25,9 @@ class ImageClassificationConfig(handler.ImageConfig):
     """How an image becomes the model's input, and the names of classes."""
 
     labels: str | None = setting(None, "A JSON file in the archive: a list of unique names.")
+    activation: Literal["softmax", "sigmoid"] = setting(
+        "softmax", "What makes scores of logits: sigmoid where an image may have several labels."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +75,11 @@ class ImageClassification(
         self.labels = labels.read(folder / self.config.labels) if self.config.labels else None
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[ImageLabels]:
-        """Apply softmax, and take the `top_k` of each."""
+        """Apply softmax, or sigmoid, and take the `top_k` of each."""
         logits = _logits(outputs)
         names = labels.of(self.labels, logits.shape[1])
-        scores, order = torch.softmax(logits.float(), dim=1).topk(
-            min(len(names), max(sample.options.top_k for sample in samples))
-        )
+        made = ACTIVATIONS[self.config.activation](logits.float())
+        scores, order = made.topk(min(len(names), max(sample.options.top_k for sample in samples)))
         return [
             ImageLabels([names[i] for i in best[:k]], values[:k])
             for best, values, k in zip(
