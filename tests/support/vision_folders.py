@@ -74,6 +74,56 @@ TOWERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 
+RESNET: dict[str, Any] = {
+    "embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1],
+    "layer_type": "basic", "out_features": ["stage2", "stage3", "stage4"],
+}  # fmt: skip
+MEANS = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+# The sides of DETR's images are bounded, but not fixed.
+DETECTORS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "detr": (
+        "Detr",
+        {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+         "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
+         "num_queries": 12, "use_timm_backbone": False, "use_pretrained_backbone": False,
+         "backbone": None, "backbone_config": {"model_type": "resnet", **RESNET}},
+        "Detr", {"size": {"shortest_edge": 80, "longest_edge": 133}, **MEANS},
+    ),
+    "yolos": (
+        "Yolos",
+        {**LAYERS, "image_size": [64, 96], "patch_size": 16, "num_detection_tokens": 12},
+        "Yolos", {"size": {"shortest_edge": 64, "longest_edge": 110}, **MEANS},
+    ),
+    "rt_detr": (
+        "RTDetr",
+        {"d_model": 16, "encoder_hidden_dim": 16, "encoder_in_channels": [8, 8, 8],
+         "encoder_ffn_dim": 16, "encoder_attention_heads": 2, "decoder_in_channels": [16, 16, 16],
+         "decoder_ffn_dim": 16, "decoder_layers": 2, "decoder_attention_heads": 2,
+         "num_queries": 15, "num_denoising": 0, "hidden_expansion": 0.5,
+         "backbone_config": {"model_type": "rt_detr_resnet", **RESNET}},
+        "RTDetr", {"size": {"height": 64, "width": 64}},
+    ),
+}  # fmt: skip
+
+SEGMENTERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "segformer": (
+        "Segformer",
+        {"num_encoder_blocks": 2, "depths": [1, 1], "sr_ratios": [2, 1], "hidden_sizes": [8, 16],
+         "patch_sizes": [7, 3], "strides": [4, 2], "num_attention_heads": [1, 2],
+         "mlp_ratios": [2, 2], "decoder_hidden_size": 16},
+        "Segformer", {"size": {"height": 64, "width": 64}},
+    ),
+    "upernet": (
+        "UperNet",
+        {"hidden_size": 16, "pool_scales": [1, 2], "use_auxiliary_head": False,
+         "backbone_config": {"model_type": "convnext", "depths": [1, 1, 1, 1],
+                             "hidden_sizes": [8, 8, 16, 16],
+                             "out_features": ["stage1", "stage2", "stage3", "stage4"]}},
+        "Segformer", {"size": {"height": 64, "width": 64}},
+    ),
+}  # fmt: skip
+EVERY = {**FAMILIES, **TOWERS, **DETECTORS, **SEGMENTERS}
+
 
 def save(
     folder: Path,
@@ -86,7 +136,7 @@ def save(
     import transformers
 
     torch.manual_seed(0)
-    name, config, prepares, steps = {**FAMILIES, **TOWERS}[family]
+    name, config, prepares, steps = EVERY[family]
     labels = {"id2label": LABELS} if kind.startswith("For") else {}
     made = getattr(transformers, f"{name}Config")(**{**config, **labels, **(said or {})})
     model = getattr(transformers, f"{name}{kind}")(made).eval()
@@ -113,7 +163,7 @@ def spread(model: torch.nn.Module) -> None:
             norm.momentum = None  # the mean of all batches
             norm.weight.uniform_(0.7, 1.5)
         if norms:
-            model.train()(pixel_values=torch.randn(8, 3, 40, 40))
+            model.train()(pixel_values=torch.randn(8, 3, 64, 64))
             model.eval()
 
 

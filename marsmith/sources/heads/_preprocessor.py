@@ -37,7 +37,7 @@ NOT_OF_PIXELS = {
     "image_seqlen", "data_format", "input_data_format", "return_tensors", "_valid_processor_keys",
 }  # fmt: skip
 # The (width, height) of images that are prepared by both: wide, high, small, odd, long and thin.
-SIZES = ((97, 61), (61, 98), (9, 7), (331, 240), (240, 333), (400, 50))
+SIZES = ((97, 61), (61, 98), (9, 7), (331, 240), (240, 333), (300, 90))
 TOLERANCE = 1e-3  # of a normalised pixel; another order of float32 makes 1e-6
 
 

@@ -81,11 +81,10 @@ def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
     assert report.ladder[0].name == "untouched"
     (blocked := tmp_path / "blocked" / "transformers").mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise ImportError('not here')\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(blocked.parent))
-        with Harness(tmp_path / "store" / "x.mar", batch_size=8) as harness:
-            found = harness.predict([Request.raw(body) for body in bodies()[:8]])
-            found += harness.predict([Request.raw(body) for body in bodies()[8:]])
+    alone = {"PYTHONPATH": str(blocked.parent)}
+    with Harness(tmp_path / "store" / "x.mar", batch_size=8, env=alone) as harness:
+        found = harness.predict([Request.raw(body) for body in bodies()[:8]])
+        found += harness.predict([Request.raw(body) for body in bodies()[8:]])
     assert all(response.status == 200 for response in found), [each.body for each in found]
     check([response.json() for response in found], folder)
 
