@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -175,16 +174,16 @@ def without_key(image: Image.Image) -> Image.Image:
 
     See: `load_image` and `convert_to_rgb` of transformers, which do so one after the other.
     """
-    if image.mode not in MODES or image.info.get("transparency") is None:
+    # A palette may have alpha for each colour, in bytes: it is dropped, as other alpha is.
+    key = image.info.get("transparency")
+    if image.mode not in ("P", "L", "RGB") or not isinstance(key, (int, tuple)):
         return image
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL would rather make RGBA of palettes with alpha
-        image = image.convert("RGB")
-    if image.info.get("transparency") is None:
+    try:
+        keyed = image.convert("RGB").convert("RGBA")
+    except Exception:  # a file may name a colour that isn't there
         return image
-    image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
+    return Image.alpha_composite(white, keyed).convert("RGB")
 
 
 def within(
@@ -198,14 +197,15 @@ def within(
         longer: the most of the longer side; None for any.
         multiple: both sides are cut down to a multiple of this.
 
-    See: `get_size_with_aspect_ratio` of transformers' detectors, whose roundings these are.
+    See: `get_size_with_aspect_ratio` of transformers, and that of its YOLOS, which has multiples,
+    and computes the height of an upright image anew even if its width is right already.
     """
     width, height = size
     exact = float(shorter)
     if longer is not None and max(size) / min(size) * shorter > longer:
         exact = longer * float(min(size)) / max(size)
     rounded = round(exact)
-    if min(size) != rounded and width < height:
+    if width < height and (min(size) != rounded or multiple > 1):
         width, height = rounded, int(exact * height / width)
     elif min(size) != rounded:
         width, height = int(exact * width / height), rounded

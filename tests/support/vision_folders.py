@@ -167,6 +167,13 @@ def spread(model: torch.nn.Module) -> None:
             model.eval()
 
 
+def without_transformers(folder: Path) -> dict[str, str]:
+    """The environment of a worker that can't import transformers."""
+    (blocked := folder / "blocked" / "transformers").mkdir(parents=True)
+    (blocked / "__init__.py").write_text("raise ImportError('it is not installed here')\n")
+    return {"PYTHONPATH": str(blocked.parent)}
+
+
 def bodies() -> list[bytes]:
     """Encoded images: wide, high, tiny, grey, transparent, of a palette, turned by EXIF."""
     chance, sizes = random.Random(0), [(61, 47), (40, 97), (7, 9), (32, 32), (131, 33)]

@@ -36,6 +36,10 @@ NOT_OF_PIXELS = {
     "ignore_index", "return_segmentation_masks", "model_input_names", "image_seq_length",
     "image_seqlen", "data_format", "input_data_format", "return_tensors", "_valid_processor_keys",
 }  # fmt: skip
+SIZE = (
+    "height", "width", "shortest_edge", "longest_edge", "max_height", "max_width", "min_pixels",
+    "max_pixels",
+)  # fmt: skip
 # The (width, height) of images that are prepared by both: wide, high, small, odd, long and thin.
 SIZES = ((97, 61), (61, 98), (9, 7), (331, 240), (240, 333), (300, 90))
 TOLERANCE = 1e-3  # of a normalised pixel; another order of float32 makes 1e-6
@@ -109,9 +113,7 @@ def _said(processor: Any, folder: Path) -> Mapping[str, Any]:
 
 def _sides(size: Any) -> dict[str, int]:
     """What a size says of sides; several forms are one class in transformers."""
-    names = "height", "width", "shortest_edge", "longest_edge", "max_height", "max_width"
-    names = (*names, "min_pixels", "max_pixels")
-    found = {name: getattr(size, name, None) for name in names}
+    found = {name: getattr(size, name, None) for name in SIZE}
     return {name: int(value) for name, value in found.items() if value is not None}
 
 

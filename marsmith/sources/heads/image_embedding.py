@@ -16,7 +16,7 @@ from marsmith.sources.heads import _on_images, _preprocessor
 AUTO = "AutoModel"
 
 
-class Encoder(torch.nn.Module):
+class ImageEncoder(torch.nn.Module):
     """A model from images to vectors.
 
     What it answers is `get_image_features` of a model that has it, as CLIP's and SigLIP's do: what
@@ -39,7 +39,7 @@ class Encoder(torch.nn.Module):
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    """Wrap a model in Encoder; what is for texts alone is left out.
+    """Wrap a model in ImageEncoder; what is for texts alone is left out.
 
     Raises:
         UnsupportedError: it takes no images, or has no pooled output.
@@ -47,7 +47,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     if hasattr(model, "get_image_features"):
         if hasattr(model, "text_model"):
             model.register_module("text_model", None)
-        return Encoder(model)
+        return ImageEncoder(model)
     if "pixel_values" not in inspect.signature(model.forward).parameters:
         raise UnsupportedError(f"{folder.name} is no model of images")
     if getattr(model, "pooler", None) is None and not _pools_anyway(model):
@@ -55,7 +55,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
             f"{folder.name} has no pooled output",
             "bring a 'source.factory' that pools the model's states as you do",
         )
-    return Encoder(model)
+    return ImageEncoder(model)
 
 
 def _pools_anyway(model: torch.nn.Module) -> bool:

@@ -19,12 +19,16 @@ from handlers.images.pixels import (
     Interpolation,
     Placement,
     center_crop,
+    corner,
     letterbox,
     normalise,
     open_image,
     resize,
     to_mode,
     to_tensor,
+    upright,
+    within,
+    without_key,
 )
 from tests.support.images import encode, noise, png_header
 
@@ -245,3 +249,83 @@ def test_a_box_goes_back_to_where_it_was() -> None:
     assert placement.to_original(boxes).tolist() == [[0, 0, 100, 100], [0, 0, 200, 100]]
     cropped = Placement((100, 100), (50, 50), -10, -10)
     assert cropped.to_original(torch.tensor([[0.0, 0, 30, 30]])).tolist() == [[20, 20, 80, 80]]
+
+
+@pytest.mark.parametrize(
+    ("size", "longer", "multiple", "wanted"),
+    [
+        ((640, 480), 1333, 1, (1066, 800)),
+        ((480, 640), 1333, 1, (800, 1066)),
+        ((2000, 500), 1333, 1, (1332, 333)),
+        ((640, 480), None, 16, (1056, 800)),
+        ((9000, 3), 1333, 1, (1333, 1)),
+        ((3, 9000), 1333, 16, (16, 1328)),
+        ((800, 801), 1333, 1, (800, 801)),
+    ],
+)
+def test_a_longer_side_is_bounded(
+    size: tuple[int, int], longer: int | None, multiple: int, wanted: tuple[int, int]
+) -> None:
+    found = within(size, 800, longer, multiple)
+    assert found == pytest.approx(wanted, abs=1)
+    assert all(side % multiple == 0 for side in found)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_its_camera_was(orientation: int) -> None:
+    scene = noise(9, 7, "RGB")
+    turns = {
+        2: [Image.Transpose.FLIP_LEFT_RIGHT],
+        3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90],
+        7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }
+    stored = scene
+    for turn in turns.get(orientation, []):
+        stored = stored.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = open_image(encode(stored, exif=exif), max_pixels=LIMIT)
+    assert np.array_equal(np.asarray(upright(image)), np.asarray(scene))
+
+
+def test_damaged_exif_turns_nothing() -> None:
+    image = open_image(
+        encode(noise(9, 7, "RGB"), exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f"), max_pixels=LIMIT
+    )
+    assert upright(image).size == (9, 7)
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"), [("P", "GIF"), ("P", "PNG"), ("L", "PNG"), ("RGB", "PNG")]
+)
+def test_a_transparent_colour_can_become_white(mode: str, form: str) -> None:
+    black = Image.new(mode, (4, 2), 0)
+    key: object = (0, 0, 0) if mode == "RGB" else 0
+    image = open_image(encode(black, form, transparency=key), max_pixels=LIMIT)
+    assert np.asarray(without_key(image)).min() == 255
+    assert np.asarray(to_mode(image, greyscale=False)).max() == 0
+
+
+def test_other_transparency_is_dropped_all_the_same() -> None:
+    for mode in ("RGBA", "LA", "RGB"):
+        image = open_image(encode(noise(4, 2, mode)), max_pixels=LIMIT)
+        assert without_key(image) is image
+    palette = noise(4, 2, "RGB").quantize(4)
+    image = open_image(encode(palette, transparency=bytes([9, 200, 0, 255])), max_pixels=LIMIT)
+    assert without_key(image) is image
+
+
+def test_a_colour_that_is_not_there_is_no_error() -> None:
+    image = noise(4, 2, "L")
+    image.info["transparency"] = (1, 2, 3, 4, 5)
+    assert without_key(image).size == (4, 2)
+
+
+@pytest.mark.parametrize(("side", "even", "down"), [(8, 0, 0), (9, 0, 0), (11, 2, 1), (5, -2, -2)])
+def test_a_corner_between_pixels_is_rounded_as_is_said(side: int, even: int, down: int) -> None:
+    assert corner((side, side), 8) == (even, even)
+    assert corner((side, side), 8, down=True) == (down, down)

@@ -142,6 +142,24 @@ def test_each_sample_gets_its_own_top_k_best_first(grey: ImageClassification) ->
     assert list(two.values()) == sorted(two.values(), reverse=True)
 
 
+def test_an_image_may_have_several_labels(tmp_path: Path) -> None:
+    handler = configured(tmp_path, activation="sigmoid")
+    (found,) = handler.answer(
+        {"logits": torch.tensor([[2.0, -1.0, 3.0]])}, [Sample({}, Options(), UNPLACED)]
+    )
+    wanted = torch.tensor([3.0, 2.0, -1.0]).sigmoid().tolist()
+    assert found.to_json() == pytest.approx(dict(zip(["2", "0", "1"], wanted, strict=True)))
+
+
+@pytest.mark.parametrize("resize", [None, [16, 16]])
+@pytest.mark.parametrize("bound", [{"max_side": 32}, {"side_multiple": 16}])
+def test_a_bound_of_sides_needs_a_shorter_side(
+    tmp_path: Path, resize: Any, bound: dict[str, int]
+) -> None:
+    with pytest.raises(LoadError, match="need 'resize' to be the shorter side"):
+        configured(tmp_path, resize=resize, **bound)
+
+
 def test_labels_name_the_classes(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('["cat", "größe", "\\ud800"]')
     handler = configured(tmp_path, labels="labels.json")

@@ -27,7 +27,7 @@ from marsmith.recipe import reading
 from marsmith.sources.heads import _on_images, _preprocessor
 from marsmith.sources.huggingface import HuggingFace
 from tests.support.in_batches import answers_in_batches
-from tests.support.vision_folders import FAMILIES, bodies, save
+from tests.support.vision_folders import FAMILIES, bodies, save, without_transformers
 
 
 def answers_of_transformers(folder: Path) -> list[dict[str, float]]:
@@ -36,7 +36,7 @@ def answers_of_transformers(folder: Path) -> list[dict[str, float]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        classify = pipeline("image-classification", model=str(folder))
+        classify: Any = pipeline("image-classification", model=str(folder))
         classify.model.config.id2label[4] = "crane (4)"
         images = [Image.open(io.BytesIO(body)) for body in bodies()]
         found = [classify(each, top_k=5) for each in images]
@@ -79,9 +79,7 @@ def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
     report = build(reading.load(recipe), tmp_path / "store")
     assert report is not None
     assert report.ladder[0].name == "untouched"
-    (blocked := tmp_path / "blocked" / "transformers").mkdir(parents=True)
-    (blocked / "__init__.py").write_text("raise ImportError('not here')\n")
-    alone = {"PYTHONPATH": str(blocked.parent)}
+    alone = without_transformers(tmp_path)
     with Harness(tmp_path / "store" / "x.mar", batch_size=8, env=alone) as harness:
         found = harness.predict([Request.raw(body) for body in bodies()[:8]])
         found += harness.predict([Request.raw(body) for body in bodies()[8:]])

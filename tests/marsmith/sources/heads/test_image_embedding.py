@@ -23,7 +23,7 @@ from marsmith.recipe import reading
 from marsmith.sources.heads import image_embedding
 from marsmith.sources.huggingface import HuggingFace
 from tests.support.in_batches import answers_in_batches
-from tests.support.vision_folders import bodies, save
+from tests.support.vision_folders import bodies, save, without_transformers
 
 ENCODERS = ["clip", "siglip", "dinov2", "vit", "swin", "convnext", "resnet"]
 
@@ -77,7 +77,8 @@ def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
     report = build(reading.load(recipe), tmp_path / "store")
     assert report is not None
     assert report.ladder[0].name == "untouched"
-    with Harness(tmp_path / "store" / "x.mar", batch_size=8) as harness:
+    alone = without_transformers(tmp_path)
+    with Harness(tmp_path / "store" / "x.mar", batch_size=8, env=alone) as harness:
         found = harness.predict([Request.raw(body) for body in bodies()[:8]])
         found += harness.predict([Request.raw(body) for body in bodies()[8:]])
     check([response.json() for response in found], folder)
@@ -90,7 +91,7 @@ def test_a_state_that_is_not_the_models_own_vector_is_refused(
         found: torch.Tensor = self.model(pixel_values=image).last_hidden_state[:, 1]
         return found
 
-    monkeypatch.setattr(image_embedding.Encoder, "forward", first)
+    monkeypatch.setattr(image_embedding.ImageEncoder, "forward", first)
     folder = save(tmp_path / "model", "dinov2", "Model")
     recipe = {
         "name": "m", "task": "image_embedding", "source": {"huggingface": str(folder)},
@@ -104,7 +105,7 @@ def test_a_state_that_is_not_the_models_own_vector_is_refused(
 def test_a_model_of_texts_is_refused(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(vocab_size=9, intermediate_size=8, **sizes)).save_pretrained(tmp_path)
     source = HuggingFace(huggingface=tmp_path, head="image_embedding")
     with pytest.raises(UnsupportedError, match="is no model of images"):

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from marsmith.recipe import reading
 from marsmith.sources.heads import _on_images, _preprocessor, object_detection
 from marsmith.sources.huggingface import HuggingFace
 from tests.support.in_batches import answers_in_batches
-from tests.support.vision_folders import DETECTORS, bodies, save
+from tests.support.vision_folders import DETECTORS, bodies, save, without_transformers
 
 Find = tuple[str, float, list[float]]
 
@@ -37,7 +38,7 @@ def finds_of_transformers(folder: Path) -> list[list[Find]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detect = pipeline("object-detection", model=str(folder))
+        detect: Any = pipeline("object-detection", model=str(folder))
     detect.model.config.id2label[4] = "crane (4)"
     exact: list[list[Find]] = []
     for body in bodies():
@@ -101,7 +102,8 @@ def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
     report = build(reading.load(recipe), tmp_path / "store")
     assert report is not None
     assert report.ladder[0].name == "untouched"
-    with Harness(tmp_path / "store" / "x.mar", batch_size=8) as harness:
+    alone = without_transformers(tmp_path)
+    with Harness(tmp_path / "store" / "x.mar", batch_size=8, env=alone) as harness:
         found = harness.predict([Request.raw(body) for body in bodies()[:8]])
         found += harness.predict([Request.raw(body) for body in bodies()[8:]])
     assert all(response.status == 200 for response in found), [each.body for each in found]
@@ -175,9 +177,16 @@ def test_permuted_labels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         prepared(save(tmp_path / "model", "detr", "ForObjectDetection"), tmp_path)
 
 
+class Other(torch.nn.Module):
+    """A detector that is not known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(model_type="conditional_detr")
+
+
 def test_a_detector_of_another_type_is_refused_by_name(tmp_path: Path) -> None:
-    model = torch.nn.Identity()
-    model.config = type("Config", (), {"model_type": "conditional_detr"})  # type: ignore[assignment]
+    model = Other()
     with pytest.raises(UnsupportedError, match="'conditional_detr'; those that are known are detr"):
         object_detection.wrap(model, tmp_path)
 

@@ -25,7 +25,7 @@ from marsmith.recipe import reading
 from marsmith.sources.heads import _on_images, _preprocessor
 from marsmith.sources.huggingface import HuggingFace
 from tests.support.in_batches import answers_in_batches
-from tests.support.vision_folders import LABELS, SEGMENTERS, bodies, save
+from tests.support.vision_folders import LABELS, SEGMENTERS, bodies, save, without_transformers
 
 NAMES = [*list(LABELS.values())[:4], "crane (4)"]
 KIND = "ForSemanticSegmentation"
@@ -35,7 +35,7 @@ def maps_of_transformers(folder: Path) -> list[np.ndarray[Any, Any]]:
     """The number of each pixel's class, from the masks of the pipeline."""
     from transformers import pipeline
 
-    segment = pipeline("image-segmentation", model=str(folder))
+    segment: Any = pipeline("image-segmentation", model=str(folder))
     segment.model.config.id2label = dict(enumerate(NAMES))
     found = []
     for body in bodies():
@@ -81,7 +81,8 @@ def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
     report = build(reading.load(recipe), tmp_path / "store")
     assert report is not None
     assert report.ladder[0].name == "untouched"
-    with Harness(tmp_path / "store" / "x.mar", batch_size=8) as harness:
+    alone = without_transformers(tmp_path)
+    with Harness(tmp_path / "store" / "x.mar", batch_size=8, env=alone) as harness:
         found = harness.predict([Request.raw(body) for body in bodies()[:8]])
         found += harness.predict([Request.raw(body) for body in bodies()[8:]])
     check([response.json() for response in found], folder)
