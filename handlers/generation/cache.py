@@ -86,6 +86,11 @@ class KeyValueCache:
         for each in self._tensors:
             each[target] = each[source]
 
+    def reorder(self, slots: Sequence[int], sources: Sequence[int]) -> None:
+        """Copy into each slot what its source has; all sources are read before any is written."""
+        for each in self._tensors:
+            each[list(slots)] = each[list(sources)]
+
     def clear(self, slot: int) -> None:
         """Clear a slot: attention makes NaN even of a masked number, if it isn't finite."""
         for each in self._tensors:

@@ -88,6 +88,11 @@ class TokenSequence:
         return self.reason is not None or self.error is not None
 
     @property
+    def width(self) -> int:
+        """How many slots it takes."""
+        return 1
+
+    @property
     def begins(self) -> bool:
         """Whether the model has yet to see some of the prompt's tokens."""
         return self.cached < len(self.prompt)
@@ -115,7 +120,7 @@ class TokenSequence:
         """Choose the next token from logits (V,)."""
         if self.limit == 0:
             return self.end("length")
-        token = sampling.choose(logits, self._seen, self.options, self._draw)
+        token = sampling.choose(self.allowed(logits), self._seen, self.options, self._draw)
         self.made.append(token)
         self._seen.add(token)
         if token in ends:
@@ -126,6 +131,10 @@ class TokenSequence:
         if len(self.made) >= self.limit:
             return self.end("length")
         return None
+
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (V,), minus infinity where a token must not come next."""
+        return logits
 
     def measure(self, logits: torch.Tensor) -> None:
         """Add the log-likelihood of the prompt's next tokens, from logits (T, V)."""
@@ -156,6 +165,7 @@ class Decoder:
     ) -> None:
         self._run, self._shape, self._slots, self._ends = run, shape, slots, ends
         self._cache = KeyValueCache(slots, shape.layers, shape.heads, shape.size)
+        self._caches = [self._cache]
         self._running: list[TokenSequence] = []  # by slot
         self._waiting: list[TokenSequence] = []
 
@@ -179,9 +189,7 @@ class Decoder:
     def step(self) -> None:
         """Run one pass for sequences that begin, and one for those on their way."""
         self._admit()
-        beginning = [each for each in self._running if each.begins]
-        going = [each for each in self._running if not each.begins]
-        for group in (beginning, going):
+        for group in self._groups():
             if group:
                 self._advance(group)
         now = time.monotonic()
@@ -202,19 +210,24 @@ class Decoder:
             slots = Counter(each.group for each in self._running)
             # The oldest of equals.
             sequence = min(self._waiting, key=lambda each: slots[each.group])
+            if len(self._running) + sequence.width > self._slots:
+                break
             self._waiting.remove(sequence)
             sequence.until = time.monotonic() + sequence.seconds
-            self._running.append(sequence)
+            self._enter(sequence)
+
+    def _enter(self, sequence: TokenSequence) -> None:
+        """Give a sequence the next slot."""
+        self._running.append(sequence)
+
+    def _groups(self) -> list[list[TokenSequence]]:
+        """The sequences of each pass of a step: those that begin, and those on their way."""
+        beginning = [each for each in self._running if each.begins]
+        return [beginning, [each for each in self._running if not each.begins]]
 
     def _advance(self, sequences: Sequence[TokenSequence]) -> None:
         try:
-            slots = [self._running.index(each) for each in sequences]
-            following, cached = (
-                [each.next() for each in sequences],
-                [each.cached for each in sequences],
-            )
-            past = self._cache.read(slots, max(cached))
-            self._absorb(sequences, self._run(inputs(following, cached, past)))
+            self._absorb(sequences, self._run(self._inputs(sequences)))
         except Exception as error:  # a model may raise anything, and its neighbours must not notice
             if len(sequences) == 1:
                 sequences[0].error = blame(error)
@@ -222,6 +235,13 @@ class Decoder:
             middle = len(sequences) // 2
             self._advance(sequences[:middle])
             self._advance(sequences[middle:])
+
+    def _inputs(self, sequences: Sequence[TokenSequence]) -> Tensors:
+        """The model's inputs for a pass of some sequences."""
+        slots = [self._running.index(each) for each in sequences]
+        cached = [each.cached for each in sequences]
+        past = self._cache.read(slots, max(cached))
+        return inputs([each.next() for each in sequences], cached, past)
 
     def _absorb(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
         logits, *new = outputs.values()
@@ -263,14 +283,17 @@ class Decoder:
         for sequence in [each for each in self._running if each.done]:
             self._drop(sequence)
         if not self._running:
-            self._cache.fit(0)
+            for cache in self._caches:
+                cache.fit(0)
 
     def _drop(self, sequence: TokenSequence) -> None:
         slot, last = self._running.index(sequence), self._running.pop()
+        for cache in self._caches:
+            if last is not sequence:
+                cache.move(len(self._running), slot)
+            cache.clear(len(self._running))
         if last is not sequence:
-            self._cache.move(len(self._running), slot)
             self._running[slot] = last
-        self._cache.clear(len(self._running))
 
 
 def inputs(

@@ -60,7 +60,7 @@ def choose(
     """
     scores = logits.double()
     if options.repetition_penalty != 1 and seen:
-        scores = _penalised(scores, seen, options.repetition_penalty)
+        scores = penalised(scores, seen, options.repetition_penalty)
     best = scores.argmax()
     if not torch.isfinite(scores[best]):  # argmax gives the position of a NaN
         raise ModelError("the model's logits are not finite", hint="check the input")
@@ -74,8 +74,11 @@ def choose(
     return int(kept[place.clamp(max=len(kept) - 1)])
 
 
-def _penalised(scores: torch.Tensor, seen: Collection[int], penalty: float) -> torch.Tensor:
-    """See: N. S. Keskar et al., CTRL, 2019, section 4.1."""
+def penalised(scores: torch.Tensor, seen: Collection[int], penalty: float) -> torch.Tensor:
+    """Scores that are smaller for tokens seen before.
+
+    See: N. S. Keskar et al., CTRL, 2019, section 4.1.
+    """
     ids = torch.tensor(sorted(seen))
     ids = ids[ids < len(scores)]  # a tokenizer may know more tokens than the model
     known, changed = scores[ids], scores.clone()

@@ -1,0 +1,246 @@
+"""Text to text: a text in, one written from it out: a summary, a translation, an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from handlers.errors import BadRequest, LoadError
+from handlers.generation import handler
+from handlers.generation.beams import MOST
+from handlers.generation.cache import BLOCK, empty, named
+from handlers.generation.decoding import CacheShape, TokenSequence
+from handlers.generation.detokenizer import Detokenizer
+from handlers.generation.rules import Rules
+from handlers.generation.sourced import (
+    SourcedDecoder,
+    SourcedSequence,
+    Sources,
+    WritingOptions,
+    beginnings,
+    inputs,
+    sequence,
+)
+from handlers.generation.streams import EVENTS, LINES
+from handlers.protocols import payload
+from handlers.runtimes import Tensors
+from handlers.schema import setting, unknown
+from handlers.task import Sample, similar_length
+from handlers.text import text
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextToTextConfig(handler.GenerationConfig):
+    """The shape of the model's caches, and what its texts begin and end with."""
+
+    max_target_tokens: int = setting(
+        512, "The most tokens of what is written, with those that it begins with.", minimum=2
+    )
+    layers: int = setting(0, "The decoder's layers, each of which has two caches.", minimum=1)
+    key_value_heads: int = setting(0, "Heads of keys and values in a layer.", minimum=1)
+    head_size: int = setting(0, "Numbers in a key, and in a value.", minimum=1)
+    max_beams: int = setting(
+        8, "The most beams that a request may ask for; memory is kept for so many texts.",
+        minimum=1, maximum=MOST,
+    )  # fmt: skip
+    start_token: str = setting("", "The token that the decoder begins with.")
+    stop_tokens: tuple[str, ...] = setting((), "Tokens that end a text.")
+    first_token: str = setting("", "The token that every text begins with, if there is one.")
+    last_tokens: tuple[str, ...] = setting(
+        (), "Tokens of which a text that reaches `max_new_tokens` has one at its end."
+    )
+    suppressed_tokens: tuple[str, ...] = setting((), "Tokens that are never written.")
+    suppressed_first: tuple[str, ...] = setting((), "Tokens that no text begins with.")
+    languages: tuple[str, ...] = setting(
+        (), "Tokens that a text may begin with: what `target_language` may be."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextToTextOptions(WritingOptions, text.TextOptions):
+    """The options of a request."""
+
+    max_new_tokens: int = setting(
+        64, "The most tokens to write, including one that ends the text; 0 for none.", minimum=0
+    )
+    prefix: str = setting("", "What to put before the text, such as 'summarize: '.")
+    target_language: str = setting("", "The language to write in; one of the model's own names.")
+    stream: bool = setting(False, "Send the text piece by piece, while it is written.")
+
+
+@dataclass(frozen=True)
+class Writing(handler.Written):
+    """What was written from a text, and how.
+
+    Attributes:
+        text: what was written.
+        finish_reason: why it ended there: "stop", "length" or "time".
+        tokens: how many tokens were written, including one that ends the text.
+        source_tokens: how many tokens the model was given.
+        truncated: whether the text had more.
+    """
+
+    finish_reason: str
+    tokens: int
+    source_tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tokens of a text, and whether it was cut."""
+
+    ids: list[int]
+    truncated: bool
+
+
+_Sample = Sample[TextToTextOptions, Source]
+
+
+class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, Source]):
+    """Writes a text from another, with an encoder–decoder; see `sourced` for its inputs.
+
+    An instance is a string, or bytes of UTF-8. Requests that stream are answered as those of
+    `text_generation` are; a search of several beams knows its text at the end, and can't stream.
+    """
+
+    Config = TextToTextConfig
+    Options = TextToTextOptions
+    Answer = Writing
+
+    def setup(self, folder: Path) -> None:
+        """Read the tokenizer; find the tokens that the settings name."""
+        super().setup(folder)
+        config = self.config
+        if not (config.layers and config.key_value_heads and config.head_size):
+            raise LoadError("'layers', 'key_value_heads' and 'head_size' must be the decoder's")
+        if not config.start_token:
+            raise LoadError("'start_token' must say what the decoder begins with")
+        if self.default_options.num_beams > config.max_beams:
+            raise LoadError("'num_beams' in 'defaults' is more than 'max_beams'")
+        self.shape = CacheShape(config.layers, config.key_value_heads, config.head_size)
+        self.sources = Sources(config.max_tokens, self.encoder.pad_id)
+        self.start = [self._number(config.start_token)]
+        first = self._number(config.first_token) if config.first_token else None
+        self.rules = Rules(
+            self._numbers(config.stop_tokens), first, self._numbers(config.last_tokens),
+            self._numbers(config.suppressed_tokens), self._numbers(config.suppressed_first),
+        )  # fmt: skip
+        self.languages = {name: self._number(name) for name in config.languages}
+        self._language(self.default_options)
+
+    def _number(self, token: str) -> int:
+        number: int | None = self.encoder.tokenizer.token_to_id(token)
+        if number is None:
+            raise LoadError(f"{token!r} in the settings is not a token of the tokenizer")
+        return number
+
+    def _numbers(self, tokens: Iterable[str]) -> frozenset[int]:
+        return frozenset(map(self._number, tokens))
+
+    def _language(self, options: TextToTextOptions) -> int | None:
+        """The token that a request's text begins with."""
+        wanted = options.target_language
+        if not wanted:
+            return self.rules.first
+        if wanted not in self.languages:
+            known = list(self.languages)
+            raise BadRequest(unknown(wanted, known, "'target_language'"), status=422)
+        return self.languages[wanted]
+
+    def decode(self, instance: object, options: TextToTextOptions) -> _Sample:
+        """Convert a text to its tokens."""
+        if options.num_beams > self.config.max_beams:
+            raise BadRequest(f"'num_beams' may be at most {self.config.max_beams} here", status=422)
+        if options.num_beams > 1 and (options.stream or options.temperature):
+            raise BadRequest(
+                "several beams are neither streamed nor drawn by chance",
+                hint="ask for 'num_beams': 1, or leave out 'stream' and 'temperature'",
+                status=422,
+            )
+        self._language(options)
+        encoded = self.encoder.encode(
+            options.prefix + text.read(instance), truncate=options.truncate
+        )
+        ids: list[int] = encoded.tensors["input_ids"].tolist()
+        return Sample({}, options, Source(ids, encoded.tokens.truncated))
+
+    def sequence(self, sample: _Sample) -> SourcedSequence:
+        """The sequence that is to be written from a text."""
+        options, source, rules = sample.options, sample.meta, self.rules
+        first = self._language(options)
+        return sequence(
+            self.start,
+            source.ids,
+            options,
+            min(options.max_new_tokens, self.config.max_target_tokens - len(self.start)),
+            Rules(rules.ends, first, rules.last, rules.suppressed, rules.suppressed_first),
+            Detokenizer(self.encoder.tokenizer, self.start, ()),
+            truncated=source.truncated,
+            seconds=self.config.max_seconds,
+        )
+
+    def written(self, sequence: TokenSequence) -> Writing:
+        """The answer to a sequence that has ended."""
+        read = len(sequence.source) if isinstance(sequence, SourcedSequence) else 0
+        reason = sequence.reason or "stop"
+        return Writing(sequence.text, reason, len(sequence.made), read, sequence.truncated)
+
+    def decoder(self, slots: int) -> SourcedDecoder:
+        """A decoder that writes sequences with the model."""
+        slots = max(slots, self.config.max_beams)
+        return SourcedDecoder(self.inference, self.shape, slots, self.sources)
+
+    def group_key(self, sample: Sample[object, Source]) -> Hashable:
+        """Let texts of similar length share a batch: padding costs time, too."""
+        return similar_length(len(sample.meta.ids))
+
+    def collate(self, samples: Sequence[Sample[object, Source]]) -> Tensors:
+        """Combine sources, and what each text begins with; `answer` writes on."""
+        read = [sample.meta.ids for sample in samples]
+        return beginnings([self.start] * len(read), read, self.shape, self.sources)
+
+    def typical(self, samples: Sequence[_Sample]) -> Tensors:
+        """One token each, with caches of a block: most of the time is spent on that."""
+        count, shape = len(samples), self.shape
+        past = empty(count, shape.layers, shape.heads, shape.size, BLOCK)
+        decoder = {
+            "input_ids": torch.tensor([self.start[:1]] * count),
+            "past_tokens": torch.full((count,), BLOCK),
+            **named(past),
+        }
+        return inputs([[]] * count, [BLOCK] * count, past, decoder, self.sources)
+
+    def varying_axes(self) -> dict[str, tuple[int, ...]]:
+        """The axes of tokens, and of the caches' room for tokens."""
+        cache = empty(1, self.shape.layers, 1, 1)
+        caches = [*named(cache), *named(cache, "source_past")]
+        return {"source_ids": (1,), "input_ids": (1,), **dict.fromkeys(caches, (2,))}
+
+    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Writing]:
+        """Write each text, after the model has run on the sources and the beginnings."""
+        sequences = [self.sequence(sample) for sample in samples]
+        decoder = self.decoder(sum(each.width for each in sequences))
+        decoder.first(sequences, outputs)
+        while decoder.busy:
+            decoder.step()
+        for each in sequences:
+            if each.error:
+                raise each.error
+        return [self.written(each) for each in sequences]
+
+    def example(self) -> tuple[str, bytes]:
+        """A sentence, from which a few of the likeliest tokens are written."""
+        wanted = {"max_new_tokens": 8, "temperature": 0.0, "num_beams": 1, "min_new_tokens": 0}
+        return payload.JSON, payload.dump(
+            {"data": "A model is only as useful as the people who can ask it something.",
+             "parameters": wanted}
+        )  # fmt: skip
+
+    def describe_input(self) -> dict[str, object]:
+        """Describe what an instance may be."""
+        streams = {"media_types": [LINES, EVENTS]}
+        return {**super().describe_input(), "streams": streams, "languages": [*self.languages]}

@@ -1,0 +1,185 @@
+"""An encoder–decoder that writes texts from texts: T5, BART, Marian and their like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers.text import text
+from marsmith.errors import BuildError, UnsupportedError
+from marsmith.recipe.sections import Untouched
+from marsmith.sources.heads import _tokenizer, _untouched
+from marsmith.sources.heads._encoder_decoder import EncoderDecoder
+
+AUTO = "AutoModelForSeq2SeqLM"
+
+LONGEST = 1024  # tokens, where a model's settings name no limit
+LIMITS = ("max_position_embeddings", "max_target_positions")
+# Names of languages among tokens: __fr__ of M2M100, fr_XX of mBART, fra_Latn of NLLB.
+LANGUAGE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")
+# Settings of generation_config.json that are options of a request, too, by the same names.
+OPTIONS = (
+    "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty",
+)  # fmt: skip
+SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
+# Settings that change what is written and aren't known here, with values that change nothing.
+UNKNOWN: dict[str, tuple[object, ...]] = {
+    "encoder_repetition_penalty": (1.0,), "encoder_no_repeat_ngram_size": (0,),
+    "sequence_bias": (), "exponential_decay_length_penalty": (), "diversity_penalty": (0.0,),
+    "num_beam_groups": (1,), "penalty_alpha": (0.0,), "constraints": (), "force_words_ids": (),
+    "renormalize_logits": (False,), "remove_invalid_values": (False,), "stop_strings": (),
+    "num_return_sequences": (1,), "guidance_scale": (1.0,), "typical_p": (1.0,), "min_p": (),
+    "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,), "top_h": (), "watermarking_config": (),
+    "token_healing": (False,), "prompt_lookup_num_tokens": (), "dola_layers": (), "max_time": (),
+}  # fmt: skip
+HINT = "set it to its default in generation_config.json, if you can do without"
+
+
+def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """Wrap a model in `EncoderDecoder`.
+
+    Raises:
+        UnsupportedError: it isn't known how the model counts positions, or what it caches.
+    """
+    config: Any = model.config
+    limits = [getattr(config, name, None) for name in LIMITS]
+    known = [limit for limit in limits if isinstance(limit, int)]
+    return EncoderDecoder(model, min([*known, LONGEST]))
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
+    """Bring the tokenizer, and say the model's form, and how it writes.
+
+    Raises:
+        BuildError: the folder doesn't say what the decoder begins with.
+        UnsupportedError: generation_config.json has a setting that isn't known here.
+    """
+    assert isinstance(module, EncoderDecoder)  # noqa: S101 - `wrap` returns no other
+    brought = _tokenizer.bring(module, folder, out)
+    generation: Any = module.model.generation_config
+    layers, heads, size = module.form
+    return {
+        **brought,
+        "max_tokens": min(brought.get("max_tokens", LONGEST), LONGEST),
+        "max_target_tokens": module.positions,
+        "layers": layers,
+        "key_value_heads": heads,
+        "head_size": size,
+        **_tokens(generation, out / _tokenizer.FILE),
+        "defaults": _defaults(generation),
+    }
+
+
+def _tokens(generation: Any, file: Path) -> dict[str, object]:
+    """What texts begin and end with, by the names of tokens."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+
+    def named(setting: str) -> list[str]:
+        value = getattr(generation, setting, None)
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        names = [tokenizer.id_to_token(number) for number in numbers]
+        if None in names:
+            raise BuildError(f"the tokenizer has no token {numbers} for {setting!r}")
+        return [str(name) for name in names]
+
+    start = named("decoder_start_token_id") or named("bos_token_id")
+    first = named("forced_bos_token_id")
+    if len(start) != 1 or len(first) > 1:
+        raise BuildError(
+            "generation_config.json must name one 'decoder_start_token_id', and at most one "
+            f"'forced_bos_token_id'; it names {start} and {first}"
+        )
+    suppressed = [*named("suppress_tokens"), *_bad_words(generation, tokenizer)]
+    clash = sorted({*first, *named("forced_eos_token_id")} & {*suppressed})
+    if clash:
+        raise UnsupportedError(f"the token {clash[0]!r} is both forced and forbidden", HINT)
+    vocabulary = sorted(tokenizer.get_vocab())
+    found: dict[str, object] = {
+        "start_token": start[0],
+        "stop_tokens": named("eos_token_id"),
+        "last_tokens": named("forced_eos_token_id"),
+        "suppressed_tokens": suppressed,
+        "suppressed_first": named("begin_suppress_tokens"),
+        "languages": [token for token in vocabulary if LANGUAGE.fullmatch(token)],
+    }
+    return {**found, "first_token": first[0]} if first else found
+
+
+def _bad_words(generation: Any, tokenizer: Any) -> list[str]:
+    words = generation.bad_words_ids or []
+    ends = generation.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    kept = [word for word in words if not (len(word) == 1 and word[0] in ends)]
+    if any(len(word) != 1 for word in kept):
+        raise UnsupportedError("'bad_words_ids' has words of several tokens", HINT)
+    return [tokenizer.id_to_token(word[0]) for word in kept]
+
+
+def _defaults(generation: Any) -> dict[str, object]:
+    """The options that transformers' `generate` would take from the folder.
+
+    Raises:
+        UnsupportedError: one that isn't known here.
+    """
+    for name, harmless in UNKNOWN.items():
+        value = getattr(generation, name, None)
+        if value is not None and value not in harmless:
+            raise UnsupportedError(f"{name!r} in generation_config.json isn't known here", HINT)
+    found = {name: getattr(generation, name, None) for name in OPTIONS}
+    if found["early_stopping"] == "never":
+        raise UnsupportedError("'early_stopping: never' isn't known here", HINT)
+    if generation.do_sample:
+        if (generation.num_beams or 1) > 1:
+            raise UnsupportedError("beams that are drawn by chance aren't known here", HINT)
+        found |= {
+            name: otherwise
+            if getattr(generation, name, None) is None
+            else getattr(generation, name)
+            for name, otherwise in SAMPLING.items()
+        }
+    found["max_new_tokens"] = generation.max_new_tokens
+    if found["max_new_tokens"] is None and generation.max_length is not None:
+        found["max_new_tokens"] = generation.max_length - 1  # it counts the start token
+    shortest = [(generation.min_length or 1) - 1, generation.min_new_tokens or 0]
+    found["min_new_tokens"] = max(shortest)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched | None:
+    """What transformers' `generate` writes, each text alone, and the logits of the first token."""
+    said = handler.get("defaults")
+    options: dict[str, Any] = dict(said) if isinstance(said, Mapping) else {}
+    if options.pop("temperature", 0):
+        return None  # texts of chance
+    prefix, language = options.pop("prefix", ""), options.pop("target_language", "")
+    for name in ("seed", "stream", "truncate", "top_k", "top_p"):
+        options.pop(name, None)
+    model, tokenizer = _untouched.read(folder, AUTO)
+    if language:
+        options["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(language)
+    options = {"max_new_tokens": 64, **options, "do_sample": False}
+    answers: list[object] = []
+    outputs: list[Mapping[str, torch.Tensor] | None] = []
+    for instance in instances:
+        tokens = tokenizer(
+            prefix + text.read(instance), return_tensors="pt", truncation=True,
+            max_length=_untouched.most(handler),
+        )  # fmt: skip
+        inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        generation = model.generation_config
+        start = generation.decoder_start_token_id
+        start = generation.bos_token_id if start is None else start
+        with torch.inference_mode():
+            first = model(**inputs, decoder_input_ids=torch.tensor([[start]]))
+            written = model.generate(**inputs, **options)[0]
+        outputs.append({"logits": first.logits})
+        answers.append({"text": tokenizer.decode(written, skip_special_tokens=True)})
+    return Untouched(answers, outputs)
