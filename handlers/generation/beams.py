@@ -15,14 +15,20 @@ import torch
 from handlers.errors import ModelError
 from handlers.schema import setting
 
-MOST = 16  # beams
+MOST = 8  # beams; memory is kept for so many texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamOptions:
     """The options of a search."""
 
-    num_beams: int = setting(1, "Texts that are written at once.", minimum=1, maximum=MOST)
+    num_beams: int = setting(
+        1,
+        "Texts that are written at once, to find the likeliest. Above 1, nothing is drawn by "
+        "chance, and a stream gets the whole text at its end.",
+        minimum=1,
+        maximum=MOST,
+    )
     length_penalty: float = setting(
         1.0, "Beams: above 0, longer texts win; below, shorter ones.", minimum=-10, maximum=10
     )

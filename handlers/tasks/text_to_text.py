@@ -42,10 +42,6 @@ class TextToTextConfig(handler.GenerationConfig):
     layers: int = setting(0, "The decoder's layers, each of which has two caches.", minimum=1)
     key_value_heads: int = setting(0, "Heads of keys and values in a layer.", minimum=1)
     head_size: int = setting(0, "Numbers in a key, and in a value.", minimum=1)
-    max_beams: int = setting(
-        8, "The most beams that a request may ask for; memory is kept for so many texts.",
-        minimum=1, maximum=MOST,
-    )  # fmt: skip
     start_token: str = setting("", "The token that the decoder begins with.")
     stop_tokens: tuple[str, ...] = setting((), "Tokens that end a text.")
     first_token: str = setting("", "The token that every text begins with, if there is one.")
@@ -104,7 +100,7 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
     """Writes a text from another, with an encoder–decoder; see `sourced` for its inputs.
 
     An instance is a string, or bytes of UTF-8. Requests that stream are answered as those of
-    `text_generation` are; a search of several beams knows its text at the end, and can't stream.
+    `text_generation` are; a search of several beams knows its text at the end.
     """
 
     Config = TextToTextConfig
@@ -119,8 +115,6 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
             raise LoadError("'layers', 'key_value_heads' and 'head_size' must be the decoder's")
         if not config.start_token:
             raise LoadError("'start_token' must say what the decoder begins with")
-        if self.default_options.num_beams > config.max_beams:
-            raise LoadError("'num_beams' in 'defaults' is more than 'max_beams'")
         self.shape = CacheShape(config.layers, config.key_value_heads, config.head_size)
         self.sources = Sources(config.max_tokens, self.encoder.pad_id)
         self.start = [self._number(config.start_token)]
@@ -153,14 +147,6 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
 
     def decode(self, instance: object, options: TextToTextOptions) -> _Sample:
         """Convert a text to its tokens."""
-        if options.num_beams > self.config.max_beams:
-            raise BadRequest(f"'num_beams' may be at most {self.config.max_beams} here", status=422)
-        if options.num_beams > 1 and (options.stream or options.temperature):
-            raise BadRequest(
-                "several beams are neither streamed nor drawn by chance",
-                hint="ask for 'num_beams': 1, or leave out 'stream' and 'temperature'",
-                status=422,
-            )
         self._language(options)
         encoded = self.encoder.encode(
             options.prefix + text.read(instance), truncate=options.truncate
@@ -191,7 +177,7 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
 
     def decoder(self, slots: int) -> SourcedDecoder:
         """A decoder that writes sequences with the model."""
-        slots = max(slots, self.config.max_beams)
+        slots = max(slots, MOST)
         return SourcedDecoder(self.inference, self.shape, slots, self.sources)
 
     def group_key(self, sample: Sample[object, Source]) -> Hashable:

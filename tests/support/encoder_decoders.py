@@ -34,21 +34,20 @@ def _byte_tokens() -> Tokenizer:
 def t5() -> Any:
     from transformers import T5Config, T5ForConditionalGeneration
 
-    config = T5Config(
-        vocab_size=262, d_model=32, d_kv=8, d_ff=48, num_layers=2,
-        num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=20,
-        pad_token_id=PAD, eos_token_id=END, decoder_start_token_id=PAD, initializer_factor=4.0,
-        feed_forward_proj="gated-gelu",
-    )  # fmt: skip
-    return T5ForConditionalGeneration(config)
+    settings: dict[str, Any] = {
+        "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4,
+        "relative_attention_num_buckets": 8, "relative_attention_max_distance": 20,
+        "pad_token_id": PAD, "eos_token_id": END, "decoder_start_token_id": PAD,
+        "initializer_factor": 4.0, "feed_forward_proj": "gated-gelu",
+    }  # fmt: skip
+    return T5ForConditionalGeneration(T5Config(vocab_size=262, **settings))
 
 
 def bart() -> Any:
     from transformers import BartConfig, BartForConditionalGeneration
 
     config = BartConfig(
-        vocab_size=262, decoder_start_token_id=END, forced_bos_token_id=START,
-        forced_eos_token_id=END, **SIZES,
+        vocab_size=262, decoder_start_token_id=END, forced_eos_token_id=END, **SIZES
     )  # fmt: skip
     return BartForConditionalGeneration(config)
 

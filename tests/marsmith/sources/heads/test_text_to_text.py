@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from handlers import tasks
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.text_to_text import TextToText
 from marsmith.cache import Cache
+from marsmith.errors import UnsupportedError
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
 from marsmith.sources.huggingface import HuggingFace
 from tests.support import encoder_decoders
 
@@ -100,3 +105,101 @@ def test_what_is_written_together_is_what_generate_writes_alone(
         wanted = generated(model, tokenizer, text, **ASKED[asked])
         assert row.made == wanted, (text, row.made, wanted)
         assert row.text == tokenizer.decode(wanted, skip_special_tokens=True)
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "forced": {"forced_bos_token_id": 2, "forced_eos_token_id": 1, "max_length": 9},
+    "forbidden": {"suppress_tokens": [30, 40, 57, 198], "bad_words_ids": [[0], [1], [41]]},
+    "begins": {"begin_suppress_tokens": [41, 57, 198, 200], "min_length": 5, "max_length": 12},
+    "behind": {"begin_suppress_tokens": [41, 57, 198], "forced_bos_token_id": 2, "max_length": 7},
+    "several ends": {"eos_token_id": [1, 41, 57, 198, 119], "max_new_tokens": 20, "num_beams": 3},
+    "beams": {
+        "num_beams": 4, "early_stopping": True, "length_penalty": 2.0, "no_repeat_ngram_size": 3,
+        "min_length": 8, "max_length": 20, "forced_bos_token_id": 2, "forced_eos_token_id": 1,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SETTINGS)
+@pytest.mark.parametrize("kind", ["bart", "marian"])
+def test_what_a_folder_says_of_writing_is_done(tmp_path: Path, kind: str, said: str) -> None:
+    encoder_decoders.write(tmp_path / "model", kind, **SETTINGS[said])
+    handler, model, tokenizer = loaded(tmp_path / "model")
+    length = {} if {"max_length", "max_new_tokens"} & {*SETTINGS[said]} else {"max_new_tokens": 15}
+    rows = written(handler, TEXTS[:6], 8, **length)
+    for text, row in zip(TEXTS, rows, strict=False):
+        assert row.made == generated(model, tokenizer, text, **length)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"encoder_no_repeat_ngram_size": 3}, "'encoder_no_repeat_ngram_size'"),
+        ({"num_beams": 4, "num_beam_groups": 2}, "'num_beam_groups'"),
+        ({"bad_words_ids": [[5, 6]]}, "several tokens"),
+        ({"early_stopping": "never"}, "'early_stopping: never'"),
+        ({"do_sample": True, "num_beams": 2}, "drawn by chance"),
+        ({"forced_bos_token_id": 2, "bad_words_ids": [[2]]}, "both forced and forbidden"),
+        ({"exponential_decay_length_penalty": (5, 1.5)}, "'exponential_decay_length_penalty'"),
+    ],
+)
+def test_a_setting_that_is_not_known_is_refused_by_its_name(
+    tmp_path: Path, said: dict[str, Any], words: str
+) -> None:
+    encoder_decoders.write(tmp_path / "model", "t5")
+    file = tmp_path / "model" / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **said}), "utf-8")
+    source = HuggingFace(huggingface=tmp_path / "model", head="text_to_text")
+    module = source.load(Cache(tmp_path / "cache"), lambda line: None)
+    with pytest.raises(UnsupportedError, match=words):
+        source.bring(module, tmp_path, {})
+
+
+def test_the_target_language_is_the_first_token(folders: Path) -> None:
+    handler, model, tokenizer = loaded(folder(folders, "m2m100"))
+    for name, number in (("__fr__", 4), ("__de__", 5)):
+        (row,) = written(handler, TEXTS[:1], 8, max_new_tokens=12, target_language=name)
+        wanted = generated(
+            model, tokenizer, TEXTS[0], max_new_tokens=12, forced_bos_token_id=number
+        )
+        assert row.made == wanted
+        assert row.made[0] == number
+        assert name not in row.text
+
+
+def test_a_text_that_is_too_long_is_cut_as_the_tokenizer_cuts_it(folders: Path) -> None:
+    handler, model, tokenizer = loaded(folder(folders, "bart"))
+    text = "größe " * 60
+    (row,) = written(handler, [text], 8, max_new_tokens=12)
+    assert row.truncated
+    assert len(row.source) == 96
+    assert row.made == generated(model, tokenizer, text, max_new_tokens=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", encoder_decoders.KINDS)
+def test_five_lines_of_recipe_build_it_and_it_is_served_without_transformers(
+    tmp_path: Path, kind: str
+) -> None:
+    encoder_decoders.write(tmp_path / "model", kind, num_beams=3, max_length=20)
+    recipe = {
+        "name": kind,
+        "task": "text_to_text",
+        "source": {"huggingface": str(tmp_path / "model")},
+        "serving": {"batch_size": 4},
+    }
+    report = build(recipe, tmp_path)
+    assert report is not None
+    assert [rung.name for rung in report.ladder][:2] == ["untouched", "original"]
+    _, model, tokenizer = loaded(tmp_path / "model")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "transformers.py").write_text("raise ImportError('there is none here')\n", "utf-8")
+    with Harness(tmp_path / f"{kind}.mar", batch_size=4, env={"PYTHONPATH": str(hidden)}) as worker:
+        asked = [Request.raw(text.encode()) for text in TEXTS[:4]]
+        for text, response in zip(TEXTS, worker.predict(asked), strict=False):
+            assert response.status == 200, response
+            said: Any = response.json()
+            wanted = generated(model, tokenizer, text)
+            assert said["text"] == tokenizer.decode(wanted, skip_special_tokens=True)
+            assert said["tokens"] == len(wanted)
