@@ -86,17 +86,17 @@ class Writing(handler.Written):
 
 
 @dataclass(frozen=True)
-class Source:
+class ReadText:
     """The tokens of a text, and whether it was cut."""
 
     ids: list[int]
     truncated: bool
 
 
-_Sample = Sample[TextToTextOptions, Source]
+_Sample = Sample[TextToTextOptions, ReadText]
 
 
-class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, Source]):
+class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, ReadText]):
     """Writes a text from another, with an encoder–decoder; see `sourced` for its inputs.
 
     An instance is a string, or bytes of UTF-8. Requests that stream are answered as those of
@@ -152,7 +152,7 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
             options.prefix + text.read(instance), truncate=options.truncate
         )
         ids: list[int] = encoded.tensors["input_ids"].tolist()
-        return Sample({}, options, Source(ids, encoded.tokens.truncated))
+        return Sample({}, options, ReadText(ids, encoded.tokens.truncated))
 
     def sequence(self, sample: _Sample) -> SourcedSequence:
         """The sequence that is to be written from a text."""
@@ -180,11 +180,11 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
         slots = max(slots, MOST)
         return SourcedDecoder(self.inference, self.shape, slots, self.sources)
 
-    def group_key(self, sample: Sample[object, Source]) -> Hashable:
+    def group_key(self, sample: Sample[object, ReadText]) -> Hashable:
         """Let texts of similar length share a batch: padding costs time, too."""
         return similar_length(len(sample.meta.ids))
 
-    def collate(self, samples: Sequence[Sample[object, Source]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, ReadText]]) -> Tensors:
         """Combine sources, and what each text begins with; `answer` writes on."""
         read = [sample.meta.ids for sample in samples]
         return beginnings([self.start] * len(read), read, self.shape, self.sources)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from marsmith.errors import UnsupportedError, reason
+from marsmith.sources.heads import _past
 
 SHAPED = "use a model shaped like T5, BART, mBART, Marian, Pegasus or M2M100"
 PROBED = 2  # tokens, where only a shape is wanted
@@ -61,7 +61,8 @@ class EncoderDecoder(nn.Module):
         positions = (past_tokens[:, None] + places).clamp(max=self.positions - 1)
         for each in self.places:
             each.take(positions)
-        mine, its = _past(past[:half], "present"), _past(past[half:], "source_present")
+        mine = _past.over(past[:half], "present")
+        its = _past.over(past[half:], "source_present")
         found = self.model(
             encoder_outputs=(states,),
             attention_mask=self._mask(crossed.expand(-1, 1, new, -1)),
@@ -149,29 +150,6 @@ def decoder_of(model: Any) -> Any:
 
 def _attention(model: Any) -> object:
     return model.config._attn_implementation
-
-
-def _past(past: Sequence[torch.Tensor], name: str) -> Any:
-    """A cache of transformers over given keys and values, which keeps new ones apart."""
-
-    class Past(_transformers().DynamicCache):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.new: dict[str, torch.Tensor] = {}
-
-        def update(
-            self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
-        ) -> tuple[torch.Tensor, torch.Tensor]:
-            self.new[f"{name}.{layer}.key"] = keys
-            self.new[f"{name}.{layer}.value"] = values
-            pairs = zip(past[2 * layer : 2 * layer + 2], (keys, values), strict=True)
-            key, value = (torch.cat(pair, dim=2) for pair in pairs)
-            return key, value
-
-        def get_seq_length(self, *_: object, **__: object) -> int:
-            return past[0].shape[2]
-
-    return Past()
 
 
 def form(model: Any) -> tuple[int, int, int]:

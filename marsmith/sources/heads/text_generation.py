@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from marsmith.errors import UnsupportedError
-from marsmith.sources.heads import _chat, _decoding, _tokenizer, read_object
+from marsmith.sources.heads import _chat, _decoding, _past, _tokenizer, read_object
 
 AUTO = "AutoModelForCausalLM"
 
@@ -55,7 +54,7 @@ class CausalLM(torch.nn.Module):
         mask = _added(seen, past[0].dtype) if self.adds_masks else seen
         # Padding may stand behind the last position; nobody looks at it.
         positions = (past_tokens[:, None] + places).clamp(max=self.positions - 1)
-        cache = _past(past)
+        cache = _past.over(past, "present")
         found = self.model(
             input_ids=input_ids,
             attention_mask=mask,  # of four dimensions, and so taken as it is
@@ -69,30 +68,6 @@ class CausalLM(torch.nn.Module):
 def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The mask to add to scores: 0 where they count, and the smallest number elsewhere."""
     return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
-
-
-def _past(past: tuple[torch.Tensor, ...]) -> Any:
-    """A cache of transformers over given keys and values, which keeps new ones apart."""
-    transformers: Any = importlib.import_module("transformers")
-
-    class Past(transformers.DynamicCache):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.new: dict[str, torch.Tensor] = {}
-
-        def update(
-            self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
-        ) -> tuple[torch.Tensor, torch.Tensor]:
-            self.new[f"present.{layer}.key"] = keys
-            self.new[f"present.{layer}.value"] = values
-            pairs = zip(past[2 * layer : 2 * layer + 2], (keys, values), strict=True)
-            key, value = (torch.cat(pair, dim=2) for pair in pairs)
-            return key, value
-
-        def get_seq_length(self, *_: object, **__: object) -> int:
-            return past[0].shape[2]
-
-    return Past()
 
 
 def _form(model: torch.nn.Module) -> tuple[int, int, int]:

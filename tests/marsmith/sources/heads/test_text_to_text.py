@@ -94,8 +94,15 @@ def written(handler: TextToText, texts: list[str], slots: int, **options: Any) -
     return rows
 
 
-@pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("kind", encoder_decoders.KINDS)
+FAST = {("t5", "greedy"), ("t5", "ruled beams"), ("marian", "greedy"), ("bart", "beams")}
+EACH = [
+    pytest.param(kind, asked, marks=() if (kind, asked) in FAST else pytest.mark.slow)
+    for kind in encoder_decoders.KINDS
+    for asked in ASKED
+]
+
+
+@pytest.mark.parametrize(("kind", "asked"), EACH)
 def test_what_is_written_together_is_what_generate_writes_alone(
     folders: Path, kind: str, asked: str
 ) -> None:
@@ -121,7 +128,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("said", SETTINGS)
-@pytest.mark.parametrize("kind", ["bart", "marian"])
+@pytest.mark.parametrize("kind", ["bart", pytest.param("marian", marks=pytest.mark.slow)])
 def test_what_a_folder_says_of_writing_is_done(tmp_path: Path, kind: str, said: str) -> None:
     encoder_decoders.write(tmp_path / "model", kind, **SETTINGS[said])
     handler, model, tokenizer = loaded(tmp_path / "model")
