@@ -12,7 +12,7 @@ import torch
 from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _tokenizer, _untouched
+from marsmith.sources.heads import _sourced_decoding, _tokenizer, _untouched
 from marsmith.sources.heads._encoder_decoder import EncoderDecoder
 
 AUTO = "AutoModelForSeq2SeqLM"
@@ -43,12 +43,21 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     """Wrap a model in `EncoderDecoder`.
 
     Raises:
-        UnsupportedError: it isn't known how the model counts positions, or what it caches.
+        UnsupportedError: it isn't known how the model counts positions, or what it caches; or it
+            would write otherwise token by token than it reads whole texts.
     """
     config: Any = model.config
+    if getattr(config, "attention_type", "original_full") != "original_full":
+        raise UnsupportedError(
+            "this model leaves out some attention in long texts",
+            "set 'attention_type: original_full'",
+        )
     limits = [getattr(config, name, None) for name in LIMITS]
     known = [limit for limit in limits if isinstance(limit, int)]
-    return EncoderDecoder(model, min([*known, LONGEST]))
+    read = _sourced_decoding.whole(model)
+    module = EncoderDecoder(model, min([*known, LONGEST]))
+    _sourced_decoding.see_that_it_writes(module, read)
+    return module
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

@@ -19,6 +19,8 @@ from marsmith.errors import UnsupportedError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
+from marsmith.sources.heads import _sourced_decoding
+from marsmith.sources.heads._encoder_decoder import EncoderDecoder, Positions
 from marsmith.sources.huggingface import HuggingFace
 from tests.support import encoder_decoders
 
@@ -181,6 +183,19 @@ def test_a_text_that_is_too_long_is_cut_as_the_tokenizer_cuts_it(folders: Path) 
     assert row.truncated
     assert len(row.source) == 96
     assert row.made == generated(model, tokenizer, text, max_new_tokens=12)
+
+
+def test_a_model_that_would_write_otherwise_is_refused() -> None:
+    """One whose positions are counted from another place."""
+    model = encoder_decoders.KINDS["bart"]().eval()
+    known = _sourced_decoding.whole(model)
+    module = EncoderDecoder(model, 96)
+    _sourced_decoding.see_that_it_writes(module, known)
+    (places,) = module.places
+    assert isinstance(places, Positions)
+    places.table = places.table.roll(1, 0)
+    with pytest.raises(UnsupportedError, match="row 0, token 0: logits differ"):
+        _sourced_decoding.see_that_it_writes(module, known)
 
 
 @pytest.mark.slow
