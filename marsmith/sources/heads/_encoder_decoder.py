@@ -159,8 +159,12 @@ def form(model: Any) -> tuple[int, int, int]:
         UnsupportedError: its caches aren't keys and values of one shape, two of each per layer.
     """
     ids = torch.zeros(1, PROBED, dtype=torch.int64)
-    with torch.no_grad():
-        cache = model(input_ids=ids, decoder_input_ids=ids, use_cache=True).get("past_key_values")
+    try:
+        with torch.no_grad():
+            found = model(input_ids=ids, decoder_input_ids=ids, use_cache=True)
+    except Exception as error:  # a model may raise anything
+        raise UnsupportedError(f"this model keeps no cache: {reason(error)}", SHAPED) from error
+    cache = found.get("past_key_values")
     parts = [
         getattr(cache, name, None) for name in ("self_attention_cache", "cross_attention_cache")
     ]

@@ -163,32 +163,27 @@ def _defaults(generation: Any) -> dict[str, object]:
 def untouched(
     folder: Path, instances: Sequence[object], handler: Mapping[str, object]
 ) -> Untouched | None:
-    """What transformers' `generate` writes, each text alone, and the logits of the first token."""
+    """What transformers makes of each text alone: the logits of the first token.
+
+    What follows depends on the request's own options, which aren't known here; `wrap` has compared
+    the model token by token.
+    """
     said = handler.get("defaults")
-    options: dict[str, Any] = dict(said) if isinstance(said, Mapping) else {}
-    if options.pop("temperature", 0):
-        return None  # texts of chance
-    prefix, language = options.pop("prefix", ""), options.pop("target_language", "")
-    for name in ("seed", "stream", "truncate", "top_k", "top_p"):
-        options.pop(name, None)
+    prefix = str(said.get("prefix", "")) if isinstance(said, Mapping) else ""
     model, tokenizer = _untouched.read(folder, AUTO)
-    if language:
-        options["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(language)
-    options = {"max_new_tokens": 64, **options, "do_sample": False}
-    answers: list[object] = []
+    generation = model.generation_config
+    start = generation.decoder_start_token_id
+    begin = torch.tensor([[generation.bos_token_id if start is None else start]])
     outputs: list[Mapping[str, torch.Tensor] | None] = []
     for instance in instances:
         tokens = tokenizer(
             prefix + text.read(instance), return_tensors="pt", truncation=True,
             max_length=_untouched.most(handler),
         )  # fmt: skip
-        inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
-        generation = model.generation_config
-        start = generation.decoder_start_token_id
-        start = generation.bos_token_id if start is None else start
         with torch.inference_mode():
-            first = model(**inputs, decoder_input_ids=torch.tensor([[start]]))
-            written = model.generate(**inputs, **options)[0]
-        outputs.append({"logits": first.logits})
-        answers.append({"text": tokenizer.decode(written, skip_special_tokens=True)})
-    return Untouched(answers, outputs)
+            found = model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"],
+                decoder_input_ids=begin,
+            )  # fmt: skip
+        outputs.append({"logits": found.logits})
+    return Untouched([None] * len(outputs), outputs)
