@@ -187,7 +187,7 @@ def assets(module: nn.Module, folder: Path) -> None:
 
 
 def train(module: nn.Module) -> None:
-    """Train in place on dates of chance: some half a minute."""
+    """Train in place on dates of chance: about a minute of one core."""
     made = pairs(TRAINING, False)
     sources, targets = (
         [torch.tensor(each.ids) for each in tokenizer().encode_batch([pair[i] for pair in made])]
