@@ -107,7 +107,16 @@ ASKED: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("said", FOLDERS, ids=str)
+def named(said: object) -> str:
+    """A name for a case, the same in every process: functions by their names."""
+    if isinstance(said, dict):
+        return " ".join(f"{key} {named(value)}" for key, value in said.items()) or "plain"
+    if isinstance(said, (list, tuple)):
+        return " ".join(map(named, said))
+    return getattr(said, "__name__", str(said))
+
+
+@pytest.mark.parametrize("said", FOLDERS, ids=named)
 def test_a_folder_answers_as_its_library_does(tmp_path: Path, said: dict[str, Any]) -> None:
     folder = saved(tmp_path, prompts=PROMPTS, default_prompt_name="query", **said)
     own = library.SentenceTransformer(str(folder), device="cpu")
@@ -239,7 +248,7 @@ def test_what_would_change_the_answer_is_refused_by_name(
         {"pooling": ("cls", "max", "weightedmean", "lasttoken"), "include_prompt": False},
         {"pooling": "mean_sqrt_len_tokens", "behind": [residual, layer_norm, normalise]},
     ],
-    ids=str,
+    ids=named,
 )
 def test_its_archive_does_too(tmp_path: Path, said: dict[str, Any], runtime: str) -> None:
     folder = saved(tmp_path, prompts=PROMPTS, default_prompt_name="query", **said)
