@@ -148,7 +148,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         if exchange.describe:
             try:
                 exchange.body = payload.dump(self.describe())
-            except Exception as error:  # as in _read
+            except Exception as error:  # as in read
                 exchange.fail(error)
         elif exchange.explain and not self.explainer():
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
@@ -201,19 +201,25 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             own = self.group_key(sample)
             return (sample.options, own) if explainer else own
 
-        return batching.run(samples, predict, key=key, limit=self.batch_size)
+        answers: dict[int, Answer | HandlerError] = {}
+        for turn in self.turns(samples):
+            chosen = [samples[place] for place in turn]
+            answered = batching.run(chosen, predict, key=key, limit=self.batch_size)
+            answers.update(zip(turn, answered, strict=True))
+        return [answers[place] for place in range(len(samples))]
 
     def read_all(self, exchanges: Sequence[Exchange]) -> None:
         """Read every row and decode its instances; refuse only the rows that can't be."""
         for exchange in exchanges:
             if exchange.open:
-                self._read(exchange)
+                self.read(exchange)
         jobs = [(each, instance) for each in exchanges for instance in each.instances]
         decoded = iter(self._decode_all(jobs))
         for exchange in exchanges:
             exchange.samples = exchange.take([*islice(decoded, len(exchange.instances))])
 
-    def _read(self, exchange: Exchange) -> None:
+    def read(self, exchange: Exchange) -> None:
+        """Read a row's instances and options; refuse it when it can't be."""
         try:
             self.check_time()
             explainer = self.explainer() if exchange.explain else None
@@ -241,7 +247,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             return self.decode(instance, exchange.options)
         except HandlerError as error:
             return error
-        except Exception as error:  # as in _read
+        except Exception as error:  # as in read
             return unexpected(error)
 
     def check_time(self) -> None:
@@ -276,7 +282,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         try:
             most = self.config.max_answer_bytes
             exchange.finish(self.model_name, self.model_version, most)
-        except Exception as error:  # as in _read
+        except Exception as error:  # as in read
             exchange.fail(error)
 
     def describe(self) -> dict[str, object]:

@@ -135,6 +135,8 @@ def json_schema(cls: type, defaults: Mapping[str, Any] | None = None) -> JsonObj
 
 def _convert(value: object, hint: object, text: bool) -> object:
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is object:  # whoever declares it so looks at it himself
+        return value
     if origin in (Union, types.UnionType):
         return _convert_union(value, arguments, text)
     if origin is Literal:

@@ -75,6 +75,10 @@ class Answer:
         """The answer in one of `media_types`."""
         raise NotImplementedError(media_type)
 
+    def parts(self) -> dict[str, object]:
+        """What it is made of, by name: the outputs of a v2 answer."""
+        return vars(self)
+
     def to_json(self) -> Json:
         """The answer as plain JSON data."""
         return dict(vars(self))  # not `asdict`, which copies every item of every list
@@ -132,12 +136,17 @@ class Task(ABC, Generic[C, O, M]):
     """
 
     Config: ClassVar[type[Config]] = Config
-    Options: ClassVar[type[DataclassInstance]] = NoOptions
-    Answer: ClassVar[type[Answer]]
-    parts: ClassVar[tuple[str, ...]] = ()
+    Options: type[DataclassInstance] = NoOptions
+    Answer: type[Answer]
+    parts: tuple[str, ...] = ()
 
     config: C
     default_options: O
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a worker keeps something from request to request that later ones need."""
+        return False
 
     def setup(self, folder: Path) -> None:
         """Read what the task needs from the archive's folder: labels, a tokenizer.
@@ -184,6 +193,10 @@ class Task(ABC, Generic[C, O, M]):
     def group_key(self, sample: Sample[object, M]) -> Hashable:
         """The key of samples that can share a batch; by default, of those of equal shapes."""
         return same_shape(sample)
+
+    def turns(self, samples: Sequence[Sample[object, M]]) -> list[list[int]]:
+        """The positions of samples that may be run together; turns follow each other."""
+        return [list(range(len(samples)))]
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The axes of each input, besides the batch, that differ from request to request."""

@@ -74,6 +74,11 @@ def order(module: torch.nn.Module, tensors: Sequence[str]) -> list[str]:
     )
 
 
+def names(module: torch.nn.Module) -> tuple[str, ...]:
+    """The names of what a module takes, in its order."""
+    return _readings(module)[0].named
+
+
 def _matched(takes: Parameters, tensors: Sequence[str]) -> list[str] | None:
     named = list(takes.named)
     given = [name for name in named if name in tensors]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,3 +93,8 @@ def strings(data: bytes, where: str) -> list[bytes]:
         found.append(data[start + LENGTH.size : end])
         start = end
     return found
+
+
+def joined(items: Iterable[bytes]) -> bytes:
+    """An output of BYTES: each item is its length, in four bytes, and its content."""
+    return b"".join(LENGTH.pack(len(item)) + item for item in items)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+BYTES = "application/octet-stream"
 MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
 
 
@@ -44,6 +45,7 @@ class Exchange:
         status: the HTTP status of the answer.
         body: the answer; None until it is known.
         media_type: the media type of the answer.
+        headers: more headers of the answer.
     """
 
     row: Mapping[str, object]
@@ -62,6 +64,7 @@ class Exchange:
     status: int = HTTPStatus.OK
     body: bytes | None = None
     media_type: str = payload.JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -164,7 +167,7 @@ class Exchange:
         """
         if self.request is None:
             raise ModelError("the request was never read")
-        media_type = payload.JSON
+        media_type, headers = payload.JSON, {}
         if self.accept and self.request.protocol == "raw":
             offered = (payload.JSON, *self.answers[0].media_types)
             media_type = negotiation.choose(self.accept, offered)
@@ -173,7 +176,11 @@ class Exchange:
             media_type = self.route.media_type
         elif media_type == payload.JSON:
             names = {"model_name": model_name, "model_version": version}
-            body = payload.write(self.request, self.answers, **names)
+            written = payload.write(self.request, self.answers, **names)
+            body = written.body
+            if written.json_length is not None:
+                media_type = BYTES
+                headers = {binary_tensors.HEADER: str(written.json_length)}
         else:
             body = self.answers[0].encode(media_type)
         if len(body) > max_bytes:
@@ -182,7 +189,7 @@ class Exchange:
                 hint="ask for less, or send fewer instances",
                 status=413,
             )
-        self.body, self.media_type = body, media_type
+        self.body, self.media_type, self.headers = body, media_type, headers
 
     def _written(self, route: openai.Route) -> bytes:
         said = route.write(self.answers)
@@ -214,6 +221,8 @@ class Exchange:
         # ASCII only: TorchServe miscounts any other phrase, and the worker hangs for good.
         context.set_response_status(self.status, HTTPStatus(self.status).phrase, index)
         context.set_response_content_type(index, self.media_type)
+        for name, value in self.headers.items():
+            context.set_response_header(index, name, value)
         if self.grpc:
             # TorchServe ends a worker whose answer to a stream doesn't say that it is the last.
             context.set_response_header(index, "ts_stream_next", "false")

@@ -6,7 +6,8 @@ Three protocols, told apart by the shape of the body, however they are mixed in 
   object with `data` and optional `parameters`; the answer is the instance's answer, bare.
 - v1, KServe's: `{"instances": [...], "parameters": {...}}` -> `{"predictions": [...]}`.
 - v2, the Open Inference Protocol: `{"inputs": [{"name", "shape", "datatype", "data"}]}` ->
-  `{"model_name", "model_version", "id", "outputs": [...]}`.
+  `{"model_name", "model_version", "id", "outputs": [...]}`; the bytes of tensors may come behind
+  the JSON, both ways.
 
 See: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol and
 https://github.com/kserve/open-inference-protocol.
@@ -23,15 +24,14 @@ from typing import Literal
 
 from handlers.errors import BadRequest, ModelError
 from handlers.protocols import binary_tensors, tensors
-from handlers.schema import kind
+from handlers.schema import JsonObject, kind, unknown
 from handlers.task import Answer
 
-Protocol = Literal["raw", "v1", "v2", "openai"]
+Protocol = Literal["raw", "v1", "v2"]
 
 JSON = "application/json"
 BODY_FIELDS = ("body", "data")
-# A client of Triton's asks for binary outputs if nobody tells it not to; it reads JSON, too.
-IGNORED = ("binary_data_output",)
+BINARY_OUTPUT = "binary_data_output"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,30 @@ class ParsedRequest:
         options: as the client gave them, not yet validated.
         textual: the options are strings, as form fields are.
         identity: a v2 request's `id`, to be given back.
+        outputs: those that a v2 request wants, by name, and whether as bytes; None for all.
+        binary: whether a v2 request wants the others as bytes, behind the JSON.
     """
 
-    protocol: Protocol
+    protocol: Protocol | Literal["openai"]
     instances: Sequence[object]
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     textual: bool = False
     identity: str | None = None
+    outputs: Mapping[str, bool] | None = None
+    binary: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerBytes:
+    """An answer as it is sent.
+
+    Attributes:
+        body: all of it.
+        json_length: the length of the JSON before the bytes of tensors; None if there are none.
+    """
+
+    body: bytes
+    json_length: int | None = None
 
 
 def read(
@@ -97,7 +114,7 @@ def read(
     if "instances" in value:
         request = _read_v1(value)
     elif isinstance(inputs := value.get("inputs"), list):
-        request = _read_v2(inputs, value)
+        request = _read_v2(inputs, value, parts)
     else:
         request = _read_object(value)
     if not options:
@@ -243,7 +260,9 @@ def from_base64(text: object) -> bytes:
     return data
 
 
-def _read_v2(inputs: Sequence[object], body: Mapping[str, object]) -> ParsedRequest:
+def _read_v2(
+    inputs: Sequence[object], body: Mapping[str, object], parts: Sequence[str]
+) -> ParsedRequest:
     if not inputs:
         raise BadRequest("'inputs' is empty", hint="send at least one tensor")
     arrays: dict[str, tensors.Array | list[str | bytes]] = {}
@@ -259,33 +278,84 @@ def _read_v2(inputs: Sequence[object], body: Mapping[str, object]) -> ParsedRequ
     identity = body.get("id")
     if identity is not None and not isinstance(identity, str):
         raise BadRequest(f"'id' must be a string, not {kind(identity)}")
-    if len(arrays) == 1:
+    if len(arrays) == 1 and not arrays.keys() & set(parts):
         instances: list[object] = list(next(iter(arrays.values())))
     else:
         rows = zip(*arrays.values(), strict=True)
         instances = [dict(zip(arrays, row, strict=True)) for row in rows]
-    options = {k: v for k, v in _parameters(body).items() if k not in IGNORED}
-    return ParsedRequest("v2", instances, options, identity=identity)
+    options = dict(_parameters(body))
+    binary = _flag(options.pop(BINARY_OUTPUT, False), BINARY_OUTPUT)
+    wanted = _read_wanted(body.get("outputs"), binary)
+    return ParsedRequest("v2", instances, options, False, identity, wanted, binary)
+
+
+def _read_wanted(outputs: object, binary: bool) -> Mapping[str, bool] | None:
+    """The outputs that a request names, and whether each is wanted as bytes."""
+    if outputs is None:
+        return None
+    wanted: dict[str, bool] = {}
+    for entry in outputs if isinstance(outputs, list) else [None]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise BadRequest("'outputs' must be a list of objects, each with the name of an output")
+        parameters = _parameters(entry)
+        if parameters.get("classification"):
+            raise BadRequest("an output's 'classification' is not offered; leave it out")
+        wanted[entry["name"]] = _flag(parameters.get("binary_data", binary), "binary_data")
+    return wanted or None
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name!r} must be true or false, not {kind(value)}")
+    return value
 
 
 def write(
     request: ParsedRequest, answers: Sequence[Answer], *, model_name: str, model_version: str
-) -> bytes:
-    """Write a request's answers in its protocol, as ASCII JSON.
+) -> AnswerBytes:
+    """Write a request's answers in its protocol: ASCII JSON, and bytes behind it if wanted.
 
     Raises:
+        BadRequest: the request wants an output that there isn't.
         ModelError: an answer has a number in it that is not finite, which JSON has no word for.
     """
     try:
         if request.protocol == "raw":
-            return dump(answers[0].to_json())
+            return AnswerBytes(dump(answers[0].to_json()))
         if request.protocol == "v1":
-            return dump({"predictions": [answer.to_json() for answer in answers]})
+            return AnswerBytes(dump({"predictions": [answer.to_json() for answer in answers]}))
         model = {"model_name": model_name, "model_version": model_version}
         identity = {} if request.identity is None else {"id": request.identity}
-        return dump({**model, **identity, "outputs": tensors.columns(answers)})
+        return _write_v2(request, {**model, **identity}, tensors.columns(answers))
     except ValueError:
         raise ModelError("the model's answer is not finite", hint="check the input") from None
+
+
+def _write_v2(
+    request: ParsedRequest, head: Mapping[str, str], columns: Sequence[tensors.Column]
+) -> AnswerBytes:
+    known = {column.name: column for column in columns}
+    wanted = request.outputs or dict.fromkeys(known, request.binary)
+    outputs: list[JsonObject] = []
+    behind: list[bytes] = []
+    for name, binary in wanted.items():
+        if name not in known:
+            raise BadRequest(unknown(name, list(known), "'outputs'"))
+        if not binary:
+            outputs.append(known[name].to_json())
+            continue
+        column, data = known[name], known[name].to_bytes()
+        behind.append(data)
+        outputs.append(
+            {
+                "name": name,
+                "shape": column.shape,
+                "datatype": column.datatype,
+                "parameters": {"binary_data_size": len(data)},
+            }
+        )
+    text = dump({**head, "outputs": outputs})
+    return AnswerBytes(b"".join([text, *behind]), len(text) if behind else None)
 
 
 def dump(body: object) -> bytes:

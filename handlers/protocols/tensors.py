@@ -7,7 +7,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,48 @@ MAX_DIMENSIONS = 16  # of a v2 tensor; numpy's own limit is 64
 MAX_SIZE = 2**31 - 1  # of one dimension
 COUNTS = "counts"
 COLUMN_TYPES: dict[object, str] = {bool: "BOOL", int: "INT64", float: "FP32", str: "BYTES"}
+ARRAY_TYPES = {np.dtype(kind): name for name, kind in DATATYPES.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """An output of a v2 answer.
+
+    Attributes:
+        name: of the output.
+        shape: its first dimension is the batch, or counts the items of all answers.
+        datatype: of its items.
+        values: the items, row by row: an array of that shape, or a flat list.
+    """
+
+    name: str
+    shape: list[int]
+    datatype: str
+    values: Array | list[object]
+
+    def to_json(self) -> JsonObject:
+        """The output with its items in it.
+
+        Raises:
+            ValueError: there is a NaN or an infinity in an array.
+        """
+        values: object = self.values
+        if isinstance(values, np.ndarray):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ValueError(f"{self.name} is not finite")
+            values = values.ravel().tolist()
+        return {
+            "name": self.name,
+            "shape": self.shape,
+            "datatype": self.datatype,
+            "data": values,  # type: ignore[dict-item]  # its items are plain
+        }
+
+    def to_bytes(self) -> bytes:
+        """The items alone; see `binary_tensors`."""
+        if self.datatype == "BYTES":
+            return binary_tensors.joined([str(each).encode() for each in self.values])
+        return np.asarray(self.values, np.dtype(DATATYPES[self.datatype])).tobytes()
 
 
 def read(name: str, entry: Mapping[str, object]) -> Array | list[str | bytes]:
@@ -116,40 +158,50 @@ def to_array(data: object, where: str) -> Array:
 
 def names(kind: type[Answer]) -> list[str]:
     """The names of a v2 answer's outputs, for answers of a kind."""
-    return [field.name for field in dataclasses.fields(kind)] + [COUNTS] * bool(kind.ragged)
+    return [*kind.field_schemas(), *[COUNTS] * bool(kind.ragged)]
 
 
-def columns(answers: Sequence[Answer]) -> list[JsonObject]:
-    """Convert answers to `outputs`: one for each field, and `counts`; see `names`.
+def columns(answers: Sequence[Answer]) -> list[Column]:
+    """Convert answers to `outputs`: one for each of their parts, and `counts`; see `names`.
 
-    A ragged field is (items of all answers, ...), a rectangular one (answers, ...). Any other
+    A ragged part is (items of all answers, ...), a rectangular one (answers, ...). Any other
     is JSON, in BYTES.
 
     Raises:
         ValueError: there is a NaN or an infinity in what is sent as JSON.
     """
-    kind = type(answers[0])
-    outputs: list[JsonObject] = []
-    for field in dataclasses.fields(kind):
-        values = [getattr(answer, field.name) for answer in answers]
-        if field.name in kind.ragged:
-            values = [item for value in values for item in value]
-            shape = [len(values), *kind.ragged[field.name]]
-            datatype: str | None = _item_type(kind, field.name)  # type: ignore[arg-type]  # a class is hashable
+    kind, parts = type(answers[0]), [answer.parts() for answer in answers]
+    outputs: list[Column] = []
+    for name in parts[0]:
+        values = [each[name] for each in parts]
+        if isinstance(values[0], np.ndarray):
+            outputs.append(_of_arrays(name, values))
+            continue
+        if name in kind.ragged:
+            values = [item for value in values for item in value]  # type: ignore[attr-defined]
+            shape = [len(values), *kind.ragged[name]]
+            datatype: str | None = _item_type(kind, name)  # type: ignore[arg-type]  # a class is hashable
         else:
             shape, datatype = _rectangle(values)
         if datatype is None:
             shape, datatype = [len(values)], "BYTES"
             values = [json.dumps(value, allow_nan=False) for value in values]
         for _ in shape[1:]:
-            values = [item for value in values for item in value]
-        outputs.append({"name": field.name, "shape": shape, "datatype": datatype, "data": values})
+            values = [item for value in values for item in value]  # type: ignore[attr-defined]
+        outputs.append(Column(name, shape, datatype, values))
     if kind.ragged:
         first = next(iter(kind.ragged))
-        counts = [len(getattr(answer, first)) for answer in answers]
-        shape = [len(counts)]
-        outputs.append({"name": COUNTS, "shape": shape, "datatype": "INT64", "data": counts})
+        counts: list[object] = [len(each[first]) for each in parts]  # type: ignore[arg-type]
+        outputs.append(Column(COUNTS, [len(counts)], "INT64", counts))
     return outputs
+
+
+def _of_arrays(name: str, arrays: Sequence[Any]) -> Column:
+    if len({(array.shape, array.dtype) for array in arrays}) == 1:
+        whole = np.stack(arrays)
+        return Column(name, [*whole.shape], ARRAY_TYPES[whole.dtype], whole)
+    lists: list[object] = [json.dumps(array.tolist(), allow_nan=False) for array in arrays]
+    return Column(name, [len(lists)], "BYTES", lists)
 
 
 @functools.cache

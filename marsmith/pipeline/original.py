@@ -17,12 +17,14 @@ from handlers.base import Handler
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
 from handlers.runtimes.eager import ModuleRuntime
+from handlers.tasks.tensors import NamedTensorsHandler
 from marsmith import arguments, passes
 from marsmith.archive import contents
 from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.harness import wire, worker
+from marsmith.pipeline import tensors
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import ORIGINAL, Rung
@@ -90,12 +92,18 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     with settled():
         module: torch.nn.Module = recipe.source.load(cache, say)
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
+    recipe = tensors.with_inputs(recipe, module)
     handler = configured(recipe)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
     batches = ladder.batches
-    say(f"measure the original on {len(batches.samples)} samples")
     inputs = arguments.order(module, list(batches.one(1)))
     reference = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
+    if isinstance(handler, NamedTensorsHandler):
+        recipe = tensors.with_outputs(recipe, tensors.outputs_of(reference, batches.one(2)))
+        handler = configured(recipe)
+        ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
+        batches = ladder.batches
+    say(f"measure the original on {len(batches.samples)} samples")
     rungs = verified(recipe, ladder, *ladder.measure(ORIGINAL, reference, refer=True), say)
     batch, ranges = ordered(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
@@ -254,6 +262,12 @@ def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
             handler.configure(recipe.handler_section, Path(folder))
         except LoadError as error:
             raise BuildError(f"the handler refuses its settings: {error}") from error
+    if handler.stateful and recipe.serving.max_workers > 1:
+        raise BuildError(
+            "the state of sequences is on the worker that has it, and there may be"
+            f" {recipe.serving.max_workers}",
+            "set serving: {max_workers: 1}; a bigger batch_size serves more sequences at once",
+        )
     return handler
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +11,11 @@ import torch
 from handlers.errors import LoadError
 from handlers.runtimes import Tensors
 from handlers.runtimes.onnx import DTYPES, load
-from marsmith.cache import Cache
+from marsmith.cache import Cache, code_of, key_of
 from marsmith.errors import BuildError, reason
 from marsmith.extras import need
-from marsmith.recipe.sections import Source
+from marsmith.recipe.sections import Source, Untouched
+from marsmith.sources import _adapted, _named
 
 CPU = torch.device("cpu")
 
@@ -52,17 +53,21 @@ class OnnxFile(Source):
 
     onnx: Path
     """The file; other files that it keeps weights in must lie beside it."""
+    constants: dict[str, object] = {}
+    """Values of inputs that nobody is to give, by name: a sample rate, say."""
+    batch_axes: dict[str, int] = {}
+    """Where tensors have the batch that don't have it first, by name: 1 of a recurrent state."""
 
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Check the file and make a module of it.
 
         Args:
-            cache: not used.
+            cache: keeps the file as the section's other settings change it.
             say: takes one line about what is being done.
 
         Raises:
-            BuildError: there is no such file, it is damaged, or its inputs or outputs aren't
-                tensors of numbers.
+            BuildError: there is no such file, it is damaged, its inputs or outputs aren't
+                tensors of numbers, or the settings don't fit it.
             UnsupportedError: ONNX or ONNX Runtime is not installed.
         """
         need("onnx", "onnx", "onnxruntime")
@@ -71,9 +76,26 @@ class OnnxFile(Source):
         say(f"load {self.onnx.name}")
         check(self.onnx)
         try:
-            return OnnxModule(self.onnx).eval()
+            return OnnxModule(self._adapted(cache)).eval()
         except LoadError as error:
             raise BuildError(str(error)) from error
+
+    def _adapted(self, cache: Cache) -> Path:
+        if not self.constants and not self.batch_axes:
+            return self.onnx
+        key = f"adapted-{key_of(self.files(), repr(self), code_of(_adapted.__name__))}"
+        if (kept := cache.find(key)) is None:
+            with cache.keep(key) as unfinished:
+                out = unfinished / self.onnx.name
+                _adapted.write(self.onnx, out, self.constants, self.batch_axes)
+            kept = cache.find(key)
+        return (kept or Path()) / self.onnx.name
+
+    def untouched(
+        self, instances: Sequence[object], handler: Mapping[str, object], say: Callable[[str], None]
+    ) -> Untouched | None:
+        """What ONNX Runtime makes of instances that are named tensors, with the file as it is."""
+        return _named.of_onnx(self.onnx, self.constants, self.batch_axes, instances, handler)
 
     def files(self) -> list[Path]:
         """The file, and the files beside it that hold its weights."""
@@ -106,7 +128,7 @@ def check(path: Path) -> None:
 
 
 def _inputs(path: Path) -> list[str]:
-    return [each.name for each in _declared(path)]
+    return [each.name for each in declared(path)]
 
 
 def shapes(path: Path) -> list[list[int | None]]:
@@ -117,17 +139,18 @@ def shapes(path: Path) -> list[list[int | None]]:
     """
     need("onnx", "onnx")
     try:
-        declared = _declared(path)
+        found = declared(path)
     except Exception as error:  # what is wrong in the file decides which
         raise BuildError(f"{path.name} is not an ONNX file: {reason(error)}") from error
-    dimensions = [each.type.tensor_type.shape.dim for each in declared]
+    dimensions = [each.type.tensor_type.shape.dim for each in found]
     return [
         [size.dim_value if size.HasField("dim_value") else None for size in each]
         for each in dimensions
     ]
 
 
-def _declared(path: Path) -> list[Any]:
+def declared(path: Path) -> list[Any]:
+    """The inputs that a file declares, in its order, without its weights."""
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph

@@ -51,7 +51,7 @@ class WritingFields(RouteFields):
     logit_bias: dict[str, object] | None = setting(None, "None.")
 
 
-class Writing(Route):
+class TextRoute(Route):
     """A route whose answer is written token by token.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handlers.protocols.openai import Asked, FieldError
-from handlers.protocols.openai._writing import Writing, WritingFields
+from handlers.protocols.openai._writing import TextRoute, WritingFields
 from handlers.schema import JsonObject, kind, setting
 
 ROLES = ("system", "user", "assistant")
@@ -30,7 +30,7 @@ class ChatFields(WritingFields):
     prompt_cache_key: str | None = setting(None, "Changes nothing.")
 
 
-class ChatCompletions(Writing):
+class ChatCompletions(TextRoute):
     """Writes the next message; the model's own template makes a text of those before it."""
 
     Fields = ChatFields

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handlers.protocols.openai import NO_NUMBERS, Asked, FieldError, texts_of
-from handlers.protocols.openai._writing import Writing, WritingFields
+from handlers.protocols.openai._writing import TextRoute, WritingFields
 from handlers.schema import JsonObject, setting
 
 USUAL_TOKENS = 16  # OpenAI's own default
@@ -24,7 +24,7 @@ class CompletionFields(WritingFields):
     suffix: Literal[""] | None = setting(None, "Nothing can be written in the middle of a text.")
 
 
-class Completions(Writing):
+class Completions(TextRoute):
     """Writes what follows texts."""
 
     Fields = CompletionFields

@@ -9,19 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jinja2
 
-from handlers.protocols import openai
-from marsmith import __version__
+from marsmith import __version__, our_handlers
 from marsmith.errors import ServerError
 from marsmith.serving.front.keys import Key
 from marsmith.serving.front.runtime import write_map
 from marsmith.serving.host.plan import SIDES, Front, Plan
-
-if TYPE_CHECKING:
-    pass
 
 TEMPLATE = Path(__file__).parent / "haproxy.cfg.j2"
 CHECK_TIMEOUT_S = 30.0
@@ -36,13 +31,19 @@ HEADER_TIMEOUT_S, BODY_TIMEOUT_S, IDLE_TIMEOUT_S = 10, 30, 10
 CERTIFICATE, CLIENT_CA = "tls.pem", "client-ca.pem"
 SHADOW_CONNECTIONS = 8
 """Requests of a model that are sent to both sides at once; beyond, to one alone."""
+OPENAI_HEADER = "x-openai-route"
+"""By which a handler learns of the path that a client asked at; see `handlers.protocols.openai`."""
 BEAT_S = 10
 """A supervisor that has not been heard for so long is dead, and the front no longer live."""
 
 NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
 # Under their usual paths, where the body names the model, and under a model's own.
 FORM = {r';\x20*name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]+)\r\n--': r"\1"}
-OF_OPENAI = "|".join(path.removeprefix(openai.VERSION) for path in openai.paths())
+# By their files: nothing here imports `handlers`, which would bring torch into a supervisor.
+OF_OPENAI = "|".join(
+    file.stem.replace("_", "/")
+    for file in sorted((our_handlers.OURS / "protocols" / "openai").glob("[!_]*.py"))
+)
 OPENAI_ROUTES = {f"^/(predictions/{NAME}/({NAME}/)?)?v1/({OF_OPENAI})$": "v1/\\3"}
 # The first that fits; so the most usual come first.
 ROUTES = {
@@ -158,7 +159,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         errors=list(ERRORS),
         log_format="{" + ",".join(f'"{key}":{value}' for key, value in LOG.items()) + "}",
         server_metadata=json.dumps(SERVER),
-        openai_header=openai.HEADER,
+        openai_header=OPENAI_HEADER,
         openai_models=json.dumps(_models(plan)),
         openai_errors=OPENAI_ERRORS,
         began=int(time.time()),

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, HandlerError, ModelError
+from handlers.protocols import binary_tensors
 from handlers.protocols.payload import ParsedRequest, dump, from_base64, read, write
 from handlers.task import Answer
 from tests.support.answers import plain
@@ -297,10 +298,11 @@ FOUND = st.builds(
 def test_what_is_written_is_ascii_json(protocol: Any, answers: list[Found], identity: Any) -> None:
     instances = answers[:1] if protocol == "raw" else answers
     request = ParsedRequest(protocol, instances, identity=identity)
-    body = outcome(write, request, answers, model_name="digits", model_version="1.0")
-    if isinstance(body, HandlerError):
-        assert body.message == "the model's answer is not finite"
+    written = outcome(write, request, answers, model_name="digits", model_version="1.0")
+    if isinstance(written, HandlerError):
+        assert written.message == "the model's answer is not finite"
         return
+    body = written.body
     assert body.isascii()
     said = json.loads(body, parse_constant=pytest.fail)
     if protocol == "raw":
@@ -325,9 +327,8 @@ def test_an_answer_that_is_not_finite_is_the_models_fault(protocol: Any, number:
 
 def test_v2_columns_are_rectangles_or_bytes_of_json() -> None:
     answers = [Found(["a"], [0.75], 1), Found(["b", "c"], [0.5, 0.25], 2)]
-    said = json.loads(
-        write(ParsedRequest("v2", [1, 2]), answers, model_name="m", model_version="1")
-    )
+    request = ParsedRequest("v2", [1, 2])
+    said = json.loads(write(request, answers, model_name="m", model_version="1").body)
     labels, scores, count, _ = said["outputs"]
     assert (said["model_name"], said["model_version"]) == ("m", "1")
     assert labels == {
@@ -353,7 +354,38 @@ def test_the_schema_describes_the_fields() -> None:
 def test_tritons_wish_for_binary_outputs_is_no_option() -> None:
     parameters = {"binary_data_output": True, "top_k": 3}
     request = read({"body": {"inputs": [tensor()], "parameters": parameters}}, JSON, OPTIONS)
-    assert request.options == {"top_k": 3}
+    assert (request.options, request.binary) == ({"top_k": 3}, True)
+
+
+def test_outputs_come_as_bytes_behind_the_json() -> None:
+    answers = [Found(["a"], [0.75], 1), Found(["bé"], [0.5], 2)]
+    written = write(
+        ParsedRequest("v2", [1, 2], outputs={"count": False, "scores": True, "labels": True}),
+        answers,
+        model_name="m",
+        model_version="1",
+    )
+    assert written.json_length is not None
+    count, scores, labels = json.loads(written.body[: written.json_length])["outputs"]
+    assert count["data"] == [1, 2]
+    assert (scores["shape"], scores["datatype"]) == ([2, 1], "FP32")
+    behind = written.body[written.json_length :]
+    size = scores["parameters"]["binary_data_size"]
+    assert np.frombuffer(behind[:size], "<f4").tolist() == [0.75, 0.5]
+    assert labels["shape"] == [2, 1]
+    assert binary_tensors.strings(behind[size:], "labels") == [b"a", "bé".encode()]
+
+
+@pytest.mark.parametrize("outputs", [{}, [1], [{}], [{"name": "x", "parameters": 1}]])
+def test_outputs_that_cannot_be_read_are_refused(outputs: Any) -> None:
+    with pytest.raises(BadRequest):
+        read({"body": {"inputs": [tensor()], "outputs": outputs}}, JSON, OPTIONS)
+
+
+def test_an_output_that_there_is_not_is_refused_with_the_nearest() -> None:
+    request = ParsedRequest("v2", [1], outputs={"score": False})
+    with pytest.raises(BadRequest, match="did you mean 'scores'"):
+        write(request, [Found(["a"], [0.5], 1)], model_name="m", model_version="1")
 
 
 @pytest.mark.parametrize("body", [b'{"history": ["a"]}', b'{"instances": [["a"]]}'])

@@ -51,7 +51,7 @@ def test_ragged_fields_are_tensors_whose_rows_counts_tell_apart(sizes: list[int]
         Found([f"{row}-{i}" for i in range(size)], [[row, i, 0.5, 1.0] for i in range(size)], False)
         for row, size in enumerate(sizes)
     ]
-    outputs = {each["name"]: each for each in plain(columns(answers))}
+    outputs = {each["name"]: each for each in plain([c.to_json() for c in columns(answers)])}
     assert list(outputs) == names(Found) == ["names", "boxes", "late", "counts"]
     assert outputs["counts"] == {
         "name": "counts", "shape": [len(sizes)], "datatype": "INT64", "data": sizes,

@@ -220,13 +220,13 @@ def test_no_finds_are_an_answer_in_every_protocol(tmp_path: Path) -> None:
     outputs = {"boxes": BOXES.repeat(2, 1, 1), "scores": torch.cat([SCORES, SCORES * 0])}
     answers = handler.answer(outputs, [seen(), seen()])
     assert answers[1].to_json() == []
-    labels, scores, boxes, counts = tensors.columns(answers)
+    labels, scores, boxes, counts = (c.to_json() for c in tensors.columns(answers))
     found = len(answers[0].labels)
     assert (labels["shape"], labels["datatype"]) == ([found], "BYTES")
     assert (scores["shape"], scores["datatype"]) == ([found], "FP32")
     assert (boxes["shape"], boxes["datatype"]) == ([found, 4], "FP32")
     assert counts == {"name": "counts", "shape": [2], "datatype": "INT64", "data": [found, 0]}
-    _, _, boxes, counts = tensors.columns(answers[1:])
+    _, _, boxes, counts = (c.to_json() for c in tensors.columns(answers[1:]))
     assert (boxes["shape"], boxes["data"], counts["data"]) == ([0, 4], [], [0])
     assert plain(handler.Answer.schema())["items"]["required"] == ["label", "score", "box"]
 

@@ -299,7 +299,7 @@ def exchanged(handler: Recommendation, *bodies: Any) -> list[Any]:
         samples = list(exchange.samples)
         given = handler.answer(handler.inference(handler.collate(samples)), samples)
         names = {"model_name": "m", "model_version": "1"}
-        answers.append(json.loads(payload.write(exchange.request, given, **names)))
+        answers.append(json.loads(payload.write(exchange.request, given, **names).body))
     return answers
 
 

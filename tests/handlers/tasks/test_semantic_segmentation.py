@@ -200,7 +200,8 @@ def test_long_and_thin_images_take_no_more_than_others(size: tuple[int, int]) ->
 def test_answers_are_columns_in_v2(tmp_path: Path) -> None:
     handler = configured(tmp_path)
     logits = torch.cat([logits_of([[0, 1]], 2), logits_of([[1, 1]], 2)])
-    columns = tensors.columns(handler.answer({"output": logits}, [seen((2, 1)), seen((2, 1))]))
+    answers = handler.answer({"output": logits}, [seen((2, 1)), seen((2, 1))])
+    columns = [column.to_json() for column in tensors.columns(answers)]
     named = {column["name"]: column for column in columns}
     assert named["height"]["data"] == [1, 1]
     assert (named["lengths"]["shape"], named["lengths"]["data"]) == ([3], [1, 1, 2])

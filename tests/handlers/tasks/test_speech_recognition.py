@@ -208,7 +208,8 @@ def test_answers_in_every_protocol(folder: Path) -> None:
 
     def written(protocol: Any) -> Any:
         request = payload.ParsedRequest(protocol, sounds)
-        return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
+        names = {"model_name": "m", "model_version": "1"}
+        return json.loads(payload.write(request, answers, **names).body)
 
     first = written("raw")
     assert (

@@ -149,7 +149,8 @@ def test_in_every_protocol(handler: TextClassification) -> None:
 
     def written(protocol: Any) -> Any:
         request = payload.ParsedRequest(protocol, ["a", "b"])
-        return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
+        names = {"model_name": "m", "model_version": "1"}
+        return json.loads(payload.write(request, answers, **names).body)
 
     assert list(written("raw")) == ["scores", "tokens", "truncated"]
     assert [each["truncated"] for each in written("v1")["predictions"]] == [False, True]

@@ -223,7 +223,8 @@ def test_answers_in_every_protocol(folder: Path) -> None:
 
     def written(protocol: Any) -> Any:
         request = payload.ParsedRequest(protocol, ["one", "two three"])
-        return json.loads(payload.write(request, answers, model_name="m", model_version="1"))
+        names = {"model_name": "m", "model_version": "1"}
+        return json.loads(payload.write(request, answers, **names).body)
 
     first = written("raw")
     assert (len(first["embedding"]), first["tokens"], first["truncated"]) == (WIDTH, 3, False)

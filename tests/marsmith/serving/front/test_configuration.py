@@ -84,3 +84,10 @@ def test_keys_become_maps() -> None:
         "scopes": {"one": "predict,metrics", "two": "explain"},
         "rates": {"one": "3"},
     }
+
+
+def test_the_front_and_the_handlers_know_the_same_routes_of_openai() -> None:
+    from handlers.protocols import openai
+
+    assert [f"v1/{path}" for path in configuration.OF_OPENAI.split("|")] == sorted(openai.paths())
+    assert configuration.OPENAI_HEADER == openai.HEADER
