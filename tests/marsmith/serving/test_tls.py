@@ -107,7 +107,7 @@ def test_tritonclient(running: Server, ca: Path, theirs: Path) -> None:
         tensor = http.InferInput("image", [1], "BYTES")
         tensor.set_data_from_numpy(np.array([IMAGE], dtype=object))
         answer = client.infer("digits", [tensor], headers=headers)
-        assert answer.as_numpy("labels").ravel()[0] == DIGIT
+        assert answer.as_numpy("labels").ravel()[0] == DIGIT.encode()
     finally:
         client.close()
 
