@@ -20,8 +20,10 @@ from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.report.report import Report
+from marsmith.serving import server
 from marsmith.sources.onnx import OnnxFile
 from tests.support.paths import ROOT
+from tests.support.servers import authorization
 
 silero = pytest.importorskip("silero_vad", reason="pip install marsmith[examples]")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -188,3 +190,32 @@ def test_a_state_is_on_one_worker_alone(store: Path) -> None:
     )
     with pytest.raises(BuildError, match="on the worker that has it"):
         build(two, store)
+
+
+@pytest.mark.slow
+def test_tritons_client_keeps_a_sequence_through_a_real_server(
+    served: Harness, server_state: Path
+) -> None:
+    http = pytest.importorskip("tritonclient.http")
+    loop, voice = silero.load_silero_vad(onnx=True), next(recordings())
+    with server.serve([served.archive], port=0) as info:
+        client = http.InferenceServerClient(
+            info.inference_address.removeprefix("http://"), network_timeout=60
+        )
+        try:
+            for step in range(STEPS):
+                chunk = np.resize(voice, STEPS * CHUNK)[step * CHUNK : (step + 1) * CHUNK]
+                tensor = http.InferInput("input", [1, CHUNK], "FP32")
+                tensor.set_data_from_numpy(chunk[None])
+                answer = client.infer(
+                    "voice_activity",
+                    [tensor],
+                    sequence_id=42,
+                    sequence_start=step == 0,
+                    sequence_end=step == STEPS - 1,
+                    headers={"Authorization": authorization(info)},
+                )
+                wanted = float(loop(torch.from_numpy(chunk), RATE))
+                assert answer.as_numpy("output").tolist() == [[pytest.approx(wanted, abs=1e-4)]]
+        finally:
+            client.close()
