@@ -47,19 +47,32 @@ def with_inputs(recipe: Recipe, module: torch.nn.Module) -> Recipe:
 
 
 def outputs_of(runtime: Runtime, batch: Tensors) -> Tensors:
-    """Run the model as it came on two instances.
+    """Run the model as it came on two instances, twice.
 
     Raises:
-        BuildError: it can't be run on them.
+        BuildError: it can't be run on them, or says something else the second time: what it keeps
+            of one request would be in the answer to another's.
     """
     try:
-        return runtime(batch)
+        first = {name: each.clone() for name, each in runtime(batch).items()}
+        again = runtime(batch)
     except Exception as error:  # a model may raise anything
         shapes = ", ".join(f"{name} {tuple(each.shape)}" for name, each in batch.items())
         raise BuildError(
             f"the model can't be run on {shapes}: {reason(error)}",
             "say in handler.inputs what shapes it takes, and give real data in 'evaluation:'",
         ) from error
+    for name, each in first.items():
+        same = each.shape == again[name].shape
+        if not same or not torch.allclose(
+            each.double(), again[name].double(), 1e-3, 1e-3, equal_nan=True
+        ):
+            raise BuildError(
+                f"output {name!r} is another one when the model is asked the same again: it keeps"
+                " something, which one client's request would leave to the next one's",
+                "make the state an input and an output, and name them: handler.inputs, from_output",
+            )
+    return first
 
 
 def with_outputs(recipe: Recipe, outputs: Tensors) -> Recipe:
