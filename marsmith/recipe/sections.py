@@ -52,10 +52,13 @@ class Untouched:
             that it names; None where that isn't known.
         outputs: of the model for each instance alone, in its order, or some of them by name; None
             where they aren't known.
+        options: what a request asks for to get each answer, instead of what it asks for itself;
+            empty where that makes no difference.
     """
 
     answers: Sequence[object]
     outputs: Sequence[tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None]
+    options: Sequence[Mapping[str, object]] = ()
 
 
 class Source(Section):

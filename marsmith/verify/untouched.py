@@ -17,6 +17,7 @@ from marsmith.errors import BuildError, GateError
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Evaluation, Untouched
 from marsmith.report.measurements import UNTOUCHED, Difference, Rung
+from marsmith.verify.batches import Batches
 from marsmith.verify.difference import compare
 from marsmith.verify.ladder import Ladder
 
@@ -114,7 +115,7 @@ def verify(
             for name, found in _of_outputs(index, outputs, own, padded, tolerance).items():
                 each_output[name] = found.worst(each_output.get(name, Difference()))
                 worst = worst.worst(found)
-        if answer is not None:
+        if answer is not None and not untouched.options:
             given = [
                 ladder.handler.answer(outputs, [each])[0].to_json()
                 for each in (sample, _with_all_labels(sample))
@@ -123,10 +124,31 @@ def verify(
             # In a batch, too, where masks matter: of the labels that are answered alone.
             best = _part(answer, given[0])
             worst = worst.worst(_of_answers(index, [batched[index]], best, tolerance))
+    worst = worst.worst(_asked_otherwise(ladder, untouched, tolerance))
     if not compared:
         return None
     rung = Rung(UNTOUCHED, None, Difference(), {}, (1,), compared)
     return rung, replace(original, difference=worst, outputs=each_output)
+
+
+def _asked_otherwise(ladder: Ladder, untouched: Untouched, tolerance: float) -> Difference:
+    """Compare answers to requests that have other options: each alone, and in batches."""
+    handler, worst = ladder.handler, Difference()
+    asked = [
+        (index, handler.decode(ladder.instances[index], replace(handler.default_options, **wanted)))
+        for index, wanted in enumerate(untouched.options)
+        if untouched.answers[index] is not None
+    ]
+    batches = Batches(handler, [sample for _, sample in asked])
+    for size in sorted({1, max(ladder.batch_sizes)}):
+        for members in batches.served(len(asked), size):
+            samples = [asked[member][1] for member in members]
+            outputs = handler.inference(handler.collate(samples))
+            for member, answer in zip(members, handler.answer(outputs, samples), strict=True):
+                index = asked[member][0]
+                wanted = untouched.answers[index]
+                worst = worst.worst(_of_answers(index, [answer.to_json()], wanted, tolerance))
+    return worst
 
 
 def _of_outputs(

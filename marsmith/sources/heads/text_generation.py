@@ -8,13 +8,29 @@ from typing import Any
 
 import torch
 
+from handlers.text import text
 from marsmith.errors import UnsupportedError
-from marsmith.sources.heads import _chat, _decoding, _past, _tokenizer, read_object
+from marsmith.recipe.sections import Untouched
+from marsmith.sources.heads import (
+    _chat,
+    _decoding,
+    _generate,
+    _past,
+    _tokenizer,
+    _untouched,
+    read_object,
+)
 
 AUTO = "AutoModelForCausalLM"
 
 LONGEST = 2048  # tokens; many models say 100,000 and more, whose cache would take gigabytes
 SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
+# Settings of encoder–decoders that are known, and not here.
+UNKNOWN: dict[str, tuple[object, ...]] = {
+    "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "bad_words_ids": ([],),
+    "forced_bos_token_id": (), "no_repeat_ngram_size": (0,), "num_beams": (1,),
+    "min_length": (0,), "min_new_tokens": (0,), **_generate.UNKNOWN,
+}  # fmt: skip
 
 
 class CausalLM(torch.nn.Module):
@@ -140,15 +156,50 @@ def _windows(config: object) -> list[str]:
     return [name for name in windows.values() if slides or name != "sliding_window"]
 
 
-def untouched(folder: Path, instances: Sequence[object], handler: Mapping[str, object]) -> None:
-    """Nothing more: `wrap` has compared what is written with what transformers writes."""
+def untouched(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched | None:
+    """What transformers writes behind some of the texts, and talks, of the likeliest tokens.
+
+    `wrap` has compared the logits.
+    """
+    model, tokenizer = _untouched.read(folder, AUTO)
+    room = _untouched.most(handler)
+    plain = {"repetition_penalty": 1.0, **_defaults(model.generation_config.to_diff_dict())}
+    plain |= {"temperature": 0.0, "stop": (), "score": False}
+    answers: list[object] = [None] * len(instances)
+    options: list[Mapping[str, object]] = [{}] * len(instances)
+    for index, instance in enumerate(instances[: _generate.TEXTS]):
+        tokens = _tokens(tokenizer, instance)
+        if room is not None and tokens["input_ids"].shape[1] + _generate.TOKENS > room:
+            continue
+        written = _generate.greedily(model, tokens, _generate.TOKENS)
+        answers[index] = written.answer(tokenizer) if written.most else None
+        options[index] = {**plain, "max_new_tokens": written.most}
+    return Untouched(answers, [None] * len(answers), options)
+
+
+def _tokens(tokenizer: Any, instance: object) -> Mapping[str, torch.Tensor]:
+    if not isinstance(instance, Mapping):
+        found: Mapping[str, torch.Tensor] = tokenizer(text.read(instance), return_tensors="pt")
+        return found
+    talk: Mapping[str, torch.Tensor] = tokenizer.apply_chat_template(
+        instance["messages"], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    return talk
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
-    """Bring the tokenizer and a chat template; say the form, and what ends and chooses tokens."""
+    """Bring the tokenizer and a chat template; say the form, and what ends and chooses tokens.
+
+    Raises:
+        UnsupportedError: generation_config.json has a setting that isn't known here.
+    """
+    assert isinstance(module, CausalLM)  # noqa: S101 - `wrap` returns no other
+    _generate.see_that_it_is_known(module.model.generation_config, UNKNOWN)
     brought = _tokenizer.bring(module, folder, out)
-    layers, heads, size = module.form  # type: ignore[misc]
-    positions: int = module.positions  # type: ignore[assignment]
+    layers, heads, size = module.form
+    positions = module.positions
     said = folder / "generation_config.json"
     generation = read_object(said) if said.is_file() else {}
     config = read_object(folder / "config.json")

@@ -12,8 +12,9 @@ import torch
 from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _sourced_decoding, _tokenizer, _untouched
+from marsmith.sources.heads import _generate, _sourced_decoding, _tokenizer, _untouched
 from marsmith.sources.heads._encoder_decoder import EncoderDecoder
+from marsmith.sources.heads._generate import HINT
 
 AUTO = "AutoModelForSeq2SeqLM"
 
@@ -26,17 +27,6 @@ OPTIONS = (
     "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty",
 )  # fmt: skip
 SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
-# Settings that change what is written and aren't known here, with values that change nothing.
-UNKNOWN: dict[str, tuple[object, ...]] = {
-    "encoder_repetition_penalty": (1.0,), "encoder_no_repeat_ngram_size": (0,),
-    "sequence_bias": (), "exponential_decay_length_penalty": (), "diversity_penalty": (0.0,),
-    "num_beam_groups": (1,), "penalty_alpha": (0.0,), "constraints": (), "force_words_ids": (),
-    "renormalize_logits": (False,), "remove_invalid_values": (False,), "stop_strings": (),
-    "num_return_sequences": (1,), "guidance_scale": (1.0,), "typical_p": (1.0,), "min_p": (),
-    "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,), "top_h": (), "watermarking_config": (),
-    "token_healing": (False,), "prompt_lookup_num_tokens": (), "dola_layers": (), "max_time": (),
-}  # fmt: skip
-HINT = "set it to its default in generation_config.json, if you can do without"
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
@@ -136,10 +126,7 @@ def _defaults(generation: Any) -> dict[str, object]:
     Raises:
         UnsupportedError: one that isn't known here.
     """
-    for name, harmless in UNKNOWN.items():
-        value = getattr(generation, name, None)
-        if value is not None and value not in harmless:
-            raise UnsupportedError(f"{name!r} in generation_config.json isn't known here", HINT)
+    _generate.see_that_it_is_known(generation, _generate.UNKNOWN)
     found = {name: getattr(generation, name, None) for name in OPTIONS}
     if found["early_stopping"] == "never":
         raise UnsupportedError("'early_stopping: never' isn't known here", HINT)
@@ -163,22 +150,28 @@ def _defaults(generation: Any) -> dict[str, object]:
 def untouched(
     folder: Path, instances: Sequence[object], handler: Mapping[str, object]
 ) -> Untouched | None:
-    """What transformers makes of each text alone: the logits of the first token.
+    """What transformers makes of each text alone.
 
-    What follows depends on the request's own options, which aren't known here; `wrap` has compared
-    the model token by token.
+    To all the logits of the first token, and to some what it writes of the likeliest tokens, in the
+    language that the handler writes in by itself.
     """
     said = handler.get("defaults")
-    prefix = str(said.get("prefix", "")) if isinstance(said, Mapping) else ""
+    said = said if isinstance(said, Mapping) else {}
     model, tokenizer = _untouched.read(folder, AUTO)
-    generation = model.generation_config
+    generation, more = model.generation_config, {}
+    if language := said.get("target_language"):
+        more["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(language)
     start = generation.decoder_start_token_id
     begin = torch.tensor([[generation.bos_token_id if start is None else start]])
-    outputs: list[Mapping[str, torch.Tensor] | None] = []
-    for instance in instances:
+    most = min([_generate.TOKENS, *_positions(handler)])
+    plain = {**_defaults(generation), "temperature": 0.0, "num_beams": 1}
+    answers: list[object] = []
+    outputs: list[Mapping[str, torch.Tensor]] = []
+    options: list[Mapping[str, object]] = []
+    for index, instance in enumerate(instances):
         tokens = tokenizer(
-            prefix + text.read(instance), return_tensors="pt", truncation=True,
-            max_length=_untouched.most(handler),
+            str(said.get("prefix", "")) + text.read(instance), return_tensors="pt",
+            truncation=True, max_length=_untouched.most(handler),
         )  # fmt: skip
         with torch.inference_mode():
             found = model(
@@ -186,4 +179,15 @@ def untouched(
                 decoder_input_ids=begin,
             )  # fmt: skip
         outputs.append({"logits": found.logits})
-    return Untouched([None] * len(outputs), outputs)
+        written = None
+        if index < _generate.TEXTS and most > 0:
+            written = _generate.greedily(model, tokens, most, **more)
+        answers.append(written.answer(tokenizer) if written and written.most else None)
+        options.append({**plain, "max_new_tokens": written.most if written else 0})
+    return Untouched(answers, outputs, options)
+
+
+def _positions(handler: Mapping[str, object]) -> list[int]:
+    """How many tokens may follow the one that the decoder begins with."""
+    said = handler.get("max_target_tokens")
+    return [said - 1] if isinstance(said, int) else []

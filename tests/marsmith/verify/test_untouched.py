@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from examples import digits
+from handlers.generation.detokenizer import Detokenizer
 from handlers.runtimes import Tensors
 from handlers.tasks.image_classification import ImageClassification
 from marsmith.cache import Cache
-from marsmith.errors import BuildError, GateError
+from marsmith.errors import BuildError, GateError, UnsupportedError
 from marsmith.pipeline.original import Prepared, prepare
 from marsmith.recipe import reading
 from marsmith.recipe.sections import Recipe
 from marsmith.sources.heads import _on_tokens, _tokenizer
+from tests.support import encoder_decoders
+from tests.support.language_model import END, TOKENS, tokenizer
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
 
 TEXTS = [b"the cat", b"a dog", b"the cat a dogs", b"dog " * 9, b"the dogs, the cat"]
@@ -145,6 +150,60 @@ def test_an_embedding_is_that_of_sentence_transformers(tmp_path: Path) -> None:
     found = prepared("text_embedding", tmp_path / "model", tmp_path)
     assert [rung.name for rung in found.rungs] == ["untouched", "original"]
     assert found.original.difference.max_abs_error < 1e-5
+
+
+# -- Text that is written ------------------------------------------------------------------------
+
+
+def written(task: str, folder: Path, work: Path) -> Prepared:
+    if task == "text_to_text":
+        encoder_decoders.write(folder, "bart")
+    else:
+        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=TOKENS, eos_token_id=0, bos_token_id=0, initializer_range=0.3,
+            intermediate_size=24, max_position_embeddings=96, **SIZES,
+        )  # fmt: skip
+        LlamaForCausalLM(config).save_pretrained(folder)
+        known = PreTrainedTokenizerFast(tokenizer_object=tokenizer(), eos_token=END)
+        known.save_pretrained(folder)
+    return prepared(task, folder, work)
+
+
+WRITERS = ["text_generation", "text_to_text"]
+
+
+@pytest.mark.parametrize("task", WRITERS)
+def test_what_is_written_is_compared_with_what_generate_writes(tmp_path: Path, task: str) -> None:
+    found = written(task, tmp_path / "model", tmp_path)
+    assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+    assert found.rungs[0].samples == len(TEXTS)
+
+
+@pytest.mark.parametrize("task", WRITERS)
+def test_what_goes_wrong_behind_the_first_token_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    whole = Detokenizer.add
+
+    def doubled(self: Detokenizer, token: int) -> str:
+        piece = whole(self, token)
+        return piece * 2 if len(self._ids) > 12 else piece
+
+    monkeypatch.setattr(Detokenizer, "add", doubled)
+    with pytest.raises(GateError, match=r"item \d is answered with .*; the model's own code says"):
+        written(task, tmp_path / "model", tmp_path)
+
+
+def test_settings_of_generate_that_are_not_known_are_refused(tmp_path: Path) -> None:
+    written("text_generation", tmp_path / "model", tmp_path)
+    said = {"suppress_tokens": [5, 7]}
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(said))
+    shutil.rmtree(tmp_path / "work")
+    with pytest.raises(UnsupportedError, match="'suppress_tokens' in generation_config"):
+        prepared("text_generation", tmp_path / "model", tmp_path)
 
 
 # -- What the user's own code says ---------------------------------------------------------------

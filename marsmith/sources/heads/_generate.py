@@ -1,0 +1,100 @@
+"""What transformers' `generate` writes with a folder's own model, and what a folder sets for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from marsmith.errors import UnsupportedError
+
+TEXTS = 16  # that are written; each costs as many passes of the model as it has tokens
+TOKENS = 24  # of a text; what a wrapper does wrong shows within a few
+SURE = 1e-3
+"""How far, of the largest, the best score is from the next where another order of sums can't make
+another token of it."""
+
+# Settings that change what is written and aren't known here, with values that change nothing.
+UNKNOWN: dict[str, tuple[object, ...]] = {
+    "encoder_repetition_penalty": (1.0,), "encoder_no_repeat_ngram_size": (0,),
+    "sequence_bias": (), "exponential_decay_length_penalty": (), "diversity_penalty": (0.0,),
+    "num_beam_groups": (1,), "penalty_alpha": (0.0,), "constraints": (), "force_words_ids": (),
+    "renormalize_logits": (False,), "remove_invalid_values": (False,), "stop_strings": (),
+    "num_return_sequences": (1,), "guidance_scale": (1.0,), "typical_p": (1.0,), "min_p": (),
+    "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,), "top_h": (), "watermarking_config": (),
+    "token_healing": (False,), "prompt_lookup_num_tokens": (), "dola_layers": (), "max_time": (),
+}  # fmt: skip
+HINT = "set it to its default in generation_config.json, if you can do without"
+
+
+def see_that_it_is_known(generation: Any, unknown: Mapping[str, tuple[object, ...]]) -> None:
+    """See that a folder asks for nothing that isn't here.
+
+    Args:
+        generation: transformers' settings of the folder.
+        unknown: names of settings, each with the values besides None that change nothing.
+
+    Raises:
+        UnsupportedError: it sets one of them.
+    """
+    for name, harmless in unknown.items():
+        value = getattr(generation, name, None)
+        if value is not None and value not in harmless:
+            raise UnsupportedError(f"{name!r} in generation_config.json isn't known here", HINT)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The likeliest tokens of a text, as far as they are sure.
+
+    Attributes:
+        prompt: the tokens that the model began with.
+        made: those that it wrote, with one that ends the text.
+        most: how many it was to write at most.
+    """
+
+    prompt: list[int]
+    made: list[int]
+    most: int
+
+    def answer(self, tokenizer: Any) -> Mapping[str, object] | None:
+        """What a client is to get for it; None where the prompt and the text are one word."""
+        before, whole = (
+            tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            for ids in (self.prompt, [*self.prompt, *self.made])
+        )
+        if not whole.startswith(before):
+            return None
+        return {"text": whole[len(before) :], "tokens": len(self.made)}
+
+
+def greedily(model: Any, tokens: Mapping[str, torch.Tensor], most: int, **more: Any) -> Written:
+    """Write the likeliest tokens, until two are too near to each other to tell which it is.
+
+    Args:
+        model: of transformers.
+        tokens: `input_ids` (1, T) int64 and `attention_mask` (1, T).
+        most: how many to write.
+        more: further settings of `generate`.
+    """
+    inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    settings = {"do_sample": False, "num_beams": 1, "output_scores": True, **more}
+    while True:
+        with torch.inference_mode():
+            found = model.generate(
+                **inputs, **settings, max_new_tokens=most, return_dict_in_generate=True
+            )
+        ids = found.sequences[0].tolist()
+        written = Written(ids[: -len(found.scores)], ids[-len(found.scores) :], most)
+        sure = next((n for n, each in enumerate(found.scores) if not _sure(each[0])), None)
+        if not sure:
+            return written if sure is None else Written(written.prompt, [], 0)
+        most = sure  # anew: the last token of the longest text may be a forced one
+
+
+def _sure(scores: torch.Tensor) -> bool:
+    """Whether the largest score (V,) is that, whatever the order of sums."""
+    best, next_best = (float(each) for each in scores.float().topk(2).values)
+    return not best - next_best <= SURE * max(1.0, abs(best))
