@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -50,19 +51,42 @@ def store(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+def shared(recipe: sections.Recipe, store: Path, everywhere: Path) -> Path:
+    """The archive of a recipe, built once for all processes that test, in this one's store."""
+    everywhere.mkdir(exist_ok=True)
+    with FileLock(everywhere / f"{recipe.name}.lock"):
+        if not (everywhere / f"{recipe.name}.mar").exists():
+            build(recipe, store)
+            for made in store.glob(f"{recipe.name}.*"):
+                shutil.copy2(made, everywhere)
+            return store / f"{recipe.name}.mar"
+    for made in everywhere.glob(f"{recipe.name}.*"):
+        if made.suffix != ".lock":
+            shutil.copy2(made, store)
+    return store / f"{recipe.name}.mar"
+
+
 @pytest.fixture(scope="session")
-def digits_archive(digits_recipe: sections.Recipe, store: Path) -> Path:
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of the session have."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def digits_archive(digits_recipe: sections.Recipe, store: Path, everywhere: Path) -> Path:
     """`digits.mar`, as `marsmith build` makes it; training takes some 10 s."""
-    build(digits_recipe, store)
-    return store / "digits.mar"
+    return shared(digits_recipe, store, everywhere / "archives")
 
 
 @pytest.fixture(scope="session")
-def wide_archive(digits_recipe: sections.Recipe, digits_archive: Path, store: Path) -> Path:
+def wide_archive(
+    digits_recipe: sections.Recipe, digits_archive: Path, store: Path, everywhere: Path
+) -> Path:
     """The same model as `wide`, whose batches of 8 wait for each other on the slowest machine."""
     serving = sections.Serving(batch_size=8, max_batch_delay_ms=3000)
-    build(digits_recipe.model_copy(update={"name": "wide", "serving": serving}), store)
-    return store / "wide.mar"
+    wide = digits_recipe.model_copy(update={"name": "wide", "serving": serving})
+    return shared(wide, store, everywhere / "archives")
 
 
 @pytest.fixture(scope="session")
@@ -87,14 +111,13 @@ def digits_server(
 
 
 @pytest.fixture(scope="session")
-def new_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def new_archives(everywhere: Path) -> dict[str, Path]:
     """Of each task, the archive of what `marsmith new` writes: tiny, with random weights.
 
     Processes that test share them: each builds what no other has, the second from the end.
     """
     process = os.environ.get("PYTEST_XDIST_WORKER")
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if process else base) / "new_archives"
+    folder = everywhere / "new_archives"
     folder.mkdir(exist_ok=True)
     found = {}
     for task in sorted(new.tasks(), reverse=process == "gw1"):

@@ -86,10 +86,13 @@ def safetensors(folder: Path) -> Path:
     [
         (onnx_file, None, "onnx", "onnx"),
         (torchscript, None, "torchscript", "torchscript"),
-        (exported, None, "pt2", "pt2"),
-        (state_dict, FACTORY, "factory", "torchscript"),
+        # A compiler runs for a minute.
+        pytest.param(exported, None, "pt2", "pt2", marks=pytest.mark.slow),
         (training, FACTORY, "factory", "torchscript"),
-        (safetensors, FACTORY, "factory", "torchscript"),
+        *(
+            pytest.param(make, FACTORY, "factory", "torchscript", marks=pytest.mark.slow)
+            for make in (state_dict, safetensors)
+        ),
     ],
 )
 def test_a_model_gets_a_recipe_that_builds(
