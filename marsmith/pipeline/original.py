@@ -31,7 +31,7 @@ from marsmith.report.measurements import ORIGINAL, Rung
 from marsmith.serving import server
 from marsmith.verify import metrics, untouched
 from marsmith.verify.batches import Batches
-from marsmith.verify.evaluation import bodies_of, decode
+from marsmith.verify.evaluation import bodies_of, decode, items_of
 from marsmith.verify.ladder import PASSES, Answers, Ladder, gate
 
 CALIBRATION_BATCH = 8
@@ -287,7 +287,7 @@ def calibration(
     if recipe.calibration is None:
         return []
     named = recipe.calibration.data
-    bodies = bodies_of(list(resolve(named)()), named)[: recipe.calibration.samples]
+    bodies = bodies_of(items_of(named), named)[: recipe.calibration.samples]
     batches = Batches(handler, decode(handler, bodies, "calibration")).all(CALIBRATION_BATCH)
     try:
         return [ordered(batch, inputs) for batch in batches]

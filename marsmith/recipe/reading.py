@@ -25,6 +25,9 @@ SOURCES, PASSES = "marsmith.sources", "marsmith.passes"
 
 S = TypeVar("S", bound=Section)
 
+DATA = ("evaluation", "calibration")
+ARRAY_FILES = (".npz", ".npy")
+
 Given = Recipe | str | Path | Mapping[str, object]
 """A recipe, or what it can be read from."""
 
@@ -47,6 +50,7 @@ def load(recipe: Given) -> Recipe:
     on_path(path.parent)
     on_path(Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
+    data |= {name: _with_files(data[name], path) for name in DATA if name in data}
     if isinstance(candidates := data.get("candidates"), list):
         data["candidates"] = tuple(candidates)
     try:
@@ -146,6 +150,18 @@ def _files(data: Mapping[str, object], path: Path) -> tuple[Path, ...]:
         if not file.exists():
             raise RecipeError(f"{path.name}: 'files' names {file}, which does not exist")
     return files
+
+
+def _with_files(section: object, path: Path) -> object:
+    """A section whose data is files, where they are."""
+    if not isinstance(section, dict):
+        return section
+    return {
+        key: str(locate(value, path.parent))
+        if isinstance(value, str) and value.endswith(ARRAY_FILES)
+        else value
+        for key, value in section.items()
+    }
 
 
 def _explained(

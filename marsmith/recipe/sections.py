@@ -172,11 +172,12 @@ class Evaluation(Section):
     """Held-out data, and what a good answer is."""
 
     data: Reference
-    """Returns (request body: bytes, expected answer) pairs, or bodies alone."""
+    """Returns (request body: bytes, expected answer) pairs, or bodies alone; or an `.npz` or `.npy`
+    file, relative to the recipe, whose rows are the instances."""
     expected: Reference | None = None
     """Takes all bodies, and returns what the user's own code says to each of them: what a client is
-    to get, or a part of it, or the model's outputs, as an array, or arrays by name. What the
-    original, behind the handler, says otherwise refuses the build."""
+    to get, or a part of it, or the model's outputs, as an array, or arrays by name; or a file of
+    these. What the original, behind the handler, says otherwise refuses the build."""
     tolerance: float = Field(1e-3, gt=0)
     """How far numbers may be from `expected`; beyond 1, relatively."""
     metric: str | None = None
@@ -188,7 +189,7 @@ class Calibration(Section):
     """Data that static quantisation takes its ranges from; it should not be the evaluation's."""
 
     data: Reference
-    """Returns request bodies: bytes, or (bytes, anything) pairs."""
+    """Returns request bodies: bytes, or (bytes, anything) pairs; or a file, as above."""
     samples: int = Field(256, ge=1)
     """How many of them to use, from the first on."""
 

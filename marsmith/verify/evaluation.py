@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from handlers.base import Handler
 from handlers.protocols.exchange import Exchange
@@ -13,6 +14,7 @@ from handlers.task import Config, Sample
 from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Evaluation
+from marsmith.verify import arrays
 
 C = TypeVar("C", bound=Config)
 O = TypeVar("O")  # noqa: E741 - a task's options
@@ -44,7 +46,7 @@ def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
     if evaluation is None:
         media_type, body = handler.example()
         return Data([body], media_type, None)
-    items = list(resolve(evaluation.data)())
+    items = items_of(evaluation.data)
     bodies = bodies_of(items, evaluation.data)
     if evaluation.metric is None:
         return Data(bodies, "", None)
@@ -54,6 +56,16 @@ def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
             "return (request body: bytes, expected) pairs"
         )
     return Data(bodies, "", [expected for _, expected in items])
+
+
+def items_of(data: str) -> list[Any]:
+    """What a recipe's data function returns, or the rows of the file that it names instead.
+
+    Raises:
+        RecipeError: there is no such function.
+        BuildError: there is no such file, or it can't be read.
+    """
+    return [*arrays.bodies(Path(data))] if arrays.named(data) else list(resolve(data)())
 
 
 def bodies_of(items: Sequence[object], name: str) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from marsmith.errors import BuildError, GateError
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Evaluation, Untouched
 from marsmith.report.measurements import UNTOUCHED, Difference, Rung
+from marsmith.verify import arrays
 from marsmith.verify.batches import Batches
 from marsmith.verify.difference import compare
 from marsmith.verify.ladder import Ladder
@@ -43,7 +45,7 @@ def said(evaluation: Evaluation, bodies: Sequence[bytes]) -> Untouched | None:
     chosen = list(bodies[:MOST])
     found = [
         None if isinstance(each, Mapping) and not each else each
-        for each in resolve(evaluation.expected)(chosen)
+        for each in _given(evaluation.expected, chosen)
     ]
     if len(found) != len(chosen):
         raise BuildError(
@@ -54,6 +56,14 @@ def said(evaluation: Evaluation, bodies: Sequence[bytes]) -> Untouched | None:
         raise BuildError(f"{evaluation.expected} says nothing to any of {len(found)} bodies")
     pairs = zip(found, outputs, strict=True)
     return Untouched([None if own else _plain(answer) for answer, own in pairs], outputs)
+
+
+def _given(expected: str, bodies: Sequence[bytes]) -> Sequence[object]:
+    """What a function returns for bodies, or a file has at their places."""
+    if not arrays.named(expected):
+        found: Sequence[object] = resolve(expected)(bodies)
+        return found
+    return arrays.rows(Path(expected))[: len(bodies)]
 
 
 def _tensors(found: object) -> tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None:

@@ -46,7 +46,7 @@ def see_that_it_is_known(generation: Any, unknown: Mapping[str, tuple[object, ..
 
 
 @dataclass(frozen=True)
-class Written:
+class Greedy:
     """The likeliest tokens of a text, as far as they are sure.
 
     Attributes:
@@ -70,7 +70,7 @@ class Written:
         return {"text": whole[len(before) :], "tokens": len(self.made)}
 
 
-def greedily(model: Any, tokens: Mapping[str, torch.Tensor], most: int, **more: Any) -> Written:
+def greedily(model: Any, tokens: Mapping[str, torch.Tensor], most: int, **more: Any) -> Greedy:
     """Write the likeliest tokens, until two are too near to each other to tell which it is.
 
     Args:
@@ -87,10 +87,10 @@ def greedily(model: Any, tokens: Mapping[str, torch.Tensor], most: int, **more: 
                 **inputs, **settings, max_new_tokens=most, return_dict_in_generate=True
             )
         ids = found.sequences[0].tolist()
-        written = Written(ids[: -len(found.scores)], ids[-len(found.scores) :], most)
+        written = Greedy(ids[: -len(found.scores)], ids[-len(found.scores) :], most)
         sure = next((n for n, each in enumerate(found.scores) if not _sure(each[0])), None)
         if not sure:
-            return written if sure is None else Written(written.prompt, [], 0)
+            return written if sure is None else Greedy(written.prompt, [], 0)
         most = sure  # anew: the last token of the longest text may be a forced one
 
 
