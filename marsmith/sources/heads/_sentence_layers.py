@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from marsmith.errors import BuildError, UnsupportedError
-from marsmith.sources.heads import read_json, read_object
+from marsmith.sources.heads import _tokenizer, read_json, read_object
 
 LIBRARY, MODULES = "sentence_transformers", "modules.json"
+ENCODER = "sentence_bert_config.json"
 VECTOR = "sentence_embedding"
 OLD_SWITCHES = {
     "cls_token": "cls",
@@ -28,6 +29,11 @@ OLD_SWITCHES = {
     "lasttoken": "lasttoken",
 }
 """What older folders switch on by `pooling_mode_...`, in the order in which they are joined."""
+
+NO_ARGUMENTS: Mapping[str, tuple[object, ...]] = dict.fromkeys(
+    ("processing_kwargs", "model_args", "tokenizer_args", "config_args", "model_kwargs",
+     "processor_kwargs", "config_kwargs", "query_expansion"), ({}, None)
+)  # fmt: skip
 
 Config = Mapping[str, object]
 
@@ -71,6 +77,35 @@ def listed(folder: Path) -> list[Layer]:
         own = place != folder and said.is_file()
         found.append(Layer(kind, place, read_object(said) if own else {}))
     return found
+
+
+def check_encoder(folder: Path, may_say: Mapping[str, tuple[object, ...]]) -> None:
+    """Refuse what the folder says of its encoder and nothing here does.
+
+    Args:
+        folder: of the model.
+        may_say: what its settings may say, where they say it: anything else changes its answer.
+
+    Raises:
+        UnsupportedError: they say something else.
+    """
+    file = folder / ENCODER
+    said = read_object(file) if file.is_file() else {}
+    for key, allowed in {**NO_ARGUMENTS, **may_say}.items():
+        if key in said and said[key] not in allowed:
+            raise UnsupportedError(f"{folder.name} has a {key} in {ENCODER}: {str(said[key])[:80]}")
+
+
+def as_the_library_reads(
+    module: torch.nn.Module, folder: Path, out: Path, found: _tokenizer.TokenSettings
+) -> None:
+    """Take a limit of the encoder's own before the tokenizer's, and lower case if it says so."""
+    said = read_object(folder / ENCODER) if (folder / ENCODER).is_file() else {}
+    limit = said.get("max_seq_length")
+    if isinstance(limit, int):
+        found["max_tokens"] = min(limit, _tokenizer.positions(module) or limit)
+    if said.get("do_lower_case"):
+        _tokenizer.lower_case(out)
 
 
 class Pool(torch.nn.Module):

@@ -19,19 +19,13 @@ from marsmith.sources.heads._sentence_layers import LIBRARY, MODULES, Pool, Unit
 AUTO = "AutoModel"
 
 SETTINGS = "config_sentence_transformers.json"
-ENCODER = "sentence_bert_config.json"
 ENCODER_MAY_SAY: Mapping[str, tuple[object, ...]] = {
     "transformer_task": ("feature-extraction",),
     "modality_config": (
         {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
     ),
     "module_output_name": ("token_embeddings",),
-    **dict.fromkeys(
-        ("processing_kwargs", "model_args", "tokenizer_args", "config_args", "model_kwargs",
-         "processor_kwargs", "config_kwargs", "query_expansion"), ({}, None)
-    ),
-}  # fmt: skip
-"""What an encoder's settings may say, where they say it: anything else changes its answer."""
+}
 
 
 class Prompts(TypedDict, total=False):
@@ -117,11 +111,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
 
 def _check_encoder(folder: Path) -> None:
     """Refuse what the folder says of its encoder and nothing here does."""
-    file = folder / ENCODER
-    said = read_object(file) if file.is_file() else {}
-    for key, allowed in ENCODER_MAY_SAY.items():
-        if key in said and said[key] not in allowed:
-            raise UnsupportedError(f"{folder.name} has a {key} in {ENCODER}: {str(said[key])[:80]}")
+    _sentence_layers.check_encoder(folder, ENCODER_MAY_SAY)
     kind = _settings(folder).get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
         raise UnsupportedError(f"{folder.name} is a {kind}, which answers something else")
@@ -165,23 +155,11 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
     found = _tokenizer.bring(module, folder, out)
     layers = _sentence_layers.listed(folder)
     if layers:
-        _as_the_library_reads(module, folder, out, found)
+        _sentence_layers.as_the_library_reads(module, folder, out, found)
     _tokenizer.see_that_it_pads(module, out, found)
     embedding = cast(Embedding, module)
     prompts = _prompts(embedding, folder) if layers else {}
     return {**found, "normalise": embedding.normalises, **prompts}
-
-
-def _as_the_library_reads(
-    module: torch.nn.Module, folder: Path, out: Path, found: _tokenizer.TokenSettings
-) -> None:
-    """Take a limit of its own before the tokenizer's, and lower case where it says so."""
-    said = read_object(folder / ENCODER) if (folder / ENCODER).is_file() else {}
-    limit = said.get("max_seq_length")
-    if isinstance(limit, int):
-        found["max_tokens"] = min(limit, _tokenizer.positions(module) or limit)
-    if said.get("do_lower_case"):
-        _tokenizer.lower_case(out)
 
 
 def _prompts(module: Embedding, folder: Path) -> Prompts:

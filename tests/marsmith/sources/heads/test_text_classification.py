@@ -22,6 +22,7 @@ from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.sources.heads.text_classification import bring, wrap
 from marsmith.sources.huggingface import HuggingFace
+from tests.support.cross_encoders import IDENTITY, as_the_library_saves, say
 from tests.support.in_batches import answers_in_batches
 from tests.support.transformers_tokenizers import (
     SIZES,
@@ -209,3 +210,68 @@ def test_what_comes_with_a_folder(
         found == {"tokenizer": "tokenizer.json", "labels": "labels.json", "max_tokens": 40} | wanted
     )
     assert len(json.loads((out / "labels.json").read_text())) == said.get("num_labels", 2)
+
+
+def cross_encoder(
+    folder: Path, out: Path, form: str, classes: int, make: Callable[..., None]
+) -> Path:
+    """A folder that says, in one of three forms, that its logits are its scores."""
+    saved(folder, make, num_labels=classes)
+    if form == "config_sentence_transformers.json":
+        return as_the_library_saves(folder, out, torch.nn.Identity())
+    old = form == "sbert_ce_default_activation_function"
+    return say(folder, **{form: IDENTITY if old else {"activation_fn": IDENTITY}})
+
+
+@pytest.mark.parametrize(
+    ("form", "classes", "make"),
+    [
+        ("config_sentence_transformers.json", 1, bert),
+        ("sentence_transformers", 3, roberta),
+        ("sbert_ce_default_activation_function", 1, distilbert),
+    ],
+)
+def test_a_cross_encoder_answers_as_its_own_library_does(
+    tmp_path: Path, form: str, classes: int, make: Callable[..., None]
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    folder = cross_encoder(tmp_path / "model", tmp_path / "out", form, classes, make)
+    source = HuggingFace(huggingface=folder, head="text_classification")
+    module = source.load(Cache(tmp_path), lambda line: None)
+    (out := tmp_path / "brought").mkdir()
+    section = {"task": "text_classification", **source.bring(module, out, {})}
+    handler: TextClassification = tasks.find("text_classification")()
+    handler.configure(section, out)
+    handler.use(ModuleRuntime(module, torch.device("cpu")), batch_size=8)
+    answers = answers_in_batches(
+        handler, [handler.decode(each, handler.default_options) for each in TEXTS]
+    )
+    library = CrossEncoder(str(folder), device="cpu", local_files_only=True, max_length=40)
+    own = source.untouched(TEXTS, section, lambda line: None)
+    assert own is not None
+    for each, answer, told in zip(TEXTS, answers, own.answers, strict=True):
+        asked = [each["text"], each["text_pair"]] if isinstance(each, dict) else each
+        wanted = torch.atleast_1d(library.predict(asked, convert_to_tensor=True)).tolist()
+        found = [answer["scores"][f"LABEL_{place}"] for place in range(classes)]
+        assert found == pytest.approx(wanted, abs=1e-4)
+        assert isinstance(told, dict)
+        assert answer["scores"] == pytest.approx(told["scores"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"sentence_transformers": {"activation_fn": "mine.Softplus"}}, "has the activation_fn"),
+        ({"sbert_ce_default_activation_function": "torch.nn.Tanh"}, "has the activation_fn"),
+    ],
+)
+def test_an_activation_function_that_is_not_known_is_refused(
+    tmp_path: Path, said: dict[str, Any], words: str
+) -> None:
+    folder = say(saved(tmp_path / "model", bert), **said)
+    source = HuggingFace(huggingface=folder, head="text_classification")
+    module = source.load(Cache(tmp_path), lambda line: None)
+    (out := tmp_path / "out").mkdir()
+    with pytest.raises(BuildError, match=words):
+        source.bring(module, out, {})
