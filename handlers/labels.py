@@ -1,11 +1,22 @@
-"""The names of classes: a JSON list that travels in the archive."""
+"""The names of classes, a JSON list that travels in the archive, and their scores."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import torch
+
 from handlers.errors import LoadError, ModelError
+from handlers.runtimes import Tensors
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "none": lambda scores: scores,
+    "sigmoid": torch.sigmoid,
+    "softmax": partial(torch.softmax, dim=-1),
+}
 
 
 def read(path: Path) -> list[str]:
@@ -35,3 +46,31 @@ def of(labels: list[str] | None, classes: int) -> list[str]:
     if len(names) != classes:
         raise ModelError(f"{len(names)} labels for {classes} classes")
     return names
+
+
+def logits(outputs: Tensors) -> torch.Tensor:
+    """The first of a model's outputs, (N, classes).
+
+    Raises:
+        ModelError: it has another shape.
+    """
+    found = next(iter(outputs.values()))
+    if found.ndim != 2:
+        raise ModelError(f"a classifier answers (N, classes), this one {tuple(found.shape)}")
+    return found
+
+
+def best(
+    scores: torch.Tensor, labels: list[str] | None, counts: Sequence[int]
+) -> list[tuple[list[str], list[float]]]:
+    """The labels of the highest scores, and these, best first.
+
+    Args:
+        scores: (N, classes).
+        labels: the names of the classes, if they have any.
+        counts: how many are wanted of each row; at most all there are.
+    """
+    names = of(labels, scores.shape[1])
+    values, order = scores.topk(min(len(names), max(counts)))
+    rows = zip(order.tolist(), values.tolist(), counts, strict=True)
+    return [([names[i] for i in places[:k]], found[:k]) for places, found, k in rows]

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, Protocol
 
 import torch
 
 from handlers.errors import ModelError
 from handlers.images import boxes
+from handlers.labels import ACTIVATIONS
 from handlers.runtimes import Tensors
 
 Form = Literal["raw", "detr", "final"]
 Activation = Literal["none", "sigmoid", "softmax"]
 Size = tuple[int, int]
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "none": lambda scores: scores,
-    "sigmoid": torch.sigmoid,
-    "softmax": partial(torch.softmax, dim=-1),
-}
 
 
 class Settings(Protocol):

@@ -10,10 +10,8 @@ from typing import Literal
 import torch
 
 from handlers import explanations, labels
-from handlers.errors import ModelError
 from handlers.explanations import Explainer
 from handlers.images import handler, heat_maps
-from handlers.images.detectors import ACTIVATIONS
 from handlers.images.pixels import Placement
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, setting
@@ -76,16 +74,9 @@ class ImageClassification(
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[ImageLabels]:
         """Apply softmax, or sigmoid, and take the `top_k` of each."""
-        logits = _logits(outputs)
-        names = labels.of(self.labels, logits.shape[1])
-        made = ACTIVATIONS[self.config.activation](logits.float())
-        scores, order = made.topk(min(len(names), max(sample.options.top_k for sample in samples)))
-        return [
-            ImageLabels([names[i] for i in best[:k]], values[:k])
-            for best, values, k in zip(
-                order.tolist(), scores.tolist(), (s.options.top_k for s in samples), strict=True
-            )
-        ]
+        scores = labels.ACTIVATIONS[self.config.activation](labels.logits(outputs).float())
+        counts = [sample.options.top_k for sample in samples]
+        return [ImageLabels(*each) for each in labels.best(scores, self.labels, counts)]
 
     def explainer(self) -> Explainer[Placement]:
         """Return itself."""
@@ -97,7 +88,7 @@ class ImageClassification(
         samples: Sequence[Sample[explanations.ExplanationOptions, Placement]],
     ) -> torch.Tensor:
         """The class that a request names, or else the likeliest."""
-        logits = _logits(outputs)
+        logits = labels.logits(outputs)
         names = labels.of(self.labels, logits.shape[1])
         return explanations.classes(logits.argmax(dim=1), names, samples)
 
@@ -118,10 +109,3 @@ class ImageClassification(
             heat_maps.of(each, names[target])
             for each, target in zip(maps, targets.tolist(), strict=True)
         ]
-
-
-def _logits(outputs: Tensors) -> torch.Tensor:
-    logits = next(iter(outputs.values()))
-    if logits.ndim != 2:
-        raise ModelError(f"a classifier answers (N, classes), this one {tuple(logits.shape)}")
-    return logits

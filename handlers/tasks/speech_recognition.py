@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,36 +10,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from handlers import base, labels
+from handlers import labels
 from handlers.errors import LoadError, ModelError
 from handlers.runtimes import Tensors
 from handlers.schema import setting
-from handlers.speech import ctc, recordings
+from handlers.speech import ctc
 from handlers.speech.frames import Frames, Window
-from handlers.task import Answer, Config, Sample, similar_length
+from handlers.speech.handler import AudioConfig, AudioHandler, AudioOptions, Heard
+from handlers.task import Answer, Sample
 
-SILENT = 1e-7  # added to the variance, as in the training of wav2vec2
 MILLISECONDS = 3  # decimals of seconds
 DECIMALS = 6  # of scores; further ones depend on the batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechRecognitionConfig(Config):
+class SpeechRecognitionConfig(AudioConfig):
     """How sound becomes the model's input, and what its frames mean."""
 
-    sample_rate: int = setting(
-        16_000,
-        "The model's samples per second.",
-        minimum=recordings.RATES[0],
-        maximum=recordings.RATES[1],
-    )
-    normalise: bool = setting(False, "Scale every recording to mean 0 and variance 1.")
     lengths: bool = setting(
         True,
         "The model takes lengths, (N,) int64, and padding; otherwise equal lengths share a batch.",
     )
     stride: int = setting(320, "Samples from one of the model's frames to the next.", minimum=1)
-    field: int = setting(1, "Samples that a frame needs; 1 where the model pads.", minimum=1)
     vocabulary: str = setting("vocabulary.json", "A JSON file in the archive: a list of tokens.")
     blank: str = setting("<pad>", "The token of CTC's blank.")
     delimiter: str = setting("|", "The token between words, unless some begin with '▁'.")
@@ -49,11 +41,10 @@ class SpeechRecognitionConfig(Config):
     overlap_seconds: float = setting(
         4.0, "The overlap of windows; one half of it is context for each.", minimum=0
     )
-    max_seconds: float = setting(300.0, "The most of a request's recordings together.", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechRecognitionOptions:
+class SpeechRecognitionOptions(AudioOptions):
     """The options of a request."""
 
     beam_width: int = setting(
@@ -61,10 +52,6 @@ class SpeechRecognitionOptions:
         minimum=1, maximum=64,
     )  # fmt: skip
     timestamps: bool = setting(True, "Say when each word was said.")
-    sample_rate: int | None = setting(
-        None, "The rate of samples sent as numbers; by default the model's. Files have their own.",
-        minimum=recordings.RATES[0], maximum=recordings.RATES[1],
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,25 +68,14 @@ class Transcript(Answer):
     seconds: float
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A recording's windows, and its length in seconds."""
-
-    windows: list[Window]
-    seconds: float
+_Sample = Sample[SpeechRecognitionOptions, Heard]
 
 
-_Sample = Sample[SpeechRecognitionOptions, Cut]
+class SpeechRecognition(AudioHandler[SpeechRecognitionConfig, SpeechRecognitionOptions]):
+    """Transcribes recordings.
 
-
-class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionOptions, Cut]):
-    """Transcribes recordings; see `speech.recordings` for what an instance may be.
-
-    The model takes `waveform`, (N, S) float32, and, if the settings say so, `lengths`, (N,) int64,
-    in samples; it answers (N, T, V) logits or log probabilities of tokens. Of a row of L samples,
-    the first (L - field) // stride + 1 frames count, and must not depend on padding.
-
-    A sample's tensors have a row for each of its windows.
+    The model answers (N, T, V) logits or log probabilities of tokens. Of a row of L samples, the
+    first (L - field) // stride + 1 frames count, and must not depend on padding.
     """
 
     Config = SpeechRecognitionConfig
@@ -108,8 +84,8 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
 
     def setup(self, folder: Path) -> None:
         """Read the vocabulary; check the windows, and that audio can be decoded."""
+        super().setup(folder)
         config = self.config
-        recordings.engines()
         self.names = labels.read(folder / config.vocabulary)
         self.blank = self._number(config.blank)
         begun = any(name.startswith(ctc.BEGINS) for name in self.names)
@@ -125,57 +101,15 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
             raise LoadError(f"there is no token {name[:40]!a} in {self.config.vocabulary}")
         return self.names.index(name)
 
-    def screen(self, instances: Sequence[object]) -> None:
-        """Refuse a request whose recordings last more than `max_seconds` together."""
-        if len(instances) > 1:
-            limit = self.config.max_seconds
-            recordings.check_together(instances, self.config.sample_rate, max_seconds=limit)
-
-    def decode(self, instance: object, options: SpeechRecognitionOptions) -> _Sample:
-        """Convert a recording to its windows."""
-        rate, limit = self.config.sample_rate, self.config.max_seconds
-        recording = recordings.read(
-            instance, rate, array_rate=options.sample_rate, max_seconds=limit
-        )
-        waveform = torch.from_numpy(recording.samples)
-        if self.config.normalise and len(waveform):  # resampling may leave no sample of one
-            spread = waveform.var(unbiased=False)
-            waveform = (waveform - waveform.mean()) / torch.sqrt(spread + SILENT)
-        short = self.config.field - len(waveform)
-        if short > 0:
-            waveform = torch.nn.functional.pad(waveform, (0, short))
-        windows = self.frames.windows(len(waveform))
-        tensors = {"waveform": _padded([waveform[each.start : each.end] for each in windows])}
-        if self.config.lengths:
-            tensors["lengths"] = torch.tensor([each.end - each.start for each in windows])
-        return Sample(tensors, options, Cut(windows, recording.seconds))
-
-    def group_key(self, sample: Sample[object, Cut]) -> Hashable:
-        """Let recordings of similar length share a batch; of equal length, if the model can't pad.
-
-        A recording of several windows is a batch of its own.
-        """
-        rows, length = sample.tensors["waveform"].shape
-        if rows > 1:
-            return id(sample)
-        return -similar_length(length) if self.config.lengths else length
-
-    def collate(self, samples: Sequence[Sample[object, Cut]]) -> Tensors:
-        """Combine windows into `waveform`, (N, S) float32, right-padded, and `lengths`, (N,)."""
-        rows = [row for sample in samples for row in sample.tensors["waveform"]]
-        batch = {"waveform": _padded(rows)}
-        if self.config.lengths:
-            batch["lengths"] = torch.cat([sample.tensors["lengths"] for sample in samples])
-        return batch
-
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The axis of the length, which differs from batch to batch."""
-        return {"waveform": (1,)}
+    def spans(self, samples: int) -> list[tuple[int, int]]:
+        """The windows of a recording."""
+        return [(each.start, each.end) for each in self.frames.windows(samples)]
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Transcript]:
         """Turn frames into text: join windows, then find tokens, then words."""
         logits = next(iter(outputs.values()))
-        count = sum(len(sample.meta.windows) for sample in samples)
+        windows = [self.frames.windows(sample.meta.samples) for sample in samples]
+        count = sum(map(len, windows))
         if logits.ndim != 3 or (logits.shape[0], logits.shape[2]) != (count, len(self.names)):
             wanted = f"(N, T, {len(self.names)})"
             raise ModelError(
@@ -185,12 +119,14 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
         if not torch.isfinite(logs).all():
             raise ModelError("the model's answer is not finite", hint="check the input")
         rows = iter(logs.numpy())
-        return [self._transcript(list(islice(rows, len(s.meta.windows))), s) for s in samples]
+        return [
+            self._transcript(list(zip(each, islice(rows, len(each)), strict=True)), sample)
+            for each, sample in zip(windows, samples, strict=True)
+        ]
 
-    def _transcript(self, rows: Sequence[ctc.Floats], sample: _Sample) -> Transcript:
-        windows, seconds = sample.meta.windows, sample.meta.seconds
-        parts = []
-        for window, row in zip(windows, rows, strict=True):
+    def _transcript(self, rows: Sequence[tuple[Window, ctc.Floats]], sample: _Sample) -> Transcript:
+        seconds, parts = sample.meta.seconds, []
+        for window, row in rows:
             if len(row) < window.last:
                 size = window.end - window.start
                 raise ModelError(
@@ -215,20 +151,3 @@ class SpeechRecognition(base.Handler[SpeechRecognitionConfig, SpeechRecognitionO
             round(min(frame * step, seconds), MILLISECONDS) for frame in (word.start, word.end)
         )
         return {"word": word.text, "start": start, "end": end, "score": round(word.score, DECIMALS)}
-
-    def example(self) -> tuple[str, bytes]:
-        """A WAV file: a second of a rising tone."""
-        return "audio/wav", recordings.tone(self.config.sample_rate)
-
-    def describe_input(self) -> dict[str, object]:
-        """Describe what an instance may be."""
-        return {
-            "recording": f"an audio file ({', '.join(recordings.FORMATS)}), as bytes or base64",
-            "samples": "a list of floats in [-1, 1]; tensors FP32 or INT16; see 'sample_rate'",
-            "sample_rate": self.config.sample_rate,
-            "max_seconds": self.config.max_seconds,
-        }
-
-
-def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

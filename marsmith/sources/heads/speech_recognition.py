@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from typing import Any
 import torch
 
 from handlers.protocols.payload import encoded
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import UnsupportedError
 from marsmith.recipe.sections import Untouched
+from marsmith.sources.heads import _on_samples
 
 AUTO = "AutoModelForCTC"
 
 FILE = "vocabulary.json"
-SAVE = "save what belongs to it beside the model: processor.save_pretrained(FOLDER)"
 
 
 class Recogniser(torch.nn.Module):
@@ -35,10 +34,7 @@ class Recogniser(torch.nn.Module):
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Turn samples, (N, S) float32, and lengths, (N,) int64, into logits, (N, T, V)."""
-        mask = None
-        if lengths is not None:
-            places = torch.arange(waveform.shape[1], device=waveform.device)
-            mask = (places < lengths.unsqueeze(1)).long()
+        mask = _on_samples.mask(waveform, lengths)
         logits: torch.Tensor = self.model(waveform, attention_mask=mask)[0]
         return logits
 
@@ -50,11 +46,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
         UnsupportedError: the model doesn't take samples, or makes fewer frames than its
             convolutions do.
     """
-    config = model.config
-    if not hasattr(config, "conv_stride") or not hasattr(config, "conv_kernel"):
-        raise UnsupportedError(f"{folder.name} is not a model of raw samples, as wav2vec2 is")
-    if getattr(config, "add_adapter", False):
-        raise UnsupportedError(f"{folder.name} has an adapter that joins frames")
+    _on_samples.check(model, folder)
     return Recogniser(model)
 
 
@@ -63,10 +55,7 @@ def untouched(
 ) -> Untouched:
     """What transformers makes of recordings that have the model's own rate: logits of frames."""
     soundfile: Any = importlib.import_module("soundfile")
-    model = getattr(importlib.import_module("transformers"), AUTO).from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    )
-    model, sound = model.eval(), _read(folder, "AutoFeatureExtractor")
+    model, sound = _on_samples.model_of(folder, AUTO), _read(folder, "AutoFeatureExtractor")
     as_the_folder = handler.get("normalise", sound.do_normalize) == sound.do_normalize
     outputs: list[tuple[torch.Tensor, ...] | None] = []
     for each in instances:
@@ -102,14 +91,13 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
     # Tokens without a name are called by their number.
     found = [names.get(number, f"<{number}>") for number in range(config.vocab_size)]
     (out / FILE).write_text(json.dumps(found))
-    strides, kernels = config.conv_stride, config.conv_kernel
-    steps = [math.prod(strides[:layer]) for layer in range(len(strides))]
+    stride, field = _on_samples.frames(config)
     return {
         "sample_rate": sound.sampling_rate,
         "normalise": sound.do_normalize,
-        "lengths": getattr(config, "feat_extract_norm", "group") == "layer",
-        "stride": math.prod(strides),
-        "field": 1 + sum(step * (k - 1) for step, k in zip(steps, kernels, strict=True)),
+        "lengths": _on_samples.masks(config),
+        "stride": stride,
+        "field": field,
         "vocabulary": FILE,
         "blank": blank,
         "delimiter": delimiter,
@@ -117,13 +105,10 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
 
 
 def _read(folder: Path, auto: str) -> Any:
-    try:
-        kind = getattr(importlib.import_module("transformers"), auto)
-        found = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # what is wrong in the files decides which
-        reason = " ".join(str(error).split())[:200]
-        raise BuildError(f"{folder.name} can't be read by {auto}: {reason}", SAVE) from error
+    found = _on_samples.read(folder, auto)
     wanted = "word_delimiter_token" if auto == "AutoTokenizer" else "do_normalize"
     if not hasattr(found, wanted):
-        raise UnsupportedError(f"{folder.name}: {type(found).__name__} is not wav2vec2's", SAVE)
+        raise UnsupportedError(
+            f"{folder.name}: {type(found).__name__} is not wav2vec2's", _on_samples.SAVE
+        )
     return found
