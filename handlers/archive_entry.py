@@ -2,13 +2,15 @@
 
 It checks every file against MAR-INF/SHA256SUMS before anything else of the archive is
 imported or read, makes sure that the archive's own `handlers` package is the one imported (a
-worker puts the host's PYTHONPATH first), and subclasses the task that `model-config.yaml`
-names. TorchServe wants exactly one class defined in it.
+worker puts the host's PYTHONPATH first) and that the packages it declares are installed, and
+subclasses the task that `model-config.yaml` names. TorchServe wants exactly one class defined in
+it.
 """
 
 import hashlib
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import yaml
@@ -40,6 +42,32 @@ def check_files() -> None:
             raise RuntimeError(f"the archive is damaged: {name} has changed since it was built")
 
 
+def check_requirements() -> None:
+    """Compare the packages that the archive declares with those that are installed.
+
+    TorchServe installs them only with `install_py_dep_per_model`. A version may have a local part
+    that its pin doesn't have: 2.0+cpu is a 2.0.
+    """
+    manifest = json.loads((FOLDER / "MAR-INF" / "MANIFEST.json").read_text("utf-8"))
+    name = manifest["model"].get("requirementsFile")
+    wrong, pins = [], []
+    for pin in (FOLDER / name).read_text("utf-8").split() if name else ():
+        package, _, version = pin.partition("==")
+        package = package.partition("[")[0]
+        try:
+            found = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found = "not installed"
+        if version not in (found, found.partition("+")[0]):
+            wrong.append(f"{package} is {found}")
+            pins.append(f"'{pin}'")
+    if wrong:
+        raise RuntimeError(
+            f"this archive needs other packages than this server has: {', '.join(wrong)}"
+            f" (pip install {' '.join(pins)})"
+        )
+
+
 def find_task() -> type:
     """The handler class that `handler.task` in `model-config.yaml` names.
 
@@ -62,6 +90,7 @@ def find_task() -> type:
 
 check_files()
 sys.path.insert(0, str(FOLDER))
+check_requirements()
 
 
 class Handler(find_task()):  # type: ignore[misc]  # known only when the archive is read

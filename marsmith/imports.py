@@ -45,7 +45,7 @@ def imported_by(name: str) -> Iterator[str]:
     """What the files of a module's `closure` import, except files that are installed or ours."""
     for file, module in _found([name], ours=False).items():
         if not _installed(file) and not _is_ours(file):
-            yield from _named(file, module)
+            yield from named(file, module)
 
 
 def _found(names: Iterable[str], ours: bool, without: Collection[str] = ()) -> dict[Path, str]:
@@ -105,17 +105,38 @@ def _installed(file: Path) -> bool:
 
 def _imports(file: Path, name: str) -> Iterator[str]:
     """What a module may import, anywhere in it, and the parent packages of these and of itself."""
-    for each in (name, *_named(file, name)):
+    for each in (name, *named(file, name)):
         parts = each.split(".")
         yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _named(file: Path, name: str) -> Iterator[str]:
-    """What a module may import, anywhere in it: modules, or names in them."""
-    if file.suffix != ".py":
-        return
+def named(file: Path, name: str) -> Iterator[str]:
+    """What a module may import, anywhere in it: modules, or names in them.
+
+    Args:
+        file: the module's; one that isn't Python imports nothing.
+        name: the module's.
+    """
+    if file.suffix == ".py":
+        yield from _said(_executed(ast.parse(file.read_bytes())), file, name)
+
+
+def optional(file: Path, name: str) -> set[str]:
+    """What a module imports in a `try` that goes on without it; see `named`."""
+    nodes = list(ast.walk(ast.parse(file.read_bytes()))) if file.suffix == ".py" else []
+    tried = (each for node in nodes if isinstance(node, ast.Try) and _goes_on(node)
+             for each in node.body)  # fmt: skip
+    return set(_said((inner for each in tried for inner in ast.walk(each)), file, name))
+
+
+def _goes_on(node: ast.Try) -> bool:
+    caught = " ".join(ast.unparse(each.type) for each in node.handlers if each.type)
+    return any(kind in caught for kind in ("ImportError", "ModuleNotFoundError"))
+
+
+def _said(nodes: Iterable[ast.AST], file: Path, name: str) -> Iterator[str]:
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in _executed(ast.parse(file.read_bytes())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -23,6 +23,7 @@ from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Recipe, Serving
 
 CONFIG = "model-config.yaml"
+REQUIREMENTS = "requirements.txt"
 ENTRY = "archive_entry.py"  # no common name: a worker looks in the host's PYTHONPATH first
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
 ARCHIVER_TIMEOUT_S = 600
@@ -57,11 +58,16 @@ def package(
     converted = {file.name: file for file in artifact.files}
     contents.copy(converted, stage)
     taken = {artifact.model.name, *converted}
+    requirements = None
+    if recipe.requirements:
+        requirements = work / REQUIREMENTS
+        requirements.write_text("".join(f"{pin}\n" for pin in recipe.requirements), "utf-8")
+        taken.add(REQUIREMENTS)
     contents.copy(contents.travelling(recipe), stage, taken)
     entry, config = work / ENTRY, work / CONFIG
     shutil.copyfile(package_folder / ENTRY, entry)
     config.write_text(model_config(recipe, candidate, artifact.options), "utf-8")
-    raw = _run_archiver(recipe, artifact.model, entry, config, stage, work)
+    raw = _run_archiver(recipe, artifact.model, entry, config, stage, work, requirements)
     archive = work / f"{recipe.name}.mar"
     _canonicalise(raw, facts, archive)
     return archive
@@ -110,7 +116,13 @@ def model_config(
 
 
 def _run_archiver(
-    recipe: Recipe, model: Path, entry: Path, config: Path, stage: Path, work: Path
+    recipe: Recipe,
+    model: Path,
+    entry: Path,
+    config: Path,
+    stage: Path,
+    work: Path,
+    requirements: Path | None,
 ) -> Path:
     # It stages in $TMPDIR/<model name>, deleting what is there: it gets a TMPDIR of its own.
     # A folder given as an extra file is flattened: its contents land at the archive's root.
@@ -120,6 +132,7 @@ def _run_archiver(
     command += ["--model-name", recipe.name, "--version", recipe.version, "--runtime", "python"]
     command += ["--handler", str(entry), "--serialized-file", str(model)]
     command += ["--config-file", str(config), "--extra-files", str(stage)]
+    command += ["--requirements-file", str(requirements)] if requirements else []
     command += ["--export-path", str(work / "raw")]
     done = subprocess.run(
         command,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from marsmith.archive import requirements
 from marsmith.archive.contents import travelling
 from marsmith.archive.writing import package
 from marsmith.errors import MarsmithError
@@ -57,7 +58,8 @@ def build(
         BuildError: a step failed; the store's archives and reports are unchanged.
     """
     recipe, store = load(recipe), Path(store)
-    candidates, _ = wanted(recipe), travelling(recipe)  # errors come before the long steps
+    candidates = wanted(recipe)  # errors come before the long steps
+    requirements.check(recipe, travelling(recipe), {each.runtime for each in candidates})
     seconds: dict[str, float] = {}
     if retrain:
         shutil.rmtree(store / CACHE, ignore_errors=True)

@@ -315,5 +315,6 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     code = code_of(Ladder.__module__, *named, without=(worker, server, wire))
     return key_of(
         list(ladder.data.bodies), ladder.data.expected, metric, code, recipe.handler_section,
-        contents.travelling(recipe), ladder.batch_sizes, torch.get_num_threads(),
+        contents.travelling(recipe), recipe.requirements, ladder.batch_sizes,
+        torch.get_num_threads(),
     )  # fmt: skip

@@ -51,8 +51,9 @@ def load(recipe: Given) -> Recipe:
     on_path(Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
     data |= {name: _with_files(data[name], path) for name in DATA if name in data}
-    if isinstance(candidates := data.get("candidates"), list):
-        data["candidates"] = tuple(candidates)
+    for key in ("candidates", "requirements"):
+        if isinstance(several := data.get(key), list):
+            data[key] = tuple(several)
     try:
         if "passes" in data:
             data["passes"] = _passes(data["passes"], path)

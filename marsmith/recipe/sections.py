@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from marsmith.recipe.pins import PIN, split_pin
+
 if TYPE_CHECKING:
     import torch
 
@@ -284,6 +286,9 @@ class Recipe(Section):
     assets: Reference | None = None
     """Takes the trained module and an empty folder, and writes more files that travel into it:
     a vocabulary, a scaling, a catalogue."""
+    requirements: tuple[str, ...] = ()
+    """Further packages that a handler of one's own needs where it serves, each a pin, such as
+    "rapidfuzz==3.14.6": those that are installed as the archive is built."""
     conversion: Conversion = Conversion()
     calibration: Calibration | None = None
     evaluation: Evaluation | None = None
@@ -301,6 +306,17 @@ class Recipe(Section):
     @classmethod
     def _of_the_task(cls, source: Source, info: ValidationInfo) -> Source:
         return source.for_task(info.data.get("task", ""))
+
+    @field_validator("requirements")
+    @classmethod
+    def _pinned(cls, requirements: tuple[str, ...]) -> tuple[str, ...]:
+        for each in requirements:
+            if not PIN.fullmatch(each):
+                raise ValueError(f"{each!r} must be a pin, such as rapidfuzz==3.14.6")
+        names = [name for name, _ in map(split_pin, requirements)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} must be named once")
+        return requirements
 
     @field_validator("handler")
     @classmethod

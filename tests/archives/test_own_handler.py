@@ -6,16 +6,20 @@ import os
 import shutil
 import textwrap
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from marsmith.archive.reading import inspect
+from marsmith.errors import ArchiveError, BuildError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
 from marsmith.pipeline.original import configured, measured_on
 from marsmith.recipe import reading
 from marsmith.verify.ladder import Ladder
+from tests.support.changed_archives import SUMS, contents, repack
 
 FILES = {
     "shades/__init__.py": "",
@@ -52,6 +56,18 @@ FILES = {
 }
 
 
+NEAREST = """
+    from handlers.tasks.image_classification import ImageClassification
+
+    class Nearest(ImageClassification):
+        def setup(self, folder):
+            from rapidfuzz.process import extractOne
+
+            super().setup(folder)
+            self.labels = [extractOne(each, ["dark", "bright"])[0] for each in ("drk", "brigt")]
+    """
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     project = tmp_path / "project"
@@ -83,3 +99,26 @@ def test_a_package_and_folders_serve_without_them(folder: Path, tmp_path: Path) 
         body = {"b64": example["body_base64"]}
         (response,) = harness.predict([Request.json({"data": body})])
         assert set(response.json()) == {"dunkel", "hell"}
+
+
+def test_what_a_handler_declares_is_checked_as_it_loads(folder: Path, tmp_path: Path) -> None:
+    (folder / "nearest.py").write_text(textwrap.dedent(NEAREST))
+    recipe = reading.load(folder / "shades.yaml").model_copy(
+        update={"name": "nearest", "task": "nearest:Nearest", "files": ()}
+    )
+    with pytest.raises(BuildError, match=r"nearest\.py imports 'rapidfuzz'"):
+        build(recipe, tmp_path / "store")
+    pin = f"rapidfuzz=={version('rapidfuzz')}"
+    build(recipe.model_copy(update={"requirements": (pin,)}), tmp_path / "store")
+    archive = tmp_path / "store" / "nearest.mar"
+    assert inspect(archive)["manifest"]["model"]["requirementsFile"] == "requirements.txt"
+    files = contents(archive)
+    assert files["requirements.txt"].decode() == f"{pin}\n"
+    del files[SUMS]
+    others = b"rapidfuzz==1.0\nno-such==1\n"
+    changed = repack({**files, "requirements.txt": others}, tmp_path / "nearest.mar")
+    with pytest.raises(ArchiveError) as caught, Harness(changed):
+        pass
+    said = str(caught.value)
+    assert f"rapidfuzz is {version('rapidfuzz')}, no-such is not installed" in said
+    assert "pip install 'rapidfuzz==1.0' 'no-such==1'" in said

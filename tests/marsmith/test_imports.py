@@ -71,3 +71,8 @@ def test_a_module_that_is_not_there_is_named(project: Path) -> None:
 
 def test_names_that_are_imported_are_told_as_they_stand(project: Path) -> None:
     assert set(imports.imported_by("shop.till")) >= {"shop.coins", "shop.deep.drawer", "json"}
+
+
+def test_what_a_module_goes_on_without_is_told(project: Path) -> None:
+    assert imports.optional(project / "odd.py", "odd") == {"no_such_module"}
+    assert imports.optional(project / "beside.py", "beside") == set()
