@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import time
 from base64 import b64encode
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from handlers import batching, device, explanations, interface, runtimes
+from handlers import batching, cpu, device, explanations, interface, runtimes
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import payload
@@ -24,6 +25,8 @@ from handlers.task import Answer, C, M, O, Sample, Task
 from handlers.telemetry import BatchMetrics, Telemetry
 from handlers.torchserve import BaseHandler, Context, quieten, read_ahead
 from handlers.warm_up import warm_up
+
+logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 PATIENCE = 0.7  # the share of TorchServe's responseTimeout that one batch may take
@@ -78,6 +81,8 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         self.model_name, self.model_version = context.model_name, model["modelVersion"]
         self.configure(served.get("handler", {}), folder)
         where = device.choose(context.system_properties.get("gpu_id"))
+        for warning in cpu.warnings(self.config.instructions):
+            logger.warning("%s: %s", self.model_name, warning)
         workers = _positive(served.get("minWorkers"), 1)
         threads = self.config.threads or device.share(self.model_name, workers)
         torch.set_num_threads(threads)

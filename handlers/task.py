@@ -41,6 +41,9 @@ class Config:
     runtime_options: dict[str, object] | None = setting(
         None, "Passed to the runtime's load, by name."
     )
+    instructions: tuple[str, ...] = setting(
+        (), "Those that the model was made for; a CPU that lacks one is warned of."
+    )
     threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
     defaults: dict[str, object] | None = setting(None, "The options of requests that set none.")
     max_instances: int = setting(1024, "The most instances in one request.", minimum=1)

@@ -54,6 +54,20 @@ def inspect(path: str | Path) -> dict[str, Any]:
     }
 
 
+def instructions(path: Path) -> tuple[str, ...]:
+    """The instructions that an archive was made for; see `handlers.cpu`.
+
+    Raises:
+        ArchiveError: there is no such file, or it is not a model archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            facts = json.loads(archive.read(FACTS)) if FACTS in archive.namelist() else {}
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise ArchiveError(f"{path} is not a model archive: {error}") from error
+    return tuple(facts.get("instructions", ()))
+
+
 def _listed(sums: str) -> list[tuple[str, str]]:
     lines = (line.partition("  ") for line in sums.splitlines() if not line.startswith("#"))
     return [(name, digest) for digest, _, name in lines]

@@ -66,7 +66,7 @@ def package(
     contents.copy(contents.travelling(recipe), stage, taken)
     entry, config = work / ENTRY, work / CONFIG
     shutil.copyfile(package_folder / ENTRY, entry)
-    config.write_text(model_config(recipe, candidate, artifact.options), "utf-8")
+    config.write_text(model_config(recipe, candidate, artifact), "utf-8")
     raw = _run_archiver(recipe, artifact.model, entry, config, stage, work, requirements)
     archive = work / f"{recipe.name}.mar"
     _canonicalise(raw, facts, archive)
@@ -83,9 +83,7 @@ def _only_code(folder: str, names: list[str]) -> list[str]:
     ]
 
 
-def model_config(
-    recipe: Recipe, candidate: Candidate, runtime_options: Mapping[str, object]
-) -> str:
+def model_config(recipe: Recipe, candidate: Candidate, artifact: Artifact) -> str:
     """The archive's `model-config.yaml`: TorchServe's settings, then the front's and the handler's.
 
     TorchServe silently ignores a setting of the wrong type. Without timeouts here, its default of
@@ -110,8 +108,10 @@ def model_config(
         front["queue_timeout_s"] = serving.queue_timeout_s
     form = {"runtime": candidate.runtime, "precision": candidate.precision}
     section = {**recipe.handler_section, **form}
-    if runtime_options:
-        section["runtime_options"] = dict(runtime_options)
+    if artifact.options:
+        section["runtime_options"] = dict(artifact.options)
+    if artifact.instructions:
+        section["instructions"] = list(artifact.instructions)
     return yaml.safe_dump({**settings, "front": front, "handler": section}, sort_keys=False)
 
 

@@ -145,6 +145,9 @@ def inspect(archive: Path, as_json: AsJson = False) -> None:
     out.print(f"[bold]{found['archive']}[/]  {found['bytes']:,} bytes  sha256 {found['sha256']}")
     for key in ("task", "runtime", "precision"):
         out.print(f"{key}: {handler.get(key, 'unknown')}")
+    if needed := handler.get("instructions"):
+        out.print(f"made for a CPU with: {', '.join(needed)}")
+    terminal.warn_of_instructions(archive)
     for form, value in facts.get("measured", {}).items():
         out.print(f"{facts['metric'] or 'metric'}, {form}: {value}")
     out.print("input:", json.dumps(facts.get("input", "unknown"), indent=2), markup=False)
@@ -178,6 +181,8 @@ def run(
     from marsmith.harness.worker import Harness
 
     requests = [Request.raw(read_input(path), media_type(path)) for path in inputs]
+    if archive.is_file():
+        terminal.warn_of_instructions(archive)
     with Harness(archive, batch_size=len(requests)) as harness:
         responses = harness.predict(requests)
     for path, response in zip(inputs, responses, strict=True):
@@ -210,7 +215,10 @@ def serve(
 ) -> None:
     """Start a server, and return when every model answers."""
     from marsmith.serving import server
+    from marsmith.serving.torchserve.archives import find_archives
 
+    for archive in find_archives(archives or [], model_store).values():
+        terminal.warn_of_instructions(archive)
     with progress() as say:
         info = server.serve(
             archives or [],

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from marsmith.archive.reading import instructions
 from marsmith.report.measurements import Timing
 from marsmith.report.report import ConversionReport, Report, Status
 from marsmith.report.words import metric_name
@@ -105,6 +106,14 @@ def speeds(timing: Timing | None) -> tuple[str, str]:
     if timing is None:
         return "-", "-"
     return f"{timing.p50_ms:.3g}", f"{timing.samples_per_s:.0f}"
+
+
+def warn_of_instructions(archive: Path) -> None:
+    """Print what is to be feared of an archive on this CPU, if it was made for another."""
+    from handlers import cpu  # not before the command has claimed the name
+
+    for warning in cpu.warnings(instructions(archive)):
+        err.print(f"[bold yellow]warning:[/] {escape(archive.name)}: {escape(warning)}")
 
 
 def show_conversion(report: ConversionReport) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from handlers import by_name
+from handlers import by_name, cpu
 from handlers.runtimes import Tensors
 from marsmith.errors import RecipeError
 from marsmith.recipe.sections import Conversion, Source
@@ -37,6 +37,7 @@ class Job:
         source: where the module came from.
         settings: what the recipe says about conversion.
         device: where the model will run.
+        instructions: what the CPU has, of those that `handlers.cpu` knows.
     """
 
     module: torch.nn.Module
@@ -47,6 +48,18 @@ class Job:
     source: Source
     settings: Conversion
     device: torch.device = CPU
+    instructions: frozenset[str] = field(default_factory=cpu.instructions)
+
+    @property
+    def whole_int8(self) -> bool:
+        """Whether weights may have all 8 bits, or 7, whose products no CPU's sums overflow."""
+        return "vnni" in self.instructions and not self.settings.portable
+
+    def made_for(self, precision: str) -> tuple[str, ...]:
+        """The instructions without which a CPU computes otherwise in a precision than this one."""
+        if precision.startswith("int8"):
+            return ("vnni",) if self.whole_int8 else ()
+        return ("bf16",) if precision == "bf16" and self.device.type == "cpu" else ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,13 @@ class Artifact:
         model: the file that the runtime's `load` is given.
         files: further files that must lie beside it.
         options: what the runtime's `load` is called with, by name.
+        instructions: those of `handlers.cpu` that a CPU must have to compute as this one does.
     """
 
     model: Path
     files: tuple[Path, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    instructions: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

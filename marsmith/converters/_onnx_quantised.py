@@ -25,10 +25,6 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CARRIERS = ("Add", "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Relu")
 DYNAMIC = ("Gather", "Gemm", "LSTM", "MatMul")
 
-# 7 bits of each weight: without VNNI, x86 adds two products of 8 bits in 16, which overflows;
-# 255 × 64 × 2 doesn't. So what is verified on one CPU holds on others.
-WEIGHTS = {"per_channel": True, "reduce_range": True}
-
 
 def half(exported: Path, model: Path) -> None:
     """Write a file with float16 inside; its inputs and outputs stay float32.
@@ -42,8 +38,15 @@ def half(exported: Path, model: Path) -> None:
     model.write_bytes(converted.SerializeToString(deterministic=True))
 
 
-def static(exported: Path, model: Path, calibration: Sequence[Tensors]) -> None:
+def static(exported: Path, model: Path, calibration: Sequence[Tensors], *, whole: bool) -> None:
     """Write a file with quantised products, whose ranges come from calibration batches.
+
+    Args:
+        exported: the model in float32.
+        model: the file to write.
+        calibration: real batches.
+        whole: use 8 bits of each weight. Else 7: without VNNI, x86 adds two products of 8 bits in
+            16, which overflows; 255 × 64 × 2 doesn't.
 
     Raises:
         UnsupportedError: there is nothing to quantise.
@@ -65,12 +68,15 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors]) -> None:
             "MatMulConstBOnly": True,
             "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
         },
-        **WEIGHTS,
+        per_channel=True,
+        reduce_range=not whole,
     )
 
 
-def dynamic(exported: Path, model: Path) -> None:
+def dynamic(exported: Path, model: Path, *, whole: bool) -> None:
     """Write a file with quantised linear layers and embeddings; their ranges are taken at run time.
+
+    See `static` for its arguments.
 
     Raises:
         UnsupportedError: there are none.
@@ -80,7 +86,9 @@ def dynamic(exported: Path, model: Path) -> None:
     prepared = _prepared(exported, DYNAMIC, "no linear layer", "use int8 for convolutions")
     # The quantiser turns each Gemm into a MatMul.
     kinds = [op for op in DYNAMIC if op != "Gemm"]
-    quantization.quantize_dynamic(prepared, model, op_types_to_quantize=kinds, **WEIGHTS)
+    quantization.quantize_dynamic(
+        prepared, model, op_types_to_quantize=kinds, per_channel=True, reduce_range=not whole
+    )
 
 
 def has_attention(graph: onnx.GraphProto) -> bool:

@@ -68,7 +68,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         options["channels_last"] = True
     if job.settings.compile:
         options["compile"] = True
-    return Artifact(weights, (code,), options)
+    return Artifact(weights, (code,), options, job.made_for(precision))
 
 
 def _made_anew(job: Job, source: factory_source.Factory) -> torch.nn.Module:

@@ -70,7 +70,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
             raise
         except Exception as error:  # the quantiser raises what it meets
             raise BuildError(f"ONNX Runtime's {precision} failed: {reason(error)}") from error
-    return Artifact(model)
+    return Artifact(model, instructions=job.made_for(precision))
 
 
 def need_calibration(job: Job) -> None:
@@ -232,9 +232,9 @@ def _lower(job: Job, precision: str, exported: Path, model: Path) -> None:
     elif precision == "fp16":
         _onnx_quantised.half(exported, model)
     elif precision == "int8":
-        _onnx_quantised.static(exported, model, job.calibration)
+        _onnx_quantised.static(exported, model, job.calibration, whole=job.whole_int8)
     else:
-        _onnx_quantised.dynamic(exported, model)
+        _onnx_quantised.dynamic(exported, model, whole=job.whole_int8)
 
 
 @contextmanager

@@ -66,7 +66,9 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         del read, lowered  # they hold the exported file open
     model.write_bytes(_renumbered(model.read_bytes()))
     options = {"precision": "bf16" if precision == "bf16" else "f32"}
-    return Artifact(model, (model.with_suffix(".bin"),), options)
+    # With int8_dynamic only weights are rounded, the same for every CPU.
+    made_for = () if precision == "int8_dynamic" else job.made_for(precision)
+    return Artifact(model, (model.with_suffix(".bin"),), options, made_for)
 
 
 def _renumbered(xml: bytes) -> bytes:
@@ -108,8 +110,9 @@ def _quantised(nncf: ModuleType, model: Any, job: Job, exported: Path) -> Any:
         lambda batch: {name: value.numpy() for name, value in matched(names, batch).items()},
     )
     graph = onnx.load(str(exported), load_external_data=False).graph
-    # 7 bits of each weight: as in _onnx_quantised, what is verified on one CPU holds on others.
-    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    # The fix is 7 bits of each weight; see _onnx_quantised.static.
+    fix = nncf.OverflowFix.DISABLE if job.whole_int8 else nncf.OverflowFix.ENABLE
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=fix)
     return nncf.quantize(
         model,
         data,

@@ -60,7 +60,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     options: dict[str, object] = {"inputs": list(job.batch), "outputs": list(job.outputs)}
     if precision in DTYPES:
         options["dtype"] = precision
-    return Artifact(model, options=options)
+    return Artifact(model, options=options, instructions=job.made_for(precision))
 
 
 def _compiler() -> str:

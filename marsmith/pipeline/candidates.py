@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from handlers import runtimes
 from marsmith import converters
 from marsmith.recipe.candidate import Candidate, split
@@ -15,8 +13,7 @@ from marsmith.recipe.sections import Recipe
 def wanted(recipe: Recipe) -> list[Candidate]:
     """The candidates that a recipe asks for, in a fixed order.
 
-    If it names none, they are the DEFAULTS of the converters, without bf16 where the CPU has no
-    instructions for it.
+    If it names none, they are the DEFAULTS of the converters.
 
     Raises:
         RecipeError: it names an unknown runtime or precision.
@@ -24,20 +21,13 @@ def wanted(recipe: Recipe) -> list[Candidate]:
     if recipe.runtime != "auto":
         return [Candidate(recipe.runtime, recipe.precision)]
     if not recipe.candidates:
-        slow = () if recipe.serving.device == "gpu" or has_bf16() else ("bf16",)
         return [
             Candidate(name, precision)
             for name in runtimes.known()
             for precision in converters.find(name).DEFAULTS
-            if precision not in slow
         ]
     found = [each for name in recipe.candidates for each in parse(name)]
     return list(dict.fromkeys(found))
-
-
-def has_bf16() -> bool:
-    """Whether this CPU has instructions for bf16; without, it is many times slower than fp32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def parse(name: str) -> list[Candidate]:

@@ -300,7 +300,7 @@ def made_from(job: Job) -> str:
     return key_of(
         module_key(job.module), repr(job.source), job.source.files(), job.batch, dict(job.varying),
         job.outputs, list(job.calibration), repr(job.settings), str(job.device),
-        torch.backends.cpu.get_cpu_capability(),
+        torch.backends.cpu.get_cpu_capability(), sorted(job.instructions),
     )  # fmt: skip
 
 

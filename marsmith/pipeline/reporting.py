@@ -41,6 +41,7 @@ def facts(prepared: Prepared, trial: Trial) -> Facts:
         precision=trial.candidate.precision,
         metric=recipe.evaluation.metric if recipe.evaluation else None,
         accept=recipe.accept,
+        instructions=trial.converted.instructions,
         measured={rung.name: rung.metric for rung in rungs},
         min_cosine={r.name: round(r.difference.min_cosine, COSINE_DIGITS) for r in rungs},
         samples=prepared.original.samples,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
 from pydantic import TypeAdapter
 
 from handlers import runtimes
@@ -131,12 +132,29 @@ def _convert(candidate: Candidate, prepared: Prepared) -> Path:
             raise UnsupportedError(
                 f"{candidate.runtime} has no precision {candidate.precision!r}; it has {allowed}"
             )
+        if candidate.precision == "bf16":
+            expect_bf16(prepared.job)
         with cache.keep(key) as unfinished:
             out = unfinished / "artifact"
             out.mkdir()
             _write(converter.convert(prepared.job, candidate.precision, out), unfinished)
         folder = cache.folder / key
     return folder
+
+
+def expect_bf16(job: Job) -> None:
+    """Check that a model would really run in bf16: emulated, it is many times slower than fp32.
+
+    Raises:
+        UnsupportedError: the job's CPU or GPU has no instructions for it.
+    """
+    if job.device.type == "cuda":
+        kind, has = "GPU", torch.cuda.is_bf16_supported(including_emulation=False)
+        others = "a GPU since Ampere"
+    else:
+        kind, has, others = "CPU", "bf16" in job.instructions, "a CPU with AVX512-BF16 or AMX"
+    if not has:
+        raise UnsupportedError(f"this {kind} has no bf16 instructions", f"build it on {others}")
 
 
 def load(name: str, artifact: Artifact, job: Job) -> Runtime:
@@ -186,14 +204,14 @@ def versions(runtime: str) -> dict[str, str]:
 
 def _write(artifact: Artifact, folder: Path) -> None:
     relative = [str(file.relative_to(folder)) for file in (artifact.model, *artifact.files)]
-    data = {"files": relative, "options": artifact.options}
+    data = {"files": relative, "options": artifact.options, "for": artifact.instructions}
     (folder / "artifact.json").write_text(json.dumps(data), "utf-8")
 
 
 def _read(folder: Path) -> Artifact:
     data = json.loads((folder / "artifact.json").read_text("utf-8"))
     model, *files = (folder / name for name in data["files"])
-    return Artifact(model, tuple(files), data["options"])
+    return Artifact(model, tuple(files), data["options"], tuple(data["for"]))
 
 
 @contextlib.contextmanager

@@ -203,6 +203,9 @@ class Conversion(Section):
     """TorchScript: trace a model that can't be scripted. Its control flow is frozen."""
     compile: bool = False
     """Eager: `torch.compile` the module as a worker starts, which needs a C++ compiler there."""
+    portable: bool = False
+    """int8 in onnx and openvino: make it for any CPU, with 7 bits of each weight, where this one
+    has VNNI and could have 8."""
 
 
 class Accept(Section):
@@ -321,7 +324,7 @@ class Recipe(Section):
     @field_validator("handler")
     @classmethod
     def _said_once(cls, handler: dict[str, object]) -> dict[str, object]:
-        for key in ("task", "runtime", "precision", "runtime_options"):
+        for key in ("task", "runtime", "precision", "runtime_options", "instructions"):
             if key in handler:
                 raise ValueError(f"{key!r} is decided by the rest of the recipe")
         return handler

@@ -40,6 +40,8 @@ class Facts(Frozen):
     metric: str | None
     """The recipe's; None where outputs alone are compared."""
     accept: Accept
+    instructions: tuple[str, ...]
+    """Those that a CPU must have to compute as the one that it was measured on: "vnni", "bf16"."""
     measured: Mapping[str, float | None]
     """The metric, by the name of what was measured: "original", "passes", the candidate."""
     min_cosine: Mapping[str, float]

@@ -213,6 +213,21 @@ def test_what_is_wrong_is_said_as_it_loads(
         Doubler().initialize(context(tmp_path, **section))
 
 
+@pytest.mark.parametrize(("here", "warned"), [((), ["vnni"]), (("vnni", "bf16"), [])])
+def test_a_cpu_that_lacks_what_the_model_was_made_for_is_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    here: tuple[str, ...],
+    warned: list[str],
+) -> None:
+    monkeypatch.setattr("handlers.runtimes.torchscript.load", lambda path, device: model)
+    monkeypatch.setattr("handlers.cpu.instructions", lambda: frozenset(here))
+    Doubler().initialize(context(tmp_path, instructions=["vnni"]))
+    said = [each.getMessage() for each in caplog.records if each.name == "handlers.base"]
+    assert ["vnni" for each in said if "a CPU with VNNI" in each and "saturate" in each] == warned
+
+
 @pytest.mark.parametrize("section", [None, [], "fast"])
 def test_a_handler_section_must_be_a_mapping(tmp_path: Path, section: Any) -> None:
     wrong = context(tmp_path)

@@ -89,8 +89,10 @@ def test_two_files_of_one_name_are_refused(digits_recipe: Recipe, tmp_path: Path
 
 
 def test_the_configuration_always_has_timeouts(digits_recipe: Recipe) -> None:
-    config = yaml.safe_load(model_config(digits_recipe, TORCHSCRIPT, {"a": 1}))
+    artifact = Artifact(Path("model.pt"), (), {"a": 1}, ("vnni",))
+    config = yaml.safe_load(model_config(digits_recipe, TORCHSCRIPT, artifact))
     assert config["responseTimeout"] == 60
     assert config["startupTimeout"] == 120
     assert config["maxBatchDelay"] == 1
     assert config["handler"]["runtime_options"] == {"a": 1}
+    assert config["handler"]["instructions"] == ["vnni"]

@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -113,6 +114,35 @@ def test_every_precision_is_near_the_original_and_equal_to_itself(
         assert output.dtype == torch.float32
         assert torch.cosine_similarity(output, module(images(rows))).min() > cosine
     assert precision == "fp32" or artifact.size < path.stat().st_size
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
+@pytest.mark.parametrize(
+    ("here", "portable", "bits", "needed"),
+    [({"vnni"}, False, 8, ("vnni",)), ({"vnni"}, True, 7, ()), ((), False, 7, ())],
+    ids=str,
+)
+def test_weights_have_8_bits_where_that_is_exact_and_asked_for(
+    exported: tuple[nn.Module, Path],
+    tmp_path: Path,
+    precision: str,
+    here: set[str],
+    portable: bool,
+    bits: int,
+    needed: tuple[str, ...],
+) -> None:
+    made = job(OnnxModule(exported[1]), images(1), calibration=CALIBRATION, portable=portable)
+    artifact = convert(dataclasses.replace(made, instructions=frozenset(here)), precision, tmp_path)
+    assert artifact.instructions == needed
+    weights = [
+        onnx.numpy_helper.to_array(each)
+        for each in onnx.load(artifact.model).graph.initializer
+        if each.data_type == onnx.TensorProto.INT8 and len(each.dims) > 1
+    ]
+    assert weights
+    assert max(int(abs(each.astype(int)).max()) for each in weights) == 2 ** (bits - 1) - (
+        0 if bits == 7 else 1
+    )
 
 
 def test_equal_modules_give_equal_bytes_with_no_source_lines_in_them(tmp_path: Path) -> None:

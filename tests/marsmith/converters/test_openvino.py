@@ -121,6 +121,20 @@ def test_attention_survives_int8(tmp_path: Path) -> None:
     assert torch.cosine_similarity(output["output"], expected).min() > 0.99
 
 
+def test_8_bits_of_a_weight_are_nearer_than_7_and_said_to_need_vnni(
+    exported: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    rounded = []
+    for name, portable in (("whole", False), ("portable", True)):
+        made = job(OnnxModule(exported[1]), images(1), calibration=CALIBRATION, portable=portable)
+        made = dataclasses.replace(made, instructions=frozenset({"vnni"}))
+        (tmp_path / name).mkdir()
+        artifact = convert(made, "int8", tmp_path / name)
+        assert artifact.instructions == (() if portable else ("vnni",))
+        rounded.append(artifact.files[0].read_bytes())
+    assert rounded[0] != rounded[1]
+
+
 @pytest.mark.skipif(has_bf16(), reason="this CPU has bf16")
 def test_bf16_that_could_not_be_measured_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="this CPU has no bf16 instructions"):

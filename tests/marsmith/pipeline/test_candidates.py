@@ -20,17 +20,6 @@ def test_auto_tries_what_is_sensible(digits_recipe: Recipe) -> None:
     assert all(each.precision in converters.find(each.runtime).PRECISIONS for each in found)
 
 
-@pytest.mark.parametrize("has", [True, False])
-def test_bf16_is_tried_where_the_cpu_has_it(
-    digits_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, has: bool
-) -> None:
-    monkeypatch.setattr("marsmith.pipeline.candidates.has_bf16", lambda: has)
-    found = wanted(digits_recipe.model_copy(update={"runtime": "auto"}))
-    assert any(each.precision == "bf16" for each in found) == has
-    named = digits_recipe.model_copy(update={"runtime": "auto", "candidates": ("eager:bf16",)})
-    assert wanted(named) == [Candidate("eager", "bf16")]
-
-
 def test_a_runtime_alone_means_all_its_precisions() -> None:
     assert [str(each) for each in parse("eager")] == [
         f"eager:{precision}" for precision in converters.find("eager").PRECISIONS

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from handlers import runtimes
 from marsmith import converters
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
@@ -92,10 +93,33 @@ def test_perturbed_weights_are_refused_by_their_number(prepared: Prepared) -> No
 
 def test_a_bound_that_only_one_misses_refuses_only_that_one(prepared: Prepared) -> None:
     strict = prepared.recipe.model_copy(update={"accept": Accept(max_abs_error=1e-6)})
-    halved = Candidate("eager", "bf16")  # half of the bits
+    halved = Candidate("eager", "fp16")  # half of the bits
     assert attempt(halved, replace(prepared, recipe=strict)).status == "refused"
     lenient = prepared.recipe.model_copy(update={"accept": Accept(max_abs_error=1.0)})
     assert attempt(halved, replace(prepared, recipe=lenient)).status == "admissible"
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [each for each in runtimes.known() if "bf16" in converters.find(each).PRECISIONS],
+)
+def test_bf16_is_skipped_where_the_cpu_would_emulate_it(prepared: Prepared, runtime: str) -> None:
+    without = replace(prepared.job, instructions=frozenset({"vnni"}))
+    trial = attempt(
+        Candidate(runtime, "bf16"), replace(prepared, job=without, made_from="without bf16")
+    )
+    assert (trial.status, trial.verdict) == ("skipped", "this CPU has no bf16 instructions")
+
+
+def test_bf16_is_tried_where_the_cpu_has_it_and_says_what_it_needs(prepared: Prepared) -> None:
+    has = replace(prepared.job, instructions=frozenset({"bf16"}))
+    lenient = prepared.recipe.model_copy(update={"accept": Accept()})
+    given = replace(prepared, job=has, made_from="with bf16", recipe=lenient)
+    for _ in ("converted", "kept"):
+        trial = attempt(Candidate("eager", "bf16"), given)
+        assert (trial.status, trial.error) == ("admissible", None)
+        assert trial.converted.instructions == ("bf16",)
+    assert attempt(EAGER, given).converted.instructions == ()
 
 
 @pytest.mark.parametrize(
