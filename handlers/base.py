@@ -18,7 +18,7 @@ import torch
 from handlers import batching, cpu, device, explanations, interface, runtimes
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.explanations import Explainer
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.task import Answer, C, M, O, Sample, Task
@@ -152,7 +152,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         exchange = Exchange.begin(row, headers, self.model_name)
         if exchange.describe:
             try:
-                exchange.body = payload.dump(self.describe())
+                exchange.body = json_text.dump(self.describe())
             except Exception as error:  # as in read
                 exchange.fail(error)
         elif exchange.explain and not self.explainer():

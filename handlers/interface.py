@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict, get_args
 
 from handlers.explanations import Explainer
-from handlers.protocols import payload, tensors
+from handlers.protocols import json_text, parsed_request, tensors
 from handlers.schema import JsonObject, json_schema
 from handlers.task import Answer, C, M, O, Task
 
@@ -54,7 +54,7 @@ def of(task: Task[C, O, M], explainer: Explainer[M] | None) -> Interface:
         options = json_schema(explainer.ExplainOptions)
         explained = {"options": options, **_answers(explainer.Explanation)}
     return {
-        "protocols": list(get_args(payload.Protocol)),
+        "protocols": list(get_args(parsed_request.Protocol)),
         "max_instances": task.config.max_instances,
         "input": task.describe_input(),
         "options": json_schema(task.Options, task.config.defaults or {}),
@@ -67,5 +67,5 @@ def _answers(kind: type[Answer]) -> AnswerInterface:
     return {
         "output": kind.schema(),
         "columns": tensors.names(kind),
-        "media_types": [payload.JSON, *kind.media_types],
+        "media_types": [json_text.JSON, *kind.media_types],
     }

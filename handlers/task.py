@@ -170,7 +170,7 @@ class Task(ABC, Generic[C, O, M]):
         """Convert one instance to the model's inputs, without the batch dimension.
 
         Args:
-            instance: bytes, a string, JSON data, or a numpy array; see `payload.ParsedRequest`.
+            instance: bytes, a string, JSON data, or a numpy array; see `ParsedRequest`.
             options: the request's.
 
         Raises:

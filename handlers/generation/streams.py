@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from handlers.errors import HandlerError
 from handlers.generation.decoding import TokenSequence
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.protocols.exchange import Exchange
 from handlers.schema import JsonObject
 
@@ -61,11 +61,11 @@ class Stream:
 
     def line(self, said: JsonObject) -> bytes:
         """Write a piece in the stream's media type."""
-        self.exchange.media_type = self.media_type or payload.JSON
+        self.exchange.media_type = self.media_type or json_text.JSON
         if self.exchange.route:
             pieces = self.exchange.route.pieces(said)
             return b"".join(event(piece) for piece in pieces)
-        return event(said) if self.media_type == EVENTS else payload.dump(said) + b"\n"
+        return event(said) if self.media_type == EVENTS else json_text.dump(said) + b"\n"
 
 
 def event(said: JsonObject | str) -> bytes:
@@ -73,5 +73,5 @@ def event(said: JsonObject | str) -> bytes:
 
     See: https://html.spec.whatwg.org/multipage/server-sent-events.html.
     """
-    data = said.encode("ascii") if isinstance(said, str) else payload.dump(said)
+    data = said.encode("ascii") if isinstance(said, str) else json_text.dump(said)
     return b"data: " + data + b"\n\n"

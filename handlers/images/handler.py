@@ -18,7 +18,7 @@ from handlers import base
 from handlers.errors import BadRequest, LoadError
 from handlers.images import pixels
 from handlers.images.pixels import Placement
-from handlers.protocols import payload, tensors
+from handlers.protocols import base64_text, tensors
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 from handlers.task import Config, O, Sample, stack
@@ -110,7 +110,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
                 decoded += math.prod(instance.shape[:2]) if instance.dtype == np.uint8 else 0
                 continue
             with suppress(BadRequest):  # it is refused, by its number, when it is decoded
-                encoded.append(payload.encoded(instance, "an image"))
+                encoded.append(base64_text.encoded(instance, "an image"))
         pixels.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
 
     def decode(self, instance: object, options: O) -> Sample[O, Placement]:
@@ -121,7 +121,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
             tensor, placement = self._from_array(instance)
         else:
             image = pixels.open_image(
-                payload.encoded(instance, "an image"), max_pixels=self.config.max_pixels
+                base64_text.encoded(instance, "an image"), max_pixels=self.config.max_pixels
             )
             tensor, placement = self._to_pixels(image)
         return Sample({"image": tensor}, options, placement)

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.explanations import Explainer
-from handlers.protocols import binary_tensors, forms, negotiation, openai, payload
-from handlers.protocols.payload import ParsedRequest
+from handlers.protocols import (
+    binary_tensors,
+    forms,
+    json_text,
+    negotiation,
+    openai,
+    payload,
+    writing,
+)
+from handlers.protocols.parsed_request import ParsedRequest
 from handlers.schema import SchemaError, parse
 from handlers.task import Answer, C, M, O, Sample, Task
 from handlers.torchserve import Context
@@ -63,7 +71,7 @@ class Exchange:
     answers: Sequence[Answer] = ()
     status: int = HTTPStatus.OK
     body: bytes | None = None
-    media_type: str = payload.JSON
+    media_type: str = json_text.JSON
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -167,16 +175,16 @@ class Exchange:
         """
         if self.request is None:
             raise ModelError("the request was never read")
-        media_type, headers = payload.JSON, {}
+        media_type, headers = json_text.JSON, {}
         if self.accept and self.request.protocol == "raw":
-            offered = (payload.JSON, *self.answers[0].media_types)
+            offered = (json_text.JSON, *self.answers[0].media_types)
             media_type = negotiation.choose(self.accept, offered)
         if self.route:
             body = self._written(self.route)
             media_type = self.route.media_type
-        elif media_type == payload.JSON:
+        elif media_type == json_text.JSON:
             names = {"model_name": model_name, "model_version": version}
-            written = payload.write(self.request, self.answers, **names)
+            written = writing.write(self.request, self.answers, **names)
             body = written.body
             if written.json_length is not None:
                 media_type = BYTES
@@ -196,7 +204,7 @@ class Exchange:
         if isinstance(said, str):
             return said.encode("utf-8", "replace")
         try:
-            return payload.dump(said)
+            return json_text.dump(said)
         except ValueError:
             raise ModelError("the model's answer is not finite", hint="check the input") from None
 
@@ -205,11 +213,11 @@ class Exchange:
         error = unexpected(error)
         if self.route:
             self.status, said = openai.error(error, where)
-            self.body = payload.dump(said)
+            self.body = json_text.dump(said)
             return
         self.status = error.status
         message = (where + error.message)[:MAX_MESSAGE]
-        self.body = payload.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})
+        self.body = json_text.dump({"error": message, "hint": error.hint[:MAX_MESSAGE]})
 
     def set_headers(self, context: Context, index: int) -> None:
         """Tell TorchServe the status and the content type of the answer.

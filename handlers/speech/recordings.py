@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.errors import BadRequest, LoadError
-from handlers.protocols import payload, tensors
+from handlers.protocols import base64_text, tensors
 
 Floats = NDArray[np.floating]
 
@@ -90,7 +90,7 @@ def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: fl
         found, own_rate = _from_array(instance), array_rate or rate
         _check_size(len(found), own_rate, 1, max_seconds)
     else:
-        found, own_rate = _from_file(payload.encoded(instance, "a recording"), max_seconds)
+        found, own_rate = _from_file(base64_text.encoded(instance, "a recording"), max_seconds)
     if not len(found):
         raise BadRequest("the recording has no samples in it", status=422)
     peak = float(np.abs(found).max())
@@ -119,7 +119,7 @@ def check_together(instances: Sequence[object], rate: int, *, max_seconds: float
         if isinstance(instance, (list, np.ndarray)):
             total += len(instance) / rate
             continue
-        with suppress(BadRequest), _opened(payload.encoded(instance, "a recording")) as file:
+        with suppress(BadRequest), _opened(base64_text.encoded(instance, "a recording")) as file:
             total += file.frames / file.samplerate
     if total > max_seconds:
         raise BadRequest(

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from handlers.errors import BadRequest, ModelError
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Answer, Sample
@@ -155,7 +155,7 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
         """A question, and a sentence that answers it."""
         question = "Who wrote the first program?"
         context = "The first program was written by Ada Lovelace, in 1843."
-        return payload.JSON, payload.dump({"question": question, "context": context})
+        return json_text.JSON, json_text.dump({"question": question, "context": context})
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be, and how much of it is read."""

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from handlers import base
 from handlers.errors import LoadError
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.ranking import catalogue, histories
 from handlers.ranking.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
@@ -163,7 +163,7 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         instance: dict[str, Json] = {"history": history}
         if self.config.features:
             instance["features"] = dict.fromkeys(self.config.features, 0.0)
-        return payload.JSON, payload.dump(instance)
+        return json_text.JSON, json_text.dump(instance)
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""

@@ -14,7 +14,7 @@ import torch
 from handlers import base, explanations, labels
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.explanations import Explainer
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, object_schema, setting
 from handlers.tables import columns
@@ -161,7 +161,7 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
 
     def example(self) -> tuple[str, bytes]:
         """A row of common values."""
-        return payload.JSON, payload.dump({"data": self.columns.example()})
+        return json_text.JSON, json_text.dump({"data": self.columns.example()})
 
     def describe_input(self) -> dict[str, object]:
         """The columns, in their order."""

@@ -12,7 +12,7 @@ import torch
 
 from handlers import base
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import base64_text
 from handlers.protocols.exchange import Exchange
 from handlers.protocols.tensors import DATATYPES
 from handlers.runtimes import Tensors
@@ -150,7 +150,7 @@ class NamedTensorsHandler(base.Handler[TensorsConfig, Asked, None]):
 
     def _named(self, instance: object) -> Mapping[str, object]:
         if isinstance(instance, str):
-            instance = payload.from_base64(instance)
+            instance = base64_text.from_base64(instance)
         if isinstance(instance, bytes):
             instance = numpy_files.read(instance)
         elif isinstance(instance, np.ndarray):
@@ -159,7 +159,9 @@ class NamedTensorsHandler(base.Handler[TensorsConfig, Asked, None]):
             )
         if isinstance(instance, dict):
             return {
-                name: self._file(payload.unwrap(value)) if isinstance(value, (dict, str)) else value
+                name: self._file(base64_text.unwrap(value))
+                if isinstance(value, (dict, str))
+                else value
                 for name, value in instance.items()
             }
         if len(self.required) != 1:
@@ -172,7 +174,7 @@ class NamedTensorsHandler(base.Handler[TensorsConfig, Asked, None]):
     @staticmethod
     def _file(value: object) -> object:
         """An array that came as a file, in base64 or not."""
-        found = payload.encoded(value, "an input that is not a list")
+        found = base64_text.encoded(value, "an input that is not a list")
         array = numpy_files.read(found)
         if isinstance(array, dict):
             raise BadRequest("an input must be one array: an .npy, not an .npz", status=422)

@@ -15,7 +15,7 @@ from handlers.generation.cache import BLOCK, empty, named
 from handlers.generation.decoding import CacheShape, Decoder, TokenSequence, prompts
 from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.streams import EVENTS, LINES
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Sample
@@ -244,7 +244,7 @@ class TextGeneration(
     def example(self) -> tuple[str, bytes]:
         """The beginning of a sentence, to be followed by a few of the likeliest tokens."""
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
-        return payload.JSON, payload.dump({"data": "import this", "parameters": wanted})
+        return json_text.JSON, json_text.dump({"data": "import this", "parameters": wanted})
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""

@@ -25,7 +25,7 @@ from handlers.generation.sourced import (
     sequence,
 )
 from handlers.generation.streams import EVENTS, LINES
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import setting, unknown
 from handlers.task import Sample, similar_length
@@ -221,7 +221,7 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
     def example(self) -> tuple[str, bytes]:
         """A sentence, from which a few of the likeliest tokens are written."""
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "num_beams": 1, "min_new_tokens": 0}
-        return payload.JSON, payload.dump(
+        return json_text.JSON, json_text.dump(
             {"data": "A model is only as useful as the people who can ask it something.",
              "parameters": wanted}
         )  # fmt: skip

@@ -66,7 +66,7 @@ def read_pair(
     """Read one or two texts of an instance: a text, an object of `parts`, or a list of two.
 
     Args:
-        instance: see `payload.ParsedRequest`; v2's named inputs come as an object of them.
+        instance: see `parsed_request.ParsedRequest`; v2's named inputs come as an object of them.
         parts: an object's names of the first and the second.
         both: whether the second is required, too.
 

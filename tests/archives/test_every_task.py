@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from handlers import tasks
-from handlers.protocols.payload import JSON
+from handlers.protocols.json_text import JSON
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
 from marsmith.report.report import Report

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers.protocols.payload import encoded
+from handlers.protocols.base64_text import encoded
 from marsmith.sources.heads import _on_tokens, _preprocessor
 
 LABELS = "labels.json"

@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, HandlerError, ModelError
 from handlers.protocols import binary_tensors
-from handlers.protocols.payload import ParsedRequest, dump, from_base64, read, write
+from handlers.protocols.base64_text import from_base64
+from handlers.protocols.json_text import dump
+from handlers.protocols.parsed_request import ParsedRequest
+from handlers.protocols.payload import read
+from handlers.protocols.writing import write
 from handlers.task import Answer
 from tests.support.answers import plain
 

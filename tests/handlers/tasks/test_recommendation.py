@@ -16,7 +16,7 @@ from torch import nn
 
 from handlers import batching, tasks
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import writing
 from handlers.protocols.exchange import Exchange
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
@@ -299,7 +299,7 @@ def exchanged(handler: Recommendation, *bodies: Any) -> list[Any]:
         samples = list(exchange.samples)
         given = handler.answer(handler.inference(handler.collate(samples)), samples)
         names = {"model_name": "m", "model_version": "1"}
-        answers.append(json.loads(payload.write(exchange.request, given, **names).body))
+        answers.append(json.loads(writing.write(exchange.request, given, **names).body))
     return answers
 
 

@@ -17,7 +17,8 @@ from torch import nn
 
 from handlers import batching, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import writing
+from handlers.protocols.parsed_request import ParsedRequest
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import parse
 from handlers.tasks.speech_recognition import SpeechRecognition, Transcript
@@ -207,9 +208,9 @@ def test_answers_in_every_protocol(folder: Path) -> None:
     answers = transcribe(configured(folder), [(sound, PLAIN) for sound in sounds])
 
     def written(protocol: Any) -> Any:
-        request = payload.ParsedRequest(protocol, sounds)
+        request = ParsedRequest(protocol, sounds)
         names = {"model_name": "m", "model_version": "1"}
-        return json.loads(payload.write(request, answers, **names).body)
+        return json.loads(writing.write(request, answers, **names).body)
 
     first = written("raw")
     assert (

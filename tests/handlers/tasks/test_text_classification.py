@@ -14,7 +14,8 @@ from torch import nn
 
 from handlers import batching, tasks
 from handlers.errors import BadRequest, HandlerError, LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import writing
+from handlers.protocols.parsed_request import ParsedRequest
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.schema import json_schema
 from handlers.task import Sample
@@ -148,9 +149,9 @@ def test_in_every_protocol(handler: TextClassification) -> None:
     )
 
     def written(protocol: Any) -> Any:
-        request = payload.ParsedRequest(protocol, ["a", "b"])
+        request = ParsedRequest(protocol, ["a", "b"])
         names = {"model_name": "m", "model_version": "1"}
-        return json.loads(payload.write(request, answers, **names).body)
+        return json.loads(writing.write(request, answers, **names).body)
 
     assert list(written("raw")) == ["scores", "tokens", "truncated"]
     assert [each["truncated"] for each in written("v1")["predictions"]] == [False, True]

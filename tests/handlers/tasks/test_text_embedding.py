@@ -15,8 +15,9 @@ from torch import nn
 
 from handlers import batching, tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import writing
 from handlers.protocols.exchange import Exchange
+from handlers.protocols.parsed_request import ParsedRequest
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
@@ -222,9 +223,9 @@ def test_answers_in_every_protocol(folder: Path) -> None:
     answers = embed(configured(folder), ["one", "two three"])
 
     def written(protocol: Any) -> Any:
-        request = payload.ParsedRequest(protocol, ["one", "two three"])
+        request = ParsedRequest(protocol, ["one", "two three"])
         names = {"model_name": "m", "model_version": "1"}
-        return json.loads(payload.write(request, answers, **names).body)
+        return json.loads(writing.write(request, answers, **names).body)
 
     first = written("raw")
     assert (len(first["embedding"]), first["tokens"], first["truncated"]) == (WIDTH, 3, False)
