@@ -34,6 +34,9 @@ import yaml
 from benchmarks.load import Load, authorization, put
 from benchmarks.stock import Handler, stock_server
 from examples import minilm
+from marsmith.archive import sums
+from marsmith.archive.reading import MANIFEST
+from marsmith.archive.sums import SUMS
 from marsmith.recipe.references import locate
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
@@ -86,19 +89,18 @@ def texts(folder: Path) -> list[bytes]:
 
 
 def variant(archive: Path, name: str, changed: Mapping[str, Any], folder: Path) -> Path:
-    """The same archive served otherwise, and without checksums to miss it."""
+    """The same archive served otherwise, with sums that fit it."""
     made = folder / f"{name}.mar"
-    with zipfile.ZipFile(archive) as given, zipfile.ZipFile(made, "w") as written:
-        for entry in given.namelist():
-            data = given.read(entry)
-            if entry == "MAR-INF/MANIFEST.json":
-                manifest = json.loads(data)
-                manifest["model"]["modelName"] = name
-                data = json.dumps(manifest).encode()
-            if entry == "model-config.yaml":
-                data = yaml.safe_dump({**yaml.safe_load(data), **changed}).encode()
-            if entry != "MAR-INF/SHA256SUMS":
-                written.writestr(entry, data)
+    with zipfile.ZipFile(archive) as given:
+        files = {entry: given.read(entry) for entry in given.namelist() if entry != SUMS}
+    manifest = json.loads(files[MANIFEST])
+    manifest["model"]["modelName"] = name
+    config = yaml.safe_load(files["model-config.yaml"])
+    files[MANIFEST] = json.dumps(manifest).encode()
+    files["model-config.yaml"] = yaml.safe_dump({**config, **changed}).encode()
+    with zipfile.ZipFile(made, "w") as written:
+        for entry, data in {**files, SUMS: sums.of(files)}.items():
+            written.writestr(entry, data)
     return made
 
 

@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from marsmith import our_handlers
+from marsmith.archive.names import NEEDED
 from marsmith.errors import BuildError
 from marsmith.recipe.references import imported_by
 from marsmith.recipe.sections import Recipe
 
 OURS = frozenset({"handlers", "MAR-INF", "archive_entry.py", "model-config.yaml"})
-NEEDED = frozenset({"handlers", "archive_entry", "numpy", "PIL", "torch", "ts", "yaml"})
 LEFT_OUT = frozenset({"__pycache__"})
 
 

@@ -103,17 +103,10 @@ def document(archives: Sequence[Path], address: str = "http://127.0.0.1:8080") -
     paths: dict[str, object] = {}
     schemas = dict(SHARED)
     for path in archives:
-        facts = _facts(path)
-        name = facts["name"]
-        if f"/predictions/{name}" in paths:
-            raise ArchiveError(f"two of the archives hold a model named {name!r}")
-        explained = facts["explanations"]
-        schemas |= _schemas(name, "Answer", facts)
-        paths[f"/predictions/{name}"] = {"post": _operation(facts, "predict", "Answer", facts)}
-        if explained:
-            schemas |= _schemas(name, "Explanation", explained)
-            operation = _operation(facts, "explain", "Explanation", explained)
-            paths[f"/explanations/{name}"] = {"post": operation}
+        try:
+            _describe(_facts(path), paths, schemas)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ArchiveError(f"{path} has schemas in it that are none: {error!r}") from error
     names = sorted(path.rpartition("/")[2] for path in paths if path.startswith("/predictions"))
     return {
         "openapi": "3.1.0",
@@ -132,6 +125,20 @@ def document(archives: Sequence[Path], address: str = "http://127.0.0.1:8080") -
             },
         },
     }
+
+
+def _describe(facts: Described, paths: dict[str, object], schemas: dict[str, Schema]) -> None:
+    """Add what one archive says."""
+    name = facts["name"]
+    if f"/predictions/{name}" in paths:
+        raise ArchiveError(f"two of the archives hold a model named {name!r}")
+    explained = facts["explanations"]
+    schemas |= _schemas(name, "Answer", facts)
+    paths[f"/predictions/{name}"] = {"post": _operation(facts, "predict", "Answer", facts)}
+    if explained:
+        schemas |= _schemas(name, "Explanation", explained)
+        operation = _operation(facts, "explain", "Explanation", explained)
+        paths[f"/explanations/{name}"] = {"post": operation}
 
 
 def _facts(path: Path) -> Described:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,8 +14,9 @@ from pathlib import Path
 import yaml
 
 import handlers
-from marsmith.archive import contents
-from marsmith.archive.reading import FACTS, MANIFEST, SUMS
+from marsmith.archive import contents, sums
+from marsmith.archive.reading import ENTRY, FACTS, MANIFEST
+from marsmith.archive.sums import SUMS
 from marsmith.converters import Artifact
 from marsmith.errors import BuildError
 from marsmith.recipe.candidate import Candidate
@@ -24,7 +24,6 @@ from marsmith.recipe.sections import Recipe, Serving
 
 CONFIG = "model-config.yaml"
 REQUIREMENTS = "requirements.txt"
-ENTRY = "archive_entry.py"  # no common name: a worker looks in the host's PYTHONPATH first
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
 ARCHIVER_TIMEOUT_S = 600
 
@@ -157,7 +156,7 @@ def _canonicalise(raw: Path, facts: Mapping[str, object], out: Path) -> None:
     manifest.pop("createdOn", None)
     entries[MANIFEST] = dump(manifest)
     entries[FACTS] = dump(facts)
-    entries[SUMS] = _sums(entries)
+    entries[SUMS] = sums.of(entries)
     # Stored, not deflated: compressors differ between machines, and weights hardly shrink.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
@@ -165,13 +164,6 @@ def _canonicalise(raw: Path, facts: Mapping[str, object], out: Path) -> None:
             info.external_attr = 0o644 << 16
             info.create_system = 3
             archive.writestr(info, entries[name])
-
-
-def _sums(entries: dict[str, bytes]) -> bytes:
-    """What `sha256sum -c` reads, and a last line with its own hash, which is a comment to it."""
-    digests = ((hashlib.sha256(entries[name]).hexdigest(), name) for name in sorted(entries))
-    lines = "".join(f"{digest}  {name}\n" for digest, name in digests).encode()
-    return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
 def dump(data: object) -> bytes:

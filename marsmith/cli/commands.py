@@ -134,28 +134,19 @@ def convert(
 
 
 @app.command()
-def inspect(archive: Path, as_json: AsJson = False) -> None:
-    """Show what is in an archive, without loading it."""
+def inspect(
+    archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check every byte of an archive and show what is in it, without loading it."""
     from marsmith.archive.reading import inspect as read
 
     found = read(archive)
     if as_json:
-        return out.print_json(data=found)
-    facts, handler = found["facts"] or {}, (found["config"] or {}).get("handler", {})
-    out.print(f"[bold]{found['archive']}[/]  {found['bytes']:,} bytes  sha256 {found['sha256']}")
-    for key in ("task", "runtime", "precision"):
-        out.print(f"{key}: {handler.get(key, 'unknown')}")
-    if needed := handler.get("instructions"):
-        out.print(f"made for a CPU with: {', '.join(needed)}")
-    terminal.warn_of_instructions(archive)
-    for form, value in facts.get("measured", {}).items():
-        out.print(f"{facts['metric'] or 'metric'}, {form}: {value}")
-    out.print("input:", json.dumps(facts.get("input", "unknown"), indent=2), markup=False)
-    for name, file in found["files"].items():
-        out.print(f"{file['sha256'][:16]}  {file['bytes']:>12,}  {name}", markup=False)
-    if found["damaged"]:
-        raise MarsmithError(f"damaged since it was built: {', '.join(found['damaged'])}")
-    return None
+        out.print_json(data=found, default=str)
+    else:
+        terminal.show_archive(found)
+        terminal.warn_of_instructions(archive)
 
 
 @app.command()
@@ -181,8 +172,7 @@ def run(
     from marsmith.harness.worker import Harness
 
     requests = [Request.raw(read_input(path), media_type(path)) for path in inputs]
-    if archive.is_file():
-        terminal.warn_of_instructions(archive)
+    terminal.warn_of_instructions(archive)
     with Harness(archive, batch_size=len(requests)) as harness:
         responses = harness.predict(requests)
     for path, response in zip(inputs, responses, strict=True):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from marsmith.archive.reading import instructions
+from marsmith.archive.reading import Named, instructions
 from marsmith.report.measurements import Timing
 from marsmith.report.report import ConversionReport, Report, Status
 from marsmith.report.words import metric_name
@@ -56,6 +58,36 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield say
         if last:
             own.print(f"[green]✓[/] {escape(last.pop())}")
+
+
+def show_archive(found: Mapping[str, Any]) -> None:
+    """Print what an archive says of itself, whatever it says."""
+
+    def part(of: object, key: str) -> Mapping[str, Any]:
+        inner = of.get(key) if isinstance(of, dict) else None
+        return inner if isinstance(inner, dict) else {}
+
+    def show(line: object) -> None:
+        out.print(printable(str(line)), markup=False)
+
+    facts = found["facts"] or {}
+    show(f"{found['archive']}  {found['bytes']:,} bytes  sha256 {found['sha256']}")
+    if not found["listed"]:
+        show("packed by hand: it lists no SHA-256 of its files")
+    for key in ("task", "runtime", "precision"):
+        show(f"{key}: {part(found['config'], 'handler').get(key, 'unknown')}")
+    if isinstance(needed := facts.get("instructions"), list) and needed:
+        show(f"made for a CPU with: {', '.join(map(str, needed))}")
+    for form, value in part(facts, "measured").items():
+        show(f"{facts.get('metric') or 'metric'}, {form}: {value}")
+    out.print("input:", json.dumps(facts.get("input", "unknown"), indent=2), markup=False)
+    for name, file in found["files"].items():
+        show(f"{file['sha256'][:16]}  {file['bytes']:>12,}  {name}")
+
+
+def printable(text: str) -> str:
+    """A line that moves no cursor and hides nothing: what isn't printable is escaped."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def show_report(report: Report, store: Path) -> None:
@@ -108,12 +140,12 @@ def speeds(timing: Timing | None) -> tuple[str, str]:
     return f"{timing.p50_ms:.3g}", f"{timing.samples_per_s:.0f}"
 
 
-def warn_of_instructions(archive: Path) -> None:
+def warn_of_instructions(archive: Path | Named) -> None:
     """Print what is to be feared of an archive on this CPU, if it was made for another."""
     from handlers import cpu  # not before the command has claimed the name
 
     for warning in cpu.warnings(instructions(archive)):
-        err.print(f"[bold yellow]warning:[/] {escape(archive.name)}: {escape(warning)}")
+        err.print(f"[bold yellow]warning:[/] {escape(str(archive))}: {escape(warning)}")
 
 
 def show_conversion(report: ConversionReport) -> None:

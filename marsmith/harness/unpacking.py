@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
+from marsmith.archive.reading import Named, check
 from marsmith.errors import ArchiveError
 
 
-def unpack(archive: Path, into: Path) -> None:
+def unpack(archive: Named, into: Path) -> None:
     """Lay out an archive, or a folder with the contents of one, in a new folder.
 
     Raises:
-        ArchiveError: it can't be unpacked, or has an entry that would lie outside the folder.
+        ArchiveError: it is not a sound archive; see `marsmith.archive.reading`.
     """
-    try:
-        if archive.is_dir():
-            shutil.copytree(archive, into)
-            return
-        with zipfile.ZipFile(archive) as mar:
-            for name in mar.namelist():
-                if not (into / name).resolve().is_relative_to(into):
-                    raise ArchiveError(f"{archive.name} has an entry outside its folder: {name}")
-            mar.extractall(into)
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArchiveError(f"{archive} can't be unpacked as a model archive: {error}") from error
+    if archive.path.is_dir():
+        try:
+            shutil.copytree(archive.path, into)
+        except OSError as error:
+            raise ArchiveError(f"{archive.path} can't be copied: {error}") from error
+        return
+    check(archive, into)
 
 
 def read_manifest(archive: Path, model_dir: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from marsmith.archive.reading import Named
 from marsmith.errors import ArchiveError
 from marsmith.harness.environment import torchserve_home, worker_environment
 from marsmith.harness.telemetry import Metric
@@ -43,7 +44,8 @@ class Harness:
     """A context in which a worker has loaded an archive and answers requests.
 
     Args:
-        archive: a `.mar`, or a folder with the contents of one; neither is changed.
+        archive: a `.mar`, or a folder with the contents of one; neither is changed. With
+            "@sha256:DIGEST" behind a file's path, these bytes alone.
         batch_size: the most requests of a batch; None for what `model-config.yaml` says, else 1.
         gpu_id: the device that the worker is told to use; None for the CPU.
         python: the interpreter to run the worker with; its own TorchServe is used.
@@ -66,7 +68,8 @@ class Harness:
         env: Mapping[str, str] | None = None,
         timeout_s: float = 120.0,
     ) -> None:
-        self.archive, self.gpu_id, self.python = Path(archive), gpu_id, os.fspath(python)
+        self._named = Named.of(os.fspath(archive))
+        self.archive, self.gpu_id, self.python = self._named.path, gpu_id, os.fspath(python)
         self.batch_size = batch_size or 0
         self.timeout_s = timeout_s
         self._env = env or {}
@@ -80,7 +83,7 @@ class Harness:
             place = None if len(tempfile.gettempdir()) <= 70 else "/tmp"  # noqa: S108
             folder = tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True)
             root = Path(stack.enter_context(folder)).resolve()
-            unpack(self.archive, root / "model")
+            unpack(self._named, root / "model")
             model = read_manifest(self.archive, root / "model")
             served = read_config(root / "model", model)
             self.batch_size = self.batch_size or batch_size(served)

@@ -15,10 +15,11 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from marsmith.archive.reading import Named
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving.front.access import AccessLog, Answered
 from marsmith.serving.front.front import HAProxy
-from marsmith.serving.host import settings
+from marsmith.serving.host import intake, run_folder, settings
 from marsmith.serving.host.plan import ModelPlan
 from marsmith.serving.shadow import SERVER, Compared, Shadow
 from marsmith.serving.sides import Sides
@@ -138,12 +139,8 @@ class Conductor:
         Raises:
             ServerError: it was rolled back, or never started; the old version serves as before.
         """
-        plan = settings.read(asked.model, asked.archive)
-        self._refuse_other_limits(plan)
-        self._refuse_too_large(asked.model)
         before = self._served(asked.model).version
-        self._say(Step(step=f"{asked.model} {plan.version} starts beside {before}"))
-        self._sides.start_candidate(plan, asked.archive, lambda line: self._say(Step(step=line)))
+        plan = self._start(asked, before)
         new, old = self._sides.other, self._sides.active
         self._access.versions[asked.model, old] = before
         self._access.versions[asked.model, new] = plan.version
@@ -176,6 +173,22 @@ class Conductor:
         finally:
             self._sides.end_candidate()
         self._say(Step(step=f"{asked.model} {before} has ended", share=100))
+
+    def _start(self, asked: Rollout, before: str) -> ModelPlan:
+        """Take the new version in, and start it beside the old one."""
+
+        def say(line: str) -> None:
+            self._say(Step(step=line))
+
+        named = {asked.model: Named.of(asked.archive)}
+        run_dir = self._sides.run_dir
+        with intake.taken(named, run_dir, say, run_folder.before(run_dir, asked.model)) as taken:
+            plan = settings.read(asked.model, taken[asked.model])
+            self._refuse_other_limits(plan)
+            self._refuse_too_large(asked.model)
+            say(f"{asked.model} {plan.version} starts beside {before}")
+            self._sides.start_candidate(plan, taken[asked.model], say)
+        return plan
 
     def _until_told(self, tell: Callable[[], None]) -> None:
         """Tell the front something; if it has died, when it is there again.

@@ -15,13 +15,14 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from marsmith.archive.reading import Named
 from marsmith.atomic import replacing
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving import condition, control, notify, startup
 from marsmith.serving.front.configuration import read_certificate
 from marsmith.serving.front.haproxy import find_haproxy
-from marsmith.serving.host import processes, run_folder, settings
+from marsmith.serving.host import intake, processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, Front, Plan
 from marsmith.serving.host.ports import DEFAULT_PORT, choose_ports, free_ports, is_free
 from marsmith.serving.host.run_folder import ServerInfo
@@ -96,8 +97,8 @@ def serve(
     """Start a server in the background; return when every model answers at full speed.
 
     Args:
-        archives: paths of `.mar` files, or names of archives in the model store; when empty, all
-            archives in the model store.
+        archives: paths of `.mar` files, or names of archives in the model store, perhaps with
+            "@sha256:DIGEST" behind them; when empty, all archives in the model store.
         model_store: the folder that names are looked up in.
         port: where it listens; 0 takes a free one. Without a front, management and metrics take
             the two after it, gRPC the two after those (7070 and 7071 for the default port).
@@ -148,27 +149,28 @@ def serve(
     run_dir = run_folder.servers_folder() / str(number)
     with run_folder.locked(run_dir), _signals_raise():
         _refuse_taken(ports.numbers() if ports else (number,), host)
-        plan = Plan(
-            run_dir=run_dir,
-            temp_dir=run_folder.make_temp_dir(),
-            java_home=java_home,
-            models=tuple(settings.read(name, archive) for name, archive in found.items()),
-            front=before,
-            ports=ports,
-            timeout_s=timeout_s,
-            grace_s=grace_s,
-        )
-        try:
-            run_folder.fill(run_dir, found, plan.settings())
-            with replacing(run_dir / PLAN) as unfinished:
-                unfinished.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
-            on_progress(f"TorchServe starts on port {number}")
-            return Server(**dict(startup.supervised(plan, on_progress)))
-        except BaseException:
-            processes.end(None, plan.temp_dir, grace_s=0.0)
-            run_folder.forget(run_dir)
-            shutil.rmtree(plan.temp_dir, ignore_errors=True)
-            raise
+        with intake.taken(found, run_dir, on_progress) as taken:
+            plan = Plan(
+                run_dir=run_dir,
+                models=tuple(settings.read(name, archive) for name, archive in taken.items()),
+                temp_dir=run_folder.make_temp_dir(),
+                java_home=java_home,
+                front=before,
+                ports=ports,
+                timeout_s=timeout_s,
+                grace_s=grace_s,
+            )
+            try:
+                run_folder.fill(run_dir, taken, plan.settings())
+                with replacing(run_dir / PLAN) as unfinished:
+                    unfinished.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
+                on_progress(f"TorchServe starts on port {number}")
+                return Server(**dict(startup.supervised(plan, on_progress)))
+            except BaseException:
+                processes.end(None, plan.temp_dir, grace_s=0.0)
+                run_folder.forget(run_dir)
+                shutil.rmtree(plan.temp_dir, ignore_errors=True)
+                raise
 
 
 def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
@@ -312,7 +314,7 @@ def rollout(
         ServerError: it was rolled back, and why; the old version serves as before. The same holds
             for Ctrl-C and SIGTERM.
     """
-    if (name := read_model_name(archive)) != model:
+    if (name := read_model_name(Named.of(archive).path)) != model:
         raise ServerError(f"{archive} holds the model {name!r}, not {model!r}")
     try:
         asked = Rollout(model=model, archive=archive.absolute(), **bounds)

@@ -103,6 +103,11 @@ class Sides:
         self._of_b = dict.fromkeys(plan.names, "0")
 
     @property
+    def run_dir(self) -> Path:
+        """The server's folder."""
+        return self._plan.run_dir
+
+    @property
     def serving(self) -> Side:
         """The active side."""
         return self._sides[self.active]
@@ -154,7 +159,7 @@ class Sides:
 
         Args:
             model: how the model is to be served.
-            archive: its archive.
+            archive: its archive, in the server's folder.
             on_progress: takes a line about each step.
 
         Raises:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from marsmith.archive.sums import SUMS
 from marsmith.errors import ArchiveError
 from marsmith.harness.worker import Harness
-from tests.support.changed_archives import SUMS, configured, contents, damaged, repack
+from tests.support.changed_archives import configured, contents, damaged, repack, summed
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_a_missing_file_is_named(unpacked: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.pt", "handlers/base.py", SUMS])
-def test_torchserve_is_told_which_file_changed(
+def test_the_reader_says_which_file_changed(
     files: dict[str, bytes], tmp_path: Path, name: str
 ) -> None:
     archive = repack({**files, name: damaged(files[name])}, tmp_path / "digits.mar")
@@ -104,10 +105,9 @@ def test_labels_of_the_wrong_number_are_refused(
 ) -> None:
     archive = configured(
         digits_archive,
-        tmp_path / "digits.mar",
+        tmp_path / "configured.mar",
         lambda config: config["handler"].update(labels="labels.json"),
     )
-    labels = json.dumps([f"label {index}" for index in range(count)])
-    with zipfile.ZipFile(archive, "a") as mar:
-        mar.writestr("labels.json", labels)
+    labels = json.dumps([f"label {index}" for index in range(count)]).encode()
+    archive = summed({**contents(archive), "labels.json": labels}, tmp_path / "digits.mar")
     assert f"{count} labels for 10 classes" in load_error(archive)

@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-SUMS = "MAR-INF/SHA256SUMS"
+from marsmith.archive import sums
+from marsmith.archive.sums import SUMS
+
 CONFIG = "model-config.yaml"
 
 
@@ -28,13 +30,18 @@ def repack(files: dict[str, bytes], path: Path) -> Path:
 
 
 def configured(archive: Path, path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The same archive with a change to its configuration, and no checksums to miss it."""
+    """The same archive with a change to its configuration, and sums that fit it."""
     files = contents(archive)
     config = yaml.safe_load(files[CONFIG])
     change(config)
     files[CONFIG] = yaml.safe_dump(config).encode()
-    del files[SUMS]
-    return repack(files, path)
+    return summed(files, path)
+
+
+def summed(files: dict[str, bytes], path: Path) -> Path:
+    """Write files as an archive, with sums that fit them, as anybody can."""
+    rest = {name: data for name, data in files.items() if name != SUMS}
+    return repack({**rest, SUMS: sums.of(rest)}, path)
 
 
 def damaged(data: bytes) -> bytes:

@@ -137,7 +137,7 @@ def fill(run_dir: Path, archives: Mapping[str, Path], settings: Mapping[str, str
 
     Args:
         run_dir: the server's folder.
-        archives: by the names of their models.
+        archives: by the names of their models; linked, so nobody else may write to them.
         settings: of `config.properties`, instead of those that ship.
     """
     forget(run_dir)
@@ -155,7 +155,7 @@ def fill_torchserve(
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     for name, archive in archives.items():
-        _keep(archive.resolve(), new / f"{name}.mar")
+        (new / f"{name}.mar").hardlink_to(archive)
     shutil.rmtree(store, ignore_errors=True)  # an archive of it may just have been kept
     new.rename(store)
     hardened = shipped("config.properties").read_text(encoding="utf-8")
@@ -173,15 +173,7 @@ def before(run_dir: Path, model: str) -> Path:
 def keep_before(run_dir: Path, model: str, archive: Path) -> None:
     """Keep the archive that a model is served from, before another takes its place."""
     with replacing(before(run_dir, model)) as unfinished:
-        _keep(archive, unfinished)
-
-
-def _keep(archive: Path, kept: Path) -> None:
-    """Keep an archive as it is now: another build replaces the file, and is not served unasked."""
-    try:
-        kept.hardlink_to(archive)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(archive, kept)
+        unfinished.hardlink_to(archive)
 
 
 def forget(run_dir: Path) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
+from marsmith.archive.reading import glance
 from marsmith.recipe.sections import Serving
 from marsmith.serving.host.plan import ModelPlan
 
@@ -31,11 +28,12 @@ def read(name: str, archive: Path) -> ModelPlan:
     Args:
         name: the model's.
         archive: a .mar file.
+
+    Raises:
+        ArchiveError: it is not a sound one.
     """
-    manifest = _read(archive, "MAR-INF/MANIFEST.json", json.loads).get("model")
-    manifest = manifest if isinstance(manifest, dict) else {}
-    config = _read(archive, str(manifest.get("configFile", "")), yaml.safe_load)
-    version = str(manifest.get("modelVersion", ""))
+    said = glance(archive)
+    config, version = said.config, str(said.model.get("modelVersion", ""))
     # Archives of marsmith have it; what they carry reads forms that come as bytes.
     front = config.get("front")
     limits = front if isinstance(front, dict) else {}
@@ -65,16 +63,6 @@ def at_once(batch_size: int, workers: int, most: int) -> int:
         most: how many may be on their way at all; TorchServe's own queue is no longer.
     """
     return max(1, min(most, ROUNDS * batch_size * max(1, workers)))
-
-
-def _read(archive: Path, file: str, parse: Callable[[bytes], object]) -> Mapping[str, object]:
-    """Read an object from a file of an archive; an empty one, where there is none to be read."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            said = parse(opened.read(file))
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, yaml.YAMLError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _number(said: Mapping[str, object], key: str, otherwise: float) -> float:

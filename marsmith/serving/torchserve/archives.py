@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from marsmith.archive.reading import Named, glance
 from marsmith.errors import ArchiveError
 
 # What torch-model-archiver allows; TorchServe itself would split at "," and "=".
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str, Path]:
+def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str, Named]:
     """Find the archives to serve.
 
     Args:
-        archives: paths to `.mar` files, or names of archives in the model store; when empty, all
-            archives in the model store.
+        archives: paths to `.mar` files, or names of archives in the model store, perhaps with
+            "@sha256:DIGEST" behind them; when empty, all archives in the model store.
         model_store: the folder that names are looked up in.
 
     Returns:
@@ -34,29 +33,30 @@ def find_archives(archives: Sequence[Path | str], model_store: Path) -> dict[str
             f"there is no archive (*.mar) in {model_store}",
             hint="write one with `marsmith build`, or name the path of an archive",
         )
-    found: dict[str, Path] = {}
+    found: dict[str, Named] = {}
     for archive in archives or stored:
-        path = _path_of(archive, model_store, stored)
+        said = Named.of(archive)
+        path = _path_of(said.path, model_store, stored)
         name = read_model_name(path)
         if name in found:
             raise ArchiveError(
-                f"{found[name]} and {path} both hold a model named {name!r}; a server takes one",
+                f"{found[name].path} and {path} both hold a model named {name!r}; a server takes"
+                " one",
                 hint="serve them on different ports, or build one under another name",
             )
-        found[name] = path
+        found[name] = Named(path, said.sha256)
     return found
 
 
-def _path_of(archive: Path | str, model_store: Path, stored: Sequence[Path]) -> Path:
+def _path_of(named: Path, model_store: Path, stored: Sequence[Path]) -> Path:
     # A bare name means the store, never a file that happens to lie in the working folder.
-    named = Path(archive)
     paths = [named, model_store / named] if named.suffix == ".mar" else []
-    for path in [*paths, model_store / f"{archive}.mar"]:
+    for path in [*paths, model_store / f"{named}.mar"]:
         if path.is_file():
             return path
     names = ", ".join(path.stem for path in stored) or "none"
     raise ArchiveError(
-        f"there is no archive {str(archive)!r}; those in {model_store}: {names}",
+        f"there is no archive {str(named)!r}; those in {model_store}: {names}",
         hint="name the path of a .mar file, or the name of one in the model store",
     )
 
@@ -67,15 +67,7 @@ def read_model_name(archive: Path) -> str:
     Raises:
         ArchiveError: it is not an archive, or TorchServe couldn't serve a model of that name.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))
-        name = manifest["model"]["modelName"]
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(
-            f"{archive} is not a model archive: a ZIP file whose MAR-INF/MANIFEST.json names a"
-            f" model ({type(error).__name__}: {error})"
-        ) from error
+    name = glance(archive).model.get("modelName")
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or ".." in name:
         raise ArchiveError(
             f"{archive} names its model {name!r}; TorchServe takes letters, digits, '_', '-' and"

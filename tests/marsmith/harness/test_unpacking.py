@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from marsmith.archive.reading import Named
 from marsmith.errors import ArchiveError
 from marsmith.harness import unpacking
 
@@ -13,35 +14,31 @@ MODEL = {"modelName": "m", "modelVersion": "1", "handler": "entry.py"}
 
 
 def manifest(folder: Path, content: object) -> Path:
-    (folder / "MAR-INF").mkdir()
+    (folder / "MAR-INF").mkdir(parents=True)
     text = content if isinstance(content, str) else json.dumps(content)
     (folder / "MAR-INF" / "MANIFEST.json").write_text(text)
     return folder
 
 
 def test_an_archive_and_its_folder_are_laid_out_equally(tmp_path: Path) -> None:
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    (tmp_path / "in" / "deep" / "file").write_text("x")
+    source = manifest(tmp_path / "in", {"model": MODEL})
+    (source / "deep").mkdir()
+    (source / "deep" / "file").write_text("x")
+    (source / "entry.py").write_text("y")
     with zipfile.ZipFile(tmp_path / "a.mar", "w") as mar:
-        mar.write(tmp_path / "in" / "deep" / "file", "deep/file")
-    for number, archive in enumerate((tmp_path / "in", tmp_path / "a.mar")):
-        unpacking.unpack(archive, tmp_path / f"out{number}")
+        for file in source.rglob("*"):
+            mar.write(file, file.relative_to(source))
+    for number, archive in enumerate((source, tmp_path / "a.mar")):
+        unpacking.unpack(Named(archive), tmp_path / f"out{number}")
         assert (tmp_path / f"out{number}" / "deep" / "file").read_text() == "x"
-
-
-@pytest.mark.parametrize("name", ["../outside", "/outside", "deep/../../outside"])
-def test_nothing_is_written_outside(tmp_path: Path, name: str) -> None:
-    with zipfile.ZipFile(tmp_path / "a.mar", "w") as mar:
-        mar.writestr(name, "x")
-    with pytest.raises(ArchiveError, match="an entry outside its folder"):
-        unpacking.unpack(tmp_path / "a.mar", tmp_path / "out")
-    assert not (tmp_path / "outside").exists()
 
 
 def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.mar").write_text("no zip")
-    with pytest.raises(ArchiveError, match=r"a\.mar can't be unpacked as a model archive"):
-        unpacking.unpack(tmp_path / "a.mar", tmp_path / "out")
+    with pytest.raises(ArchiveError, match=r"a\.mar is not a sound model archive"):
+        unpacking.unpack(Named(tmp_path / "a.mar"), tmp_path / "out")
+    with pytest.raises(ArchiveError, match="can't be copied"):
+        unpacking.unpack(Named(tmp_path), tmp_path)
 
 
 def test_a_manifest_names_its_model(tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ def test_an_entry_outside_the_folder_is_refused(
     with zipfile.ZipFile(path, "w") as mar:
         mar.writestr("MAR-INF/MANIFEST.json", json.dumps(MANIFEST))
         mar.writestr(name, contents)
-    with pytest.raises(ArchiveError, match="outside its folder"):
+    with pytest.raises(ArchiveError, match=r"slipped\.py' (is an absolute path|would lie outside)"):
         Harness(path).__enter__()
     assert not list(scratch.iterdir())
 
@@ -368,10 +368,10 @@ def test_an_entry_outside_the_folder_is_refused(
 @pytest.mark.parametrize(
     ("manifest", "complaint"),
     [
-        (None, "FileNotFoundError"),
-        ("{", "JSONDecodeError"),
-        ("[]", "TypeError"),
-        ("{}", "KeyError\\('model'\\)"),
+        (None, "has no MAR-INF/MANIFEST.json"),
+        ("{", "is no JSON"),
+        ("[]", "is no object"),
+        ("{}", "the model of MAR-INF/MANIFEST.json is no object"),
         (json.dumps({"model": {"modelName": "a", "modelVersion": "1"}}), "handler"),
         (json.dumps({**MANIFEST, "runtime": "LSP"}), "not Python"),
     ],
@@ -382,6 +382,7 @@ def test_an_archive_needs_a_manifest(
     path = tmp_path / "bare.mar"
     with zipfile.ZipFile(path, "w") as mar:
         mar.writestr("tiny_handler.py", HANDLER)
+        mar.writestr("model-config.yaml", "")
         if manifest is not None:
             mar.writestr("MAR-INF/MANIFEST.json", manifest)
     with pytest.raises(ArchiveError, match=complaint):
@@ -390,10 +391,10 @@ def test_an_archive_needs_a_manifest(
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path, scratch: Path) -> None:
-    with pytest.raises(ArchiveError, match="No such file"):
+    with pytest.raises(ArchiveError, match="there is no archive"):
         Harness(tmp_path / "none.mar").__enter__()
     (tmp_path / "text.mar").write_text("not a zip")
-    with pytest.raises(ArchiveError, match="not a zip file"):
+    with pytest.raises(ArchiveError, match="too short for a ZIP file"):
         Harness(tmp_path / "text.mar").__enter__()
     assert not list(scratch.iterdir())
 

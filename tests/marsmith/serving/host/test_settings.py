@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from marsmith.errors import ArchiveError
 from marsmith.serving.host import settings
 
 
 def archive(folder: Path, config: str | None) -> Path:
     path = folder / "m.mar"
     with zipfile.ZipFile(path, "w") as opened:
-        model = {"modelName": "m", "modelVersion": "2.1", "configFile": "model-config.yaml"}
+        model = {"modelName": "m", "modelVersion": "2.1", "handler": "image_classifier"}
+        model |= {} if config is None else {"configFile": "model-config.yaml"}
         opened.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": model}))
         if config is not None:
             opened.writestr("model-config.yaml", config)
@@ -38,14 +40,20 @@ def test_what_is_said_is_taken(tmp_path: Path) -> None:
     assert read.reads_forms
 
 
-@pytest.mark.parametrize(
-    "config", [None, "", "[]", "a: [", "batchSize: x\nminWorkers: true\nfront: 3"]
-)
+@pytest.mark.parametrize("config", [None, "", "batchSize: x\nminWorkers: true\nfront: 3"])
 def test_what_is_not_said_is_as_usual(tmp_path: Path, config: str | None) -> None:
     read = settings.read("m", archive(tmp_path, config))
     assert (read.at_once, read.most, read.queue_timeout_s) == (2, 256, 120.0)
     assert read.version == "2.1"
     assert not read.reads_forms
+
+
+@pytest.mark.parametrize("config", ["[]", "a: ["])
+def test_a_configuration_that_torchserve_would_ignore_is_refused(
+    tmp_path: Path, config: str
+) -> None:
+    with pytest.raises(ArchiveError, match=r"model-config\.yaml is no"):
+        settings.read("m", archive(tmp_path, config))
 
 
 def test_no_more_is_given_to_torchserve_than_its_queue_holds() -> None:

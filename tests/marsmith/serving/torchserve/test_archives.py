@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from marsmith.archive.reading import Named
 from marsmith.errors import ArchiveError
 from marsmith.serving.torchserve.archives import find_archives, read_model_name
 
@@ -22,7 +23,7 @@ def write_archive(path: Path, manifest: str | None) -> Path:
 
 
 def manifest_of(name: str) -> str:
-    return json.dumps({"model": {"modelName": name}})
+    return json.dumps({"model": {"modelName": name, "handler": "image_classifier"}})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, manifest: str | Non
 
 def test_a_file_that_is_no_zip_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "text.mar").write_text("not a zip")
-    with pytest.raises(ArchiveError, match="not a model archive"):
+    with pytest.raises(ArchiveError, match="not a sound model archive"):
         find_archives([tmp_path / "text.mar"], tmp_path)
 
 
@@ -52,9 +53,11 @@ def test_archives_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     other.mkdir()
     a = write_archive(store / "a.v2.mar", manifest_of("model_a"))
     b = write_archive(other / "b.mar", manifest_of("model_b"))
-    assert find_archives([], store) == {"model_a": a}
-    assert find_archives(["a.v2", b], store) == {"model_a": a, "model_b": b}
-    assert find_archives(["a.v2.mar"], store) == {"model_a": a}
+    assert find_archives([], store) == {"model_a": Named(a)}
+    assert find_archives(["a.v2", b], store) == {"model_a": Named(a), "model_b": Named(b)}
+    assert find_archives(["a.v2.mar"], store) == {"model_a": Named(a)}
+    pin = "@sha256:" + "0" * 64
+    assert find_archives([f"a.v2{pin}"], store) == {"model_a": Named(a, "0" * 64)}
     with pytest.raises(ArchiveError, match=r"no archive 'b'; those in .*: a\.v2$"):
         find_archives(["b"], store)
     with pytest.raises(ArchiveError, match="no archive"):

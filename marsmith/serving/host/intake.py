@@ -1,0 +1,88 @@
+"""Takes archives into a server's own folder, so that the bytes that are served were checked.
+
+An archive is copied first, and then the copy is checked: nobody but the server's own user can write
+where it lies. A hard link would share its bytes with whoever can write to the original, before the
+check, after it, or while TorchServe unpacks. Where the file system can, the copy shares its blocks
+with the original until one of them is written to, and costs nothing; elsewhere it is read and
+written once more, and lies on the disk twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from marsmith.archive.reading import Checked, Named, check
+from marsmith.errors import ArchiveError
+
+INCOMING = "incoming"
+FICLONE = 0x40049409
+"""Linux's request for a copy that shares its blocks, where Python's `fcntl` doesn't know it."""
+
+
+@contextmanager
+def taken(
+    archives: Mapping[str, Named],
+    run_dir: Path,
+    say: Callable[[str], None],
+    before: Path | None = None,
+) -> Iterator[dict[str, Path]]:
+    """Take archives in.
+
+    Args:
+        archives: by the names of their models.
+        run_dir: the server's folder.
+        say: takes a line about each.
+        before: an archive in it that was taken in before, and is not taken in again.
+
+    Yields:
+        The checked copies, by the names of their models, until the block ends: whoever keeps one
+        longer links it.
+
+    Raises:
+        ArchiveError: one is not a sound archive, or not the one that was named.
+    """
+    incoming = run_dir / INCOMING
+    shutil.rmtree(incoming, ignore_errors=True)
+    incoming.mkdir(mode=0o700, parents=True)
+    try:
+        kept = {}
+        for name, archive in archives.items():
+            source = archive.path.resolve()
+            if before is not None and source == before.resolve():
+                kept[name] = source
+                continue
+            kept[name] = incoming / f"{name}.mar"
+            say(_take(name, Named(source, archive.sha256), kept[name]))
+        yield kept
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _take(name: str, archive: Named, copy: Path) -> str:
+    """Copy an archive, and check the copy; returns what is to be said of it."""
+    try:
+        _copy(archive.path, copy)
+    except OSError as error:
+        raise ArchiveError(f"{archive.path} can't be copied: {error.strerror}") from error
+    found = check(archive, held=copy)
+    if found.said.model.get("modelName") != name:
+        raise ArchiveError(f"{archive.path} holds another model than {name!r} by now")
+    return _told(name, found)
+
+
+def _told(name: str, found: Checked) -> str:
+    by_hand = "" if found.said.sums else ", packed by hand: nothing says what its files should be"
+    return f"{name}: sha256 {found.sha256}{by_hand}"
+
+
+def _copy(archive: Path, copy: Path) -> None:
+    with archive.open("rb") as source, copy.open("xb") as target:
+        copy.chmod(0o600)
+        try:
+            fcntl.ioctl(target, FICLONE, source.fileno())
+        except OSError:  # another file system, or one without shared blocks
+            shutil.copyfileobj(source, target, 1 << 20)
