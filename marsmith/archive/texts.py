@@ -15,7 +15,7 @@ from marsmith.errors import ArchiveError
 
 MOST_BYTES = 4 << 20
 YAML_BYTES = 1 << 20
-YAML_NODES = 100_000
+YAML_NODES = 50_000
 DEEPEST = 32
 LONGEST_SCALAR = 64 << 10
 TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*"?|[\[\]{}]', re.DOTALL)

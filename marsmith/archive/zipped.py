@@ -44,6 +44,8 @@ END = struct.Struct("<4s4H2LH")
 LOCATOR = struct.Struct("<4sLQL")
 END64 = struct.Struct("<4sQ2H2L4Q")
 
+HIDDEN = "something is hidden between its last entry and its central directory"
+
 Tap = Callable[[bytes], object]
 
 
@@ -105,9 +107,14 @@ def directory(stream: BinaryIO) -> Directory:
     if at != end - begin:
         raise ArchiveError("its central directory has more in it than it counts")
     _refuse_too_much(entries, size)
-    if not entries or entries[0].offset != 0:
-        raise ArchiveError("something lies before its first entry" if entries else "it is empty")
+    if not entries:
+        raise ArchiveError("it is empty")
     names.check_together(entry.name for entry in entries)
+    place = 0
+    for entry in entries:
+        place = _compare_local(stream, entry, place, _nothing)
+    if place != begin:
+        raise ArchiveError(HIDDEN)
     return Directory(tuple(entries), tail)
 
 
@@ -124,8 +131,7 @@ def read(stream: BinaryIO, entry: Entry, most: int) -> bytes:
     """
     if entry.size > most:
         raise ArchiveError(f"{names.shown(entry.name)} has {entry.size:,} bytes; at most {most:,}")
-    stream.seek(entry.offset)
-    _compare_local(stream, entry, _nothing)
+    _compare_local(stream, entry, entry.offset, _nothing)
     return b"".join(_unpacked(stream, entry, _nothing))
 
 
@@ -145,14 +151,8 @@ def walk(stream: BinaryIO, found: Directory, tap: Tap) -> Iterator[tuple[Entry, 
         ArchiveError: an entry isn't as it is listed, or doesn't lie where it should.
     """
     at = 0
-    stream.seek(0)
     for entry in found.entries:
-        if entry.offset != at:
-            raise ArchiveError(
-                f"{names.shown(entry.name)} lies at {entry.offset}, not at {at}: something is"
-                " hidden before it, or entries overlap"
-            )
-        at += _compare_local(stream, entry, tap) + entry.packed
+        at = _compare_local(stream, entry, at, tap)
         pieces = _unpacked(stream, entry, tap)
         yield entry, pieces
         for _ in pieces:  # whatever was not asked for
@@ -160,7 +160,7 @@ def walk(stream: BinaryIO, found: Directory, tap: Tap) -> Iterator[tuple[Entry, 
     rest = stream.read(len(found.tail) + 1)
     tap(rest)
     if rest != found.tail:
-        raise ArchiveError("something is hidden between its last entry and its central directory")
+        raise ArchiveError(HIDDEN)
 
 
 def _end(stream: BinaryIO, size: int) -> tuple[int, int, int]:
@@ -246,9 +246,22 @@ def _listed(tail: bytes, at: int, end: int) -> tuple[Entry, int]:
     return Entry(name, flags, method, crc, packed, size, offset), after
 
 
-def _compare_local(stream: BinaryIO, entry: Entry, tap: Tap) -> int:
-    """Read a local header, which must say what the directory does; returns its length."""
+def _compare_local(stream: BinaryIO, entry: Entry, at: int, tap: Tap) -> int:
+    """Read a local header, which must say what the directory does; returns where the next one is.
+
+    Args:
+        stream: the file.
+        entry: of its directory.
+        at: where the one before it ends.
+        tap: see `walk`.
+    """
     shown = names.shown(entry.name)
+    if entry.offset != at:
+        raise ArchiveError(
+            f"the entry {shown} lies at {entry.offset}, not at {at}: something is hidden before it,"
+            " or entries overlap"
+        )
+    stream.seek(at)
     header = _exactly(stream, LOCAL.size)
     sign, _, flags, method, _, _, crc, packed, size, name_length, extra_length = LOCAL.unpack(
         header
@@ -269,7 +282,7 @@ def _compare_local(stream: BinaryIO, entry: Entry, tap: Tap) -> int:
         raise ArchiveError(
             f"the entry {shown} has another {other} in its own header than in the central directory"
         )
-    return len(header) + len(variable)
+    return at + len(header) + len(variable) + entry.packed
 
 
 def _unpacked(stream: BinaryIO, entry: Entry, tap: Tap) -> Iterator[bytes]:

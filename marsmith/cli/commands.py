@@ -31,6 +31,10 @@ MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(help="A public key, or a folder of them: one must have signed it."),
+]
 STORE = Path("model_store")
 
 
@@ -63,14 +67,20 @@ def build(
     keep_all: Annotated[bool, typer.Option(help="Keep archives of all candidates, too.")] = False,
     served: Annotated[bool, typer.Option(help="Verify it in a running TorchServe, too.")] = False,
     nproc: Annotated[int, typer.Option(min=1, help="Processes that passes train on.")] = 1,
+    key: Annotated[
+        Path | None, typer.Option("--sign", help="Sign it with this private key.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a verified archive of a recipe; or write one for a model, and make it of that."""
+    from marsmith.archive import signing
     from marsmith.cli import draft
     from marsmith.pipeline.build import build as run
     from marsmith.pipeline.candidates import only
     from marsmith.recipe.reading import load
 
+    if key is not None:
+        signing.usable(key)
     if task is not None and nproc > 1:
         raise MarsmithError("--nproc needs a recipe", "write it first: leave --nproc out")
     if task is not None:
@@ -91,6 +101,8 @@ def build(
         report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
     if report is None:  # another process prints it
         return
+    if key is not None:
+        typer.echo(f"wrote {signing.sign(model_store / f'{read.name}.mar', key)}", err=True)
     if as_json:
         out.print_json(data=report.model_dump())
     else:
@@ -150,6 +162,32 @@ def inspect(
 
 
 @app.command()
+def sign(
+    archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
+    key: Annotated[Path, typer.Option(help="A private key of an elliptic curve, PEM.")],
+) -> None:
+    """Write ARCHIVE.sig, a signature of OpenSSF's form, for `verify` and `serve --trust`."""
+    from marsmith.archive import signing
+
+    out.print(f"wrote {signing.sign(archive, key)}", markup=False)
+
+
+@app.command()
+def verify(
+    archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
+    trust: Trust = None,
+) -> None:
+    """Check every byte of an archive, and with --trust who has signed it."""
+    from marsmith.archive import reading, signing
+
+    named = reading.Named.of(archive)
+    found = reading.check(named)
+    by_hand = "" if found.said.sums else "; packed by hand: it lists no SHA-256 of its files"
+    signed = f"; signed by {signing.signer(named.path, trust)}" if trust else ""
+    out.print(f"{named.path}: sha256 {found.sha256}{signed}{by_hand}", markup=False)
+
+
+@app.command()
 def openapi(
     archives: Annotated[list[Path], typer.Argument(help="The .mar files of one server.")],
     address: Annotated[
@@ -164,7 +202,7 @@ def openapi(
 
 @app.command()
 def run(
-    archive: Annotated[Path, typer.Argument(help="A .mar file.")],
+    archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     inputs: Annotated[list[Path], typer.Argument(help="Request bodies; several make one batch.")],
 ) -> None:
     """Try an archive in TorchServe's own worker, without a server and without Java."""
@@ -198,6 +236,7 @@ def serve(
     client_ca: Annotated[Path | None, typer.Option(help="Ask for certificates of these.")] = None,
     insecure_http: Annotated[bool, typer.Option(help="No TLS beyond loopback.")] = False,
     grpc: Annotated[bool, typer.Option(help="Offer TorchServe's gRPC service.")] = False,
+    trust: Trust = None,
     timeout_s: Annotated[float, typer.Option(help="For every model to be ready.")] = 300.0,
     grace_s: Annotated[float, typer.Option(help="For requests on their way at a stop.")] = 30.0,
     foreground: Annotated[bool, typer.Option(help="Stay until Ctrl-C, then stop.")] = False,
@@ -222,6 +261,7 @@ def serve(
             client_ca=client_ca,
             insecure_http=insecure_http,
             grpc=grpc,
+            trust=trust or (),
             timeout_s=timeout_s,
             grace_s=grace_s,
             on_progress=say,

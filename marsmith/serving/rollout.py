@@ -180,9 +180,9 @@ class Conductor:
         def say(line: str) -> None:
             self._say(Step(step=line))
 
-        named = {asked.model: Named.of(asked.archive)}
-        run_dir = self._sides.run_dir
-        with intake.taken(named, run_dir, say, run_folder.before(run_dir, asked.model)) as taken:
+        server, named = self._sides.plan, {asked.model: Named.of(asked.archive)}
+        earlier = run_folder.before(server.run_dir, asked.model)
+        with intake.taken(named, server.run_dir, server.trust, say, earlier) as taken:
             plan = settings.read(asked.model, taken[asked.model])
             self._refuse_other_limits(plan)
             self._refuse_too_large(asked.model)

@@ -90,6 +90,7 @@ def serve(
     client_ca: Path | None = None,
     insecure_http: bool = False,
     grpc: bool = False,
+    trust: Sequence[Path] = (),
     timeout_s: float = 300.0,
     grace_s: float = GRACE_S,
     on_progress: Progress = _silent,
@@ -111,6 +112,8 @@ def serve(
         client_ca: a PEM file; only clients with a certificate of these may connect.
         insecure_http: plain HTTP on another address than loopback.
         grpc: whether TorchServe's own gRPC service is offered, at the same port.
+        trust: public keys, or folders of them: what none of them has signed isn't served, now or
+            by a rollout. The folder `trust` of the state folder, if it is there, is asked, too.
         timeout_s: how long TorchServe and the models may take to load.
         grace_s: how long a stop waits for requests on their way.
         on_progress: takes a few words about each step.
@@ -119,7 +122,7 @@ def serve(
         The server.
 
     Raises:
-        ArchiveError: an archive is missing, or a file is not an archive.
+        ArchiveError: an archive is missing, not a sound one, or not signed by whoever is trusted.
         ServerError: no Java, no HAProxy, a taken port, an address that would be open, or a model
             that doesn't load. Nothing is left running then, and the logs are kept; the same holds
             for Ctrl-C and SIGTERM.
@@ -149,7 +152,8 @@ def serve(
     run_dir = run_folder.servers_folder() / str(number)
     with run_folder.locked(run_dir), _signals_raise():
         _refuse_taken(ports.numbers() if ports else (number,), host)
-        with intake.taken(found, run_dir, on_progress) as taken:
+        trusted = tuple(place.absolute() for place in trust)
+        with intake.taken(found, run_dir, trusted, on_progress) as taken:
             plan = Plan(
                 run_dir=run_dir,
                 models=tuple(settings.read(name, archive) for name, archive in taken.items()),
@@ -159,6 +163,7 @@ def serve(
                 ports=ports,
                 timeout_s=timeout_s,
                 grace_s=grace_s,
+                trust=trusted,
             )
             try:
                 run_folder.fill(run_dir, taken, plan.settings())

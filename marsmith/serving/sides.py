@@ -103,9 +103,9 @@ class Sides:
         self._of_b = dict.fromkeys(plan.names, "0")
 
     @property
-    def run_dir(self) -> Path:
-        """The server's folder."""
-        return self._plan.run_dir
+    def plan(self) -> Plan:
+        """The server's."""
+        return self._plan
 
     @property
     def serving(self) -> Side:

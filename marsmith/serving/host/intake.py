@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from marsmith.archive import signing
 from marsmith.archive.reading import Checked, Named, check
 from marsmith.errors import ArchiveError
+from marsmith.serving.host.run_folder import state_folder
 
 INCOMING = "incoming"
 FICLONE = 0x40049409
@@ -27,6 +29,7 @@ FICLONE = 0x40049409
 def taken(
     archives: Mapping[str, Named],
     run_dir: Path,
+    trust: Sequence[Path],
     say: Callable[[str], None],
     before: Path | None = None,
 ) -> Iterator[dict[str, Path]]:
@@ -35,6 +38,8 @@ def taken(
     Args:
         archives: by the names of their models.
         run_dir: the server's folder.
+        trust: public keys, or folders of them, one of which must have signed each archive; empty
+            for those of `policy` alone.
         say: takes a line about each.
         before: an archive in it that was taken in before, and is not taken in again.
 
@@ -43,7 +48,8 @@ def taken(
         longer links it.
 
     Raises:
-        ArchiveError: one is not a sound archive, or not the one that was named.
+        ArchiveError: one is not a sound archive, not the one that was named, or not signed by
+            whoever is trusted.
     """
     incoming = run_dir / INCOMING
     shutil.rmtree(incoming, ignore_errors=True)
@@ -56,14 +62,31 @@ def taken(
                 kept[name] = source
                 continue
             kept[name] = incoming / f"{name}.mar"
-            say(_take(name, Named(source, archive.sha256), kept[name]))
+            found = _take(name, Named(source, archive.sha256), kept[name])
+            say(_told(name, found, _signers(source, kept[name], trust)))
         yield kept
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _take(name: str, archive: Named, copy: Path) -> str:
-    """Copy an archive, and check the copy; returns what is to be said of it."""
+def policy() -> Path:
+    """The folder whose keys all servers of this user ask for, if it is there."""
+    return state_folder() / "trust"
+
+
+def _signers(archive: Path, copy: Path, trust: Sequence[Path]) -> list[str]:
+    """Who has signed an archive, of those whose signature is asked for.
+
+    Raises:
+        ArchiveError: one is missing.
+    """
+    asked = [list(trust)] if trust else []
+    asked += [[policy()]] if policy().exists() else []
+    return [signing.signer(archive, each, copy).name for each in asked]
+
+
+def _take(name: str, archive: Named, copy: Path) -> Checked:
+    """Copy an archive, and check the copy."""
     try:
         _copy(archive.path, copy)
     except OSError as error:
@@ -71,12 +94,13 @@ def _take(name: str, archive: Named, copy: Path) -> str:
     found = check(archive, held=copy)
     if found.said.model.get("modelName") != name:
         raise ArchiveError(f"{archive.path} holds another model than {name!r} by now")
-    return _told(name, found)
+    return found
 
 
-def _told(name: str, found: Checked) -> str:
-    by_hand = "" if found.said.sums else ", packed by hand: nothing says what its files should be"
-    return f"{name}: sha256 {found.sha256}{by_hand}"
+def _told(name: str, found: Checked, signers: Sequence[str]) -> str:
+    by_hand = "" if found.said.sums else ", packed by hand: it lists no SHA-256 of its files"
+    signed = f", signed by {' and '.join(signers)}" if signers else ""
+    return f"{name}: sha256 {found.sha256}{signed}{by_hand}"
 
 
 def _copy(archive: Path, copy: Path) -> None:

@@ -87,6 +87,7 @@ class Plan(BaseModel):
         ports: of TorchServe alone.
         timeout_s: how long it may take to start.
         grace_s: how long a stop waits for requests on their way.
+        trust: public keys, or folders of them, one of which must have signed each archive.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +100,7 @@ class Plan(BaseModel):
     ports: Ports | None
     timeout_s: float
     grace_s: float
+    trust: tuple[Path, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
