@@ -105,7 +105,8 @@ def written(
         END, b"PK\5\6", said["disk"], 0, said["here"], said["count"], said["length"],
         said["begin"], len(said["comment"]),
     )  # fmt: skip
-    return body + directory + after_directory + tail + said["comment"] + behind
+    comment: bytes = said["comment"]
+    return body + directory + after_directory + tail + comment + behind
 
 
 def end64(begin: int, entries: int, /, **other: Any) -> bytes:

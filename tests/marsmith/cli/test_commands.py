@@ -9,7 +9,14 @@ import pytest
 
 from examples.digits import main as write_samples
 from marsmith.serving.host.run_folder import ServerInfo
+from tests.support.hostile_archives import hostile
 from tests.support.paths import ROOT
+from tests.support.signing_keys import write_keys
+
+SAMPLE = (
+    "hidden: entry between", "lists: without sitecustomize.py", "imports: yaml.py",
+    "sizes: said to be 3 GB", "kinds: symlink", "manifests: deep arrays", "configs: code",
+)  # fmt: skip
 
 
 def marsmith(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -65,6 +72,66 @@ def test_inspect(digits_archive: Path) -> None:
     assert found["manifest"]["model"]["modelName"] == "digits"
 
 
+@pytest.mark.slow
+def test_a_digest_behind_a_file_names_these_bytes(
+    digits_archive: Path, samples: list[Path]
+) -> None:
+    digest = json.loads(marsmith("inspect", digits_archive, "--json").stdout)["sha256"]
+    pinned = f"{digits_archive}@sha256:{digest}"
+    assert marsmith("verify", pinned).stdout == f"{digits_archive}: sha256 {digest}\n"
+    assert marsmith("run", pinned, samples[0]).returncode == 0
+    for command in (["run", "{}", samples[0]], ["serve", "{}"], ["openapi", "{}"]):
+        other = f"{digits_archive}@sha256:{'0' * 64}"
+        done = marsmith(*(other if part == "{}" else part for part in command), check=False)
+        assert done.returncode == 1
+        assert f"its SHA-256 is {digest}, not 000" in done.stderr.replace("\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLE)
+def test_no_command_runs_a_hostile_archive(name: str, tmp_path: Path) -> None:
+    canary, archive = tmp_path / "canary", tmp_path / "small.mar"
+    archive.write_bytes(next(data for each, data, _ in hostile(canary) if each == name))
+    for command in (
+        ["inspect", archive], ["verify", archive], ["run", archive, archive], ["serve", archive],
+        ["serve", archive, "--no-front"], ["openapi", archive],
+    ):  # fmt: skip
+        done = marsmith(*command, check=False)
+        assert done.returncode == 1
+        assert "is not a sound model archive" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not canary.exists()
+
+
+@pytest.mark.slow
+def test_who_has_signed_is_asked_before_anything_starts(
+    digits_archive: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("model_signing")
+    key, public = write_keys(tmp_path, "shop")
+    _, stranger = write_keys(tmp_path, "stranger")
+    archive = tmp_path / "digits.mar"
+    archive.write_bytes(digits_archive.read_bytes())
+    assert f"wrote {archive}.sig" in marsmith("sign", archive, "--key", key).stdout
+    assert "signed by" in marsmith("verify", archive, "--trust", public).stdout
+    for command in ("verify", "serve"):
+        done = marsmith(command, archive, "--trust", stranger, check=False)
+        assert done.returncode == 1
+        assert "signed by nobody who is trusted" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_build_signs_what_it_makes(digits_archive: Path, tmp_path: Path) -> None:
+    pytest.importorskip("model_signing")
+    key, public = write_keys(tmp_path, "shop")
+    recipe, store = "archiver_configs/digits.yaml", digits_archive.parent
+    marsmith("build", recipe, "--model-store", store, "--sign", key)
+    assert "signed by" in marsmith("verify", digits_archive, "--trust", public).stdout
+    digits_archive.with_name("digits.mar.sig").unlink()
+    done = marsmith("build", recipe, "--model-store", store, "--sign", public, check=False)
+    assert "is no private key that can sign" in done.stderr
+
+
 def test_status_and_predict(digits_server: ServerInfo, samples: list[Path]) -> None:
     port = ("--port", digits_server.port)
     found = json.loads(marsmith("status", "--json", *port).stdout)
@@ -84,6 +151,7 @@ def test_status_and_predict(digits_server: ServerInfo, samples: list[Path]) -> N
         (["build", "none.yaml"], "none.yaml can't be read"),
         (["inspect", "none.mar"], "there is no archive none.mar"),
         (["run", "README.md", "README.md"], "README.md"),
+        (["verify", "digits.mar@sha256:abc"], "64 digits"),
         (["serve", "nope"], "nope"),
         (["predict", "digits", "none.png"], "none.png can't be read"),
         (["predict", "digits", "README.md", "--option", "x"], "must be name=value"),

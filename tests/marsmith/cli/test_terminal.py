@@ -37,3 +37,22 @@ def test_a_rollout_is_shown_by_what_was_measured(shown: io.StringIO) -> None:
 def test_of_nothing_measured_nothing_is_shown(shown: io.StringIO) -> None:
     terminal.show_rollout(STEPS[:1])
     assert shown.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"measured": 3, "metric": []}, {"measured": {"[/x]\x1b[2J": "[bold]"}}]
+)
+def test_an_archive_is_shown_whatever_it_says_of_itself(
+    said: dict[str, object], shown: io.StringIO
+) -> None:
+    found = {
+        "archive": "\u202ea.mar", "bytes": 3, "sha256": "0" * 64, "facts": said,
+        "config": {"handler": {"task": "[/]\x1b[2J"}}, "listed": False,
+        "files": {"model.pt": {"bytes": 3, "sha256": "1" * 64}},
+    }  # fmt: skip
+    for each in (found, {**found, "config": {"handler": 3}, "facts": None}):
+        terminal.show_archive(each)
+    text = shown.getvalue()
+    assert text.replace("\n", "").isprintable()
+    assert "[/]" in text
+    assert "packed by hand" in text

@@ -19,13 +19,15 @@ import httpx
 import psutil
 import pytest
 
-from marsmith.errors import ServerError
+from marsmith.archive import signing
+from marsmith.errors import ArchiveError, ServerError
 from marsmith.serving import control, server
 from marsmith.serving.host.processes import family
 from marsmith.serving.rollout import Step
 from marsmith.serving.server import Server
 from tests.support.paths import ROOT
 from tests.support.servers import authorization
+from tests.support.signing_keys import write_keys
 from tests.support.waiting import wait_until
 
 MakeArchive = Callable[..., Path]
@@ -265,3 +267,28 @@ def test_what_can_not_be_rolled_out_is_refused(
         cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert set(json.loads(told.stdout)) == {"tiny", "other"}
+
+
+@pytest.mark.slow
+def test_a_server_that_asks_for_signatures_asks_in_a_rollout_too(
+    make_tiny_archive: MakeArchive, server_state: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("model_signing")
+    key, public = write_keys(tmp_path, "shop")
+    first, second = (make_tiny_archive("tiny", version=version) for version in ("1.0", "2.0"))
+    with pytest.raises(ArchiveError, match="is not signed"):
+        server.serve([first], port=0, trust=[public])
+    signing.sign(first, key)
+    with server.serve([first], port=0, trust=[public]) as started:
+        with pytest.raises(ServerError, match="is not signed"):
+            started.rollout("tiny", second, canary=(100,), hold_s=0.0, shadow=0.0)
+        assert serving(started) == "1.0"
+        signing.sign(second, key)
+        pinned = Path(f"{second}@sha256:{'0' * 64}")
+        with pytest.raises(ServerError, match="its SHA-256 is"):
+            started.rollout("tiny", pinned, canary=(100,), hold_s=0.0, shadow=0.0)
+        started.rollout("tiny", second, canary=(100,), hold_s=0.0, shadow=0.0)
+        assert serving(started) == "2.0"
+        signing.bundle_of(first).unlink()
+        server.rollback(started, "tiny")  # it was asked for when it came
+        assert serving(started) == "1.0"
