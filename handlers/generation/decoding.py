@@ -125,12 +125,16 @@ class TokenSequence:
         self._seen.add(token)
         if token in ends:
             return self.end("stop")
-        self.text += self.detokenizer.add(token)
+        self.write(token)
         if self.detokenizer.stopped:
             return self.end("stop")
         if len(self.made) >= self.limit:
             return self.end("length")
         return None
+
+    def write(self, token: int) -> None:
+        """Add a token to the text."""
+        self.text += self.detokenizer.add(token)
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (V,), minus infinity where a token must not come next."""

@@ -31,6 +31,7 @@ from typing import TypeVar
 import torch
 from ts.protocol.otf_message_handler import create_predict_response
 
+from handlers import base
 from handlers.base import CPU
 from handlers.errors import BadRequest, unexpected
 from handlers.generation.decoding import Decoder, TokenSequence
@@ -39,10 +40,8 @@ from handlers.protocols import negotiation
 from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Runtime
 from handlers.schema import JsonObject, setting
-from handlers.task import Answer, M, O, Sample
+from handlers.task import Answer, Config, M, O, Sample
 from handlers.telemetry import BatchMetrics
-from handlers.text import text
-from handlers.text.handler import TextHandler
 from handlers.torchserve import Context
 
 SLICE_SECONDS = 0.03  # of writing, before pieces are sent and new rows may join
@@ -51,7 +50,7 @@ ALIVE_SECONDS = 2.0  # until a client that doesn't stream gets its headers, to s
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationConfig(text.TextConfig):
+class GenerationConfig(Config):
     """How long a text may take, and which clients may stream."""
 
     max_instances: int = setting(64, "The most instances in one request.", minimum=1)
@@ -75,7 +74,7 @@ class Written(Answer):
         return dict(vars(self))
 
 
-class GenerationHandler(TextHandler[C, O, M]):
+class GenerationHandler(base.Handler[C, O, M]):
     """A handler that writes texts token by token.
 
     A task defines how a text begins, what is answered, and with which model; `decode` gives

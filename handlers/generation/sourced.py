@@ -12,15 +12,18 @@ An encoder–decoder is one model, called by position with
 
 and answers logits (N, T, V), what is new in the cache, (N, H, T, D) each, and the source's keys and
 values, (N, H, S, D) each. A pass that begins a text has its source; the others have one token that
-counts for nothing, and read the source's keys and values from the cache.
+counts for nothing, and read the source's keys and values from the cache. A source that is no text
+comes under another name, as its `Sources` say: `source_tokens` then counts what the encoder makes
+of it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
@@ -48,7 +51,7 @@ class SourcedSequence(TokenSequence):
     """A text that is written for a source, or one of the texts of a beam search for it.
 
     Attributes:
-        source: the source's tokens.
+        source: the source; its length counts what the encoder makes of it.
         rules: what may be written.
         asked: `options`, with those of the search.
         search: the beam search that it belongs to, if there is one.
@@ -56,7 +59,7 @@ class SourcedSequence(TokenSequence):
         found: (V,), what its search is to choose from.
     """
 
-    source: list[int] = field(default_factory=list)
+    source: Sized = ()
     rules: Rules = field(default_factory=Rules)
     asked: WritingOptions = field(default_factory=WritingOptions)
     search: BeamSearch | None = None
@@ -91,8 +94,12 @@ class SourcedSequence(TokenSequence):
             self.made = list(self.search.best)
             ended = bool(self.made) and self.made[-1] in self.rules.ends
             for token in self.made[: len(self.made) - ended]:
-                self.text += self.detokenizer.add(token)
+                self.write(token)
             reason = "stop" if ended else reason
+        self.close(reason)
+
+    def close(self, reason: str) -> None:
+        """Write no more, now that its tokens are known."""
         super().end(reason)
 
     def search_on(self) -> list[int]:
@@ -110,32 +117,37 @@ class SourcedSequence(TokenSequence):
         return parents
 
 
+S = TypeVar("S", bound=SourcedSequence)
+
+
 def sequence(
+    kind: type[S],
     prompt: list[int],
-    source: list[int],
+    source: Sized,
     options: WritingOptions,
     limit: int,
     written_by: Rules,
     detokenizer: Detokenizer,
     **others: Any,
-) -> SourcedSequence:
+) -> S:
     """A text that is to be written, with its beams if there are several.
 
     Args:
+        kind: its class.
         prompt: the tokens that the decoder begins with.
-        source: the source's tokens.
+        source: the source.
         options: the request's.
         limit: the most tokens to write.
         written_by: the model's rules.
         detokenizer: turns tokens into text.
-        others: further attributes of a `TokenSequence`.
+        others: further attributes of its class.
     """
     search = None
     if options.num_beams > 1:
         search = BeamSearch(options, limit, written_by.ends)
 
-    def one(beams: list[SourcedSequence]) -> SourcedSequence:
-        return SourcedSequence(
+    def one(beams: list[SourcedSequence]) -> S:
+        return kind(
             prompt, options, limit, detokenizer,
             source=source, rules=written_by, asked=options, search=search, beams=beams, **others,
         )  # fmt: skip
@@ -143,17 +155,50 @@ def sequence(
     return one([one([]) for _ in range(options.num_beams - 1)])
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(ABC):
     """How sources become a batch.
+
+    Attributes:
+        varying: the axes of their tensors whose length differs from batch to batch.
+    """
+
+    varying: ClassVar[dict[str, tuple[int, ...]]]
+
+    @abstractmethod
+    def batch(self, read: Sequence[Any]) -> Tensors:
+        """The model's inputs of some sources.
+
+        Args:
+            read: one for each row; None where it has been read already, or counts for nothing.
+
+        Returns:
+            The sources, and `source_tokens`, (N,) int64; at least one token each.
+        """
+
+
+@dataclass(frozen=True)
+class Texts(Sources):
+    """Sources that are lists of tokens.
 
     Attributes:
         longest: the most tokens of a source.
         pad: the token behind shorter ones.
     """
 
+    varying = {"source_ids": (1,)}
+
     longest: int
     pad: int
+
+    def batch(self, read: Sequence[Sequence[int] | None]) -> Tensors:
+        """`source_ids`, (N, S) int64, and `source_tokens`."""
+        counts = [len(each or ()) for each in read]
+        longest = max(counts)
+        size = max(1, longest, min(-(-longest // STEP) * STEP, self.longest))
+        ids = torch.full((len(read), size), self.pad)
+        for row, each in enumerate(read):
+            ids[row, : counts[row]] = torch.tensor(each or (), dtype=torch.int64)
+        return {"source_ids": ids, "source_tokens": torch.tensor(counts)}
 
 
 class SourcedDecoder(Decoder):
@@ -205,7 +250,7 @@ class SourcedDecoder(Decoder):
         texts = [_of(each).source for each in sequences]
         lengths = [0 if new else len(text) for new, text in zip(begin, texts, strict=True)]
         past = self._of_sources.read(slots, max(lengths))
-        read = [text if new else [] for new, text in zip(begin, texts, strict=True)]
+        read = [text if new else None for new, text in zip(begin, texts, strict=True)]
         return inputs(read, lengths, past, super()._inputs(sequences), self._sources)
 
     def _absorb(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
@@ -275,7 +320,7 @@ def _of(sequence: TokenSequence) -> SourcedSequence:
 
 
 def inputs(
-    read: Sequence[Sequence[int]],
+    read: Sequence[Sized | None],
     cached: Sequence[int],
     past: Sequence[torch.Tensor],
     decoder: Tensors,
@@ -284,21 +329,14 @@ def inputs(
     """The model's inputs for a pass.
 
     Args:
-        read: the source's tokens of each text that begins; none of the others.
+        read: the source of each text that begins; None for the others.
         cached: how many tokens of each source are in its cache.
         past: these caches.
         decoder: what `decoding.inputs` made.
         sources: how sources become a batch.
     """
-    counts = [len(each) for each in read]
-    longest = max(counts)
-    size = max(1, longest, min(-(-longest // STEP) * STEP, sources.longest))
-    ids = torch.full((len(read), size), sources.pad)
-    for row, each in enumerate(read):
-        ids[row, : len(each)] = torch.tensor(each, dtype=torch.int64)
     return {
-        "source_ids": ids,
-        "source_tokens": torch.tensor(counts),
+        **sources.batch(read),
         "cached_source": torch.tensor(cached),
         **decoder,
         **named(past, "source_past"),
@@ -307,7 +345,7 @@ def inputs(
 
 def beginnings(
     prompts: Sequence[Sequence[int]],
-    read: Sequence[Sequence[int]],
+    read: Sequence[Sized],
     shape: CacheShape,
     sources: Sources,
 ) -> Tensors:

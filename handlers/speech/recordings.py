@@ -140,6 +140,16 @@ def tone(rate: int) -> bytes:
     return file.getvalue()
 
 
+def described(rate: int, max_seconds: float) -> dict[str, object]:
+    """Describe what an instance may be, for people and programs."""
+    return {
+        "recording": f"an audio file ({', '.join(FORMATS)}), as bytes or base64",
+        "samples": "a list of floats in [-1, 1]; tensors FP32 or INT16; see 'sample_rate'",
+        "sample_rate": rate,
+        "max_seconds": max_seconds,
+    }
+
+
 def _from_array(array: tensors.Array) -> Floats:
     if array.ndim != 1:
         raise BadRequest(

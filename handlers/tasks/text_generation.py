@@ -20,6 +20,7 @@ from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Sample
 from handlers.text import text
+from handlers.text.handler import TextHandler
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -28,7 +29,7 @@ MAX_STOPS, MAX_STOP = 8, 64  # strings that end a text, and characters in one
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextGenerationConfig(handler.GenerationConfig):
+class TextGenerationConfig(handler.GenerationConfig, text.TextConfig):
     """The shape of the model's cache, and how long a text may become."""
 
     max_tokens: int = setting(
@@ -111,7 +112,8 @@ _Sample = Sample[TextGenerationOptions, Prompt]
 
 
 class TextGeneration(
-    handler.GenerationHandler[TextGenerationConfig, TextGenerationOptions, Prompt]
+    handler.GenerationHandler[TextGenerationConfig, TextGenerationOptions, Prompt],
+    TextHandler[TextGenerationConfig, TextGenerationOptions, Prompt],
 ):
     """Writes what follows a text, with a causal language model; see `decoding` for its inputs.
 

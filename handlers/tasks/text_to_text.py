@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from handlers.errors import BadRequest, LoadError
+from handlers.errors import BadRequest
 from handlers.generation import handler
-from handlers.generation.beams import MOST
-from handlers.generation.cache import BLOCK, empty, named
-from handlers.generation.decoding import CacheShape, TokenSequence
+from handlers.generation.decoding import TokenSequence
 from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.rules import Rules
 from handlers.generation.sourced import (
-    SourcedDecoder,
     SourcedSequence,
-    Sources,
+    Texts,
     WritingOptions,
     beginnings,
-    inputs,
     sequence,
 )
+from handlers.generation.sourced_handler import SourcedConfig, SourcedHandler
 from handlers.generation.streams import EVENTS, LINES
 from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import setting, unknown
 from handlers.task import Sample, similar_length
 from handlers.text import text
+from handlers.text.handler import TextHandler
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextToTextConfig(handler.GenerationConfig):
-    """The shape of the model's caches, and what its texts begin and end with."""
+class TextToTextConfig(SourcedConfig, text.TextConfig):
+    """Which tokens texts have at their ends, and which languages there are."""
 
-    max_target_tokens: int = setting(
-        512, "The most tokens of what is written, with those that it begins with.", minimum=2
-    )
-    layers: int = setting(0, "The decoder's layers, each of which has two caches.", minimum=1)
-    key_value_heads: int = setting(0, "Heads of keys and values in a layer.", minimum=1)
-    head_size: int = setting(0, "Numbers in a key, and in a value.", minimum=1)
-    start_token: str = setting("", "The token that the decoder begins with.")
-    stop_tokens: tuple[str, ...] = setting((), "Tokens that end a text.")
     first_token: str = setting("", "The token that every text begins with, if there is one.")
     last_tokens: tuple[str, ...] = setting(
         (), "Tokens of which a text that reaches `max_new_tokens` has one at its end."
     )
-    suppressed_tokens: tuple[str, ...] = setting((), "Tokens that are never written.")
-    suppressed_first: tuple[str, ...] = setting((), "Tokens that no text begins with.")
     languages: tuple[str, ...] = setting(
         (), "Tokens that a text may begin with: what `target_language` may be."
     )
@@ -96,7 +82,10 @@ class ReadText:
 _Sample = Sample[TextToTextOptions, ReadText]
 
 
-class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, ReadText]):
+class TextToText(
+    SourcedHandler[TextToTextConfig, TextToTextOptions, ReadText],
+    TextHandler[TextToTextConfig, TextToTextOptions, ReadText],
+):
     """Writes a text from another, with an encoder–decoder; see `sourced` for its inputs.
 
     An instance is a string, or bytes of UTF-8. Requests that stream are answered as those of
@@ -111,29 +100,14 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
         """Read the tokenizer; find the tokens that the settings name."""
         super().setup(folder)
         config = self.config
-        if not (config.layers and config.key_value_heads and config.head_size):
-            raise LoadError("'layers', 'key_value_heads' and 'head_size' must be the decoder's")
-        if not config.start_token:
-            raise LoadError("'start_token' must say what the decoder begins with")
-        self.shape = CacheShape(config.layers, config.key_value_heads, config.head_size)
-        self.sources = Sources(config.max_tokens, self.encoder.pad_id)
-        self.start = [self._number(config.start_token)]
-        first = self._number(config.first_token) if config.first_token else None
+        self.prepare(self.encoder.tokenizer, Texts(config.max_tokens, self.encoder.pad_id))
+        first = self.number(config.first_token) if config.first_token else None
         self.rules = Rules(
-            self._numbers(config.stop_tokens), first, self._numbers(config.last_tokens),
-            self._numbers(config.suppressed_tokens), self._numbers(config.suppressed_first),
+            self.numbers(config.stop_tokens), first, self.numbers(config.last_tokens),
+            self.numbers(config.suppressed_tokens), self.numbers(config.suppressed_first),
         )  # fmt: skip
-        self.languages = {name: self._number(name) for name in config.languages}
+        self.languages = {name: self.number(name) for name in config.languages}
         self._language(self.default_options)
-
-    def _number(self, token: str) -> int:
-        number: int | None = self.encoder.tokenizer.token_to_id(token)
-        if number is None:
-            raise LoadError(f"{token!r} in the settings is not a token of the tokenizer")
-        return number
-
-    def _numbers(self, tokens: Iterable[str]) -> frozenset[int]:
-        return frozenset(map(self._number, tokens))
 
     def _language(self, options: TextToTextOptions) -> int | None:
         """The token that a request's text begins with."""
@@ -159,6 +133,7 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
         options, source, rules = sample.options, sample.meta, self.rules
         first = self._language(options)
         return sequence(
+            SourcedSequence,
             self.start,
             source.ids,
             options,
@@ -175,11 +150,6 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
         reason = sequence.reason or "stop"
         return Writing(sequence.text, reason, len(sequence.made), read, sequence.truncated)
 
-    def decoder(self, slots: int) -> SourcedDecoder:
-        """A decoder that writes sequences with the model."""
-        slots = max(slots, MOST)
-        return SourcedDecoder(self.inference, self.shape, slots, self.sources)
-
     def group_key(self, sample: Sample[object, ReadText]) -> Hashable:
         """Let texts of similar length share a batch: padding costs time, too."""
         return similar_length(len(sample.meta.ids))
@@ -188,35 +158,6 @@ class TextToText(handler.GenerationHandler[TextToTextConfig, TextToTextOptions, 
         """Combine sources, and what each text begins with; `answer` writes on."""
         read = [sample.meta.ids for sample in samples]
         return beginnings([self.start] * len(read), read, self.shape, self.sources)
-
-    def typical(self, samples: Sequence[_Sample]) -> Tensors:
-        """One token each, with caches of a block: most of the time is spent on that."""
-        count, shape = len(samples), self.shape
-        past = empty(count, shape.layers, shape.heads, shape.size, BLOCK)
-        decoder = {
-            "input_ids": torch.tensor([self.start[:1]] * count),
-            "past_tokens": torch.full((count,), BLOCK),
-            **named(past),
-        }
-        return inputs([[]] * count, [BLOCK] * count, past, decoder, self.sources)
-
-    def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The axes of tokens, and of the caches' room for tokens."""
-        cache = empty(1, self.shape.layers, 1, 1)
-        caches = [*named(cache), *named(cache, "source_past")]
-        return {"source_ids": (1,), "input_ids": (1,), **dict.fromkeys(caches, (2,))}
-
-    def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Writing]:
-        """Write each text, after the model has run on the sources and the beginnings."""
-        sequences = [self.sequence(sample) for sample in samples]
-        decoder = self.decoder(sum(each.width for each in sequences))
-        decoder.first(sequences, outputs)
-        while decoder.busy:
-            decoder.step()
-        for each in sequences:
-            if each.error:
-                raise each.error
-        return [self.written(each) for each in sequences]
 
     def example(self) -> tuple[str, bytes]:
         """A sentence, from which a few of the likeliest tokens are written."""

@@ -63,6 +63,31 @@ class _All(NamedTuple):
     sequences: list[int | None]
 
 
+def load(path: Path) -> Tokenizer:
+    """Read a tokenizer.
+
+    Args:
+        path: a `tokenizer.json` that the tokenizers library wrote.
+
+    Raises:
+        LoadError: tokenizers is missing, or the file can't be read.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise LoadError("text needs tokenizers", hint="pip install tokenizers") from error
+    if not path.is_file():
+        raise LoadError(
+            f"there is no tokenizer {path.name} in this archive",
+            hint="name the file under 'files' in the recipe",
+        )
+    try:
+        found: Tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no other
+        raise LoadError(f"{path.name} is not a tokenizer: {error}") from error
+    return found
+
+
 class Encoder:
     """A tokenizer, which cuts texts that are too long and leaves padding to `pad`.
 
@@ -75,19 +100,7 @@ class Encoder:
     """
 
     def __init__(self, path: Path, config: TextConfig) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise LoadError("text needs tokenizers", hint="pip install tokenizers") from error
-        if not path.is_file():
-            raise LoadError(
-                f"there is no tokenizer {path.name} in this archive",
-                hint="name the file under 'files' in the recipe",
-            )
-        try:
-            self.tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises no other
-            raise LoadError(f"{path.name} is not a tokenizer: {error}") from error
+        self.tokenizer = load(path)
         special = self.tokenizer.num_special_tokens_to_add(False)
         if config.max_tokens <= special:
             raise LoadError(f"'max_tokens' must be more than the {special} special tokens")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from marsmith.sources.heads import _past
 
 SHAPED = "use a model shaped like T5, BART, mBART, Marian, Pegasus or M2M100"
 PROBED = 2  # tokens, where only a shape is wanted
+SOURCES = (13, 6)  # tokens of two texts
 
 
 class EncoderDecoder(nn.Module):
@@ -26,14 +28,37 @@ class EncoderDecoder(nn.Module):
         form: the numbers of the decoder's layers and of their heads, and the size of a head.
         positions: as given.
         adds_masks: whether attention adds a mask to its scores; otherwise a mask is boolean.
+        SOURCE: what transformers calls its source.
+        crossings: the decoder's attention to the source, where it takes no mask by itself.
     """
+
+    SOURCE = "input_ids"
 
     def __init__(self, model: nn.Module, positions: int) -> None:
         super().__init__()
         self.model, self.positions = model, positions
-        self.form = form(model)
+        (probe, *_) = self.samples(model)
+        self.form = form(model, {self.SOURCE: probe[None]})
         self.adds_masks = _attention(model) == "eager"
         self.places = _placed(decoder_of(model), positions)
+        self.crossings: list[Crossing] = []
+
+    @staticmethod
+    def samples(model: Any) -> list[torch.Tensor]:
+        """Two sources of chance, always the same, as transformers' model takes them one by one."""
+        chance = torch.Generator().manual_seed(0)
+        return [some_tokens(model, length, chance) for length in SOURCES]
+
+    @staticmethod
+    def together(sources: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sources as a batch, and how many tokens the encoder makes of each."""
+        lengths = torch.tensor([len(each) for each in sources])
+        return torch.nn.utils.rnn.pad_sequence([*sources], batch_first=True), lengths
+
+    @staticmethod
+    def nothing(sources: torch.Tensor) -> torch.Tensor:
+        """What a batch has for sources once they have been read."""
+        return torch.zeros_like(sources[:, :1])
 
     def forward(
         self,
@@ -45,19 +70,44 @@ class EncoderDecoder(nn.Module):
         *past: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """Turn tokens and caches into logits, and what is new in the caches; see `sourced`."""
+        places = torch.arange(source_ids.shape[1], device=source_ids.device)
+        of_source = places < source_tokens[:, None]
+        # A source that counts for nothing reads itself: attention to nothing makes NaN.
+        read = (of_source | (places == 0))[:, None, None]
+        read = self._mask(read.expand(-1, 1, source_ids.shape[1], -1))
+        states = encoder_of(self.model)(input_ids=source_ids, attention_mask=read)[0]
+        return self.write(states, of_source, cached_source, input_ids, past_tokens, past)
+
+    def write(
+        self,
+        states: torch.Tensor,
+        of_source: torch.Tensor,
+        cached_source: torch.Tensor,
+        input_ids: torch.Tensor,
+        past_tokens: torch.Tensor,
+        past: Sequence[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """Run the decoder.
+
+        Args:
+            states: (N, S, width), what the encoder made of the sources.
+            of_source: (N, S) bool, where that counts.
+            cached_source: see `forward`, as the others.
+            input_ids: tokens.
+            past_tokens: how many are in the cache.
+            past: the caches.
+        """
         count, new, device = input_ids.shape[0], input_ids.shape[1], input_ids.device
         half = len(past) // 2
-        of_source = torch.arange(source_ids.shape[1], device=device) < source_tokens[:, None]
         known_source = torch.arange(past[half].shape[2], device=device) < cached_source[:, None]
         known = torch.arange(past[0].shape[2], device=device) < past_tokens[:, None]
         places = torch.arange(new, device=device)
         before = (places[None, :] <= places[:, None])[None, None].expand(count, 1, -1, -1)
         seen = torch.cat([known[:, None, None, :].expand(-1, 1, new, -1), before], dim=3)
         crossed = torch.cat([known_source, of_source], dim=1)[:, None, None, :]
-        # A source that counts for nothing reads itself: attention to nothing makes NaN.
-        read = (of_source | (torch.arange(source_ids.shape[1], device=device) == 0))[:, None, None]
-        read = self._mask(read.expand(-1, 1, source_ids.shape[1], -1))
-        states = encoder_of(self.model)(input_ids=source_ids, attention_mask=read)[0]
+        crossed = self._mask(crossed.expand(-1, 1, new, -1))
+        for crossing in self.crossings:
+            crossing.take(crossed)
         positions = (past_tokens[:, None] + places).clamp(max=self.positions - 1)
         for each in self.places:
             each.take(positions)
@@ -65,7 +115,7 @@ class EncoderDecoder(nn.Module):
         its = _past.over(past[half:], "source_present")
         found = self.model(
             encoder_outputs=(states,),
-            attention_mask=self._mask(crossed.expand(-1, 1, new, -1)),
+            attention_mask=crossed,
             decoder_input_ids=input_ids,
             decoder_attention_mask=self._mask(seen),  # of four dimensions, and so taken as it is
             past_key_values=_transformers().EncoderDecoderCache(mine, its),
@@ -78,6 +128,23 @@ class EncoderDecoder(nn.Module):
         if not self.adds_masks:
             return seen
         return torch.where(seen, 0.0, torch.finfo(torch.float32).min)
+
+
+class Crossing(nn.Module):
+    """Attention to a source whose decoder gives it no mask."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+        self._mask: torch.Tensor | None = None
+
+    def take(self, mask: torch.Tensor) -> None:
+        """Set the mask (N, 1, T, S) of the next call."""
+        self._mask = mask
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """What attention makes of it with that mask."""
+        return self.attention(*given, **{**named, "attention_mask": self._mask})
 
 
 class Positions(nn.Module):
@@ -134,6 +201,14 @@ class RelativePositions:
         return found.permute(0, 3, 1, 2)
 
 
+def some_tokens(model: Any, count: int, chance: torch.Generator) -> torch.Tensor:
+    """So many tokens of chance, (count,) int64, none of them padding."""
+    size = model.get_input_embeddings().weight.shape[0]
+    special = {model.config.pad_token_id, None}
+    tokens = torch.tensor([token for token in range(size) if token not in special])
+    return tokens[torch.randint(len(tokens), (count,), generator=chance)]
+
+
 def _transformers() -> Any:
     return importlib.import_module("transformers")
 
@@ -152,8 +227,12 @@ def _attention(model: Any) -> object:
     return model.config._attn_implementation
 
 
-def form(model: Any) -> tuple[int, int, int]:
+def form(model: Any, source: Mapping[str, torch.Tensor]) -> tuple[int, int, int]:
     """The decoder's layers, their heads, and a head's size, as one forward pass shows them.
+
+    Args:
+        model: of transformers.
+        source: what it takes for a source.
 
     Raises:
         UnsupportedError: its caches aren't keys and values of one shape, two of each per layer.
@@ -161,7 +240,7 @@ def form(model: Any) -> tuple[int, int, int]:
     ids = torch.zeros(1, PROBED, dtype=torch.int64)
     try:
         with torch.no_grad():
-            found = model(input_ids=ids, decoder_input_ids=ids, use_cache=True)
+            found = model(**source, decoder_input_ids=ids, use_cache=True)
     except Exception as error:  # a model may raise anything
         raise UnsupportedError(f"this model keeps no cache: {reason(error)}", SHAPED) from error
     cache = found.get("past_key_values")
@@ -169,15 +248,16 @@ def form(model: Any) -> tuple[int, int, int]:
         getattr(cache, name, None) for name in ("self_attention_cache", "cross_attention_cache")
     ]
     layers = [list(getattr(each, "layers", None) or []) for each in parts]
-    shapes = {
+    shapes = [
         tuple(x.shape) for each in layers for layer in each for x in (layer.keys, layer.values)
-    }
-    if len(shapes) != 1 or len(layers[0]) != len(layers[1]) or len(shape := shapes.pop()) != 4:
+    ]
+    forms = {(len(shape), *shape[:2], *shape[3:]) for shape in shapes}  # but for the tokens
+    if len(forms) != 1 or len(layers[0]) != len(layers[1]) or len(shapes[0]) != 4:
         raise UnsupportedError(
             "this model's decoder doesn't cache keys and values of one form in all its layers",
             SHAPED,
         )
-    return len(layers[0]), shape[1], shape[3]
+    return len(layers[0]), shapes[0][1], shapes[0][3]
 
 
 def _placed(decoder: Any, positions: int) -> list[Positions | RelativePositions]:

@@ -1,4 +1,4 @@
-"""What transformers' `generate` writes with a folder's own model, and what a folder sets for it."""
+"""What transformers' `generate` writes with a folder's own model."""
 
 from __future__ import annotations
 
@@ -8,41 +8,11 @@ from typing import Any
 
 import torch
 
-from marsmith.errors import UnsupportedError
-
 TEXTS = 16  # that are written; each costs as many passes of the model as it has tokens
 TOKENS = 24  # of a text; what a wrapper does wrong shows within a few
 SURE = 1e-3
 """How far, of the largest, the best score is from the next where another order of sums can't make
 another token of it."""
-
-# Settings that change what is written and aren't known here, with values that change nothing.
-UNKNOWN: dict[str, tuple[object, ...]] = {
-    "encoder_repetition_penalty": (1.0,), "encoder_no_repeat_ngram_size": (0,),
-    "sequence_bias": (), "exponential_decay_length_penalty": (), "diversity_penalty": (0.0,),
-    "num_beam_groups": (1,), "penalty_alpha": (0.0,), "constraints": (), "force_words_ids": (),
-    "renormalize_logits": (False,), "remove_invalid_values": (False,), "stop_strings": (),
-    "num_return_sequences": (1,), "guidance_scale": (1.0,), "typical_p": (1.0,), "min_p": (),
-    "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,), "top_h": (), "watermarking_config": (),
-    "token_healing": (False,), "prompt_lookup_num_tokens": (), "dola_layers": (), "max_time": (),
-}  # fmt: skip
-HINT = "set it to its default in generation_config.json, if you can do without"
-
-
-def see_that_it_is_known(generation: Any, unknown: Mapping[str, tuple[object, ...]]) -> None:
-    """See that a folder asks for nothing that isn't here.
-
-    Args:
-        generation: transformers' settings of the folder.
-        unknown: names of settings, each with the values besides None that change nothing.
-
-    Raises:
-        UnsupportedError: it sets one of them.
-    """
-    for name, harmless in unknown.items():
-        value = getattr(generation, name, None)
-        if value is not None and value not in harmless:
-            raise UnsupportedError(f"{name!r} in generation_config.json isn't known here", HINT)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from marsmith.errors import UnsupportedError, reason
-from marsmith.sources.heads._encoder_decoder import SHAPED, EncoderDecoder
+from marsmith.sources.heads._encoder_decoder import SHAPED, EncoderDecoder, some_tokens
 
-SOURCES, TARGETS = (13, 6), (9, 6)  # tokens of two texts
+TARGETS = (9, 6)  # tokens of two texts
 READ = (5, 2)  # of the targets in the first pass; the rest comes in a second
 UNUSED = 3  # more room in the caches than is used
 TOLERANCE = 1e-3  # of the range of a token's logits; float32 in another order makes 1e-6
@@ -25,29 +25,27 @@ class Known:
     logits: torch.Tensor
 
 
-def whole(model: Any) -> list[Known]:
+def whole(model: Any, kind: type[EncoderDecoder] = EncoderDecoder) -> list[Known]:
     """Run transformers' model on two texts alone, before anything is changed in it.
+
+    Args:
+        model: of transformers.
+        kind: what it will be wrapped in.
 
     Raises:
         UnsupportedError: it can't be run so.
     """
-    chance = torch.Generator().manual_seed(0)
-    size = model.get_input_embeddings().weight.shape[0]
-    special = {model.config.pad_token_id, None}
-    tokens = torch.tensor([token for token in range(size) if token not in special])
+    chance = torch.Generator().manual_seed(1)
     found = []
-    for lengths in zip(SOURCES, TARGETS, strict=True):
-        source, target = (
-            tokens[torch.randint(len(tokens), (length,), generator=chance)] for length in lengths
-        )
-        try:
+    try:
+        for source, length in zip(kind.samples(model), TARGETS, strict=True):
+            target = some_tokens(model, length, chance)
+            given = {kind.SOURCE: source[None], "decoder_input_ids": target[None]}
             with torch.inference_mode():
-                said = model(
-                    input_ids=source[None], decoder_input_ids=target[None], use_cache=False
-                )
-        except Exception as error:  # a model may raise anything
-            raise UnsupportedError(f"this model doesn't run: {reason(error)}", SHAPED) from error
-        found.append(Known(source, target, said.logits[0].float()))
+                said = model(**given, use_cache=False)
+            found.append(Known(source, target, said.logits[0].float()))
+    except Exception as error:  # a model may raise anything
+        raise UnsupportedError(f"this model doesn't run: {reason(error)}", SHAPED) from error
     return found
 
 
@@ -80,17 +78,15 @@ def see_that_it_writes(module: EncoderDecoder, known: list[Known]) -> None:
 def _in_two_passes(module: EncoderDecoder, known: list[Known]) -> list[torch.Tensor]:
     layers, heads, size = module.form
     rows, none = len(known), torch.zeros(len(known), dtype=torch.int64)
-    read, lengths = torch.tensor(READ), torch.tensor(SOURCES)
+    read = torch.tensor(READ)
+    sources, lengths = module.together([each.source for each in known])
     empty = [torch.zeros(rows, heads, 1, size) for _ in range(4 * layers)]
     first = _padded([each.target[:n] for each, n in zip(known, READ, strict=True)])
-    logits, *made = module(
-        _padded([each.source for each in known]), lengths, none, first, none, *empty
-    ).values()
+    logits, *made = module(sources, lengths, none, first, none, *empty).values()
     # What follows what counts must not matter: it is as large as anything.
     past = [torch.nn.functional.pad(each, (0, 0, 0, UNUSED), value=9.0) for each in made]
     rest = _padded([each.target[n:] for each, n in zip(known, READ, strict=True)])
-    nothing = torch.zeros(rows, 1, dtype=torch.int64)
-    later, *_ = module(nothing, none, lengths, rest, read, *past).values()
+    later, *_ = module(module.nothing(sources), none, lengths, rest, read, *past).values()
     return [
         torch.cat([logits[row, :n], later[row, : TARGETS[row] - n]]) for row, n in enumerate(READ)
     ]

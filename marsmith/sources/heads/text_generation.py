@@ -18,6 +18,7 @@ from marsmith.sources.heads import (
     _past,
     _tokenizer,
     _untouched,
+    _written,
     read_object,
 )
 
@@ -29,7 +30,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
 UNKNOWN: dict[str, tuple[object, ...]] = {
     "suppress_tokens": ([],), "begin_suppress_tokens": ([],), "bad_words_ids": ([],),
     "forced_bos_token_id": (), "no_repeat_ngram_size": (0,), "num_beams": (1,),
-    "min_length": (0,), "min_new_tokens": (0,), **_generate.UNKNOWN,
+    "min_length": (0,), "min_new_tokens": (0,), **_written.UNKNOWN,
 }  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
         UnsupportedError: generation_config.json has a setting that isn't known here.
     """
     assert isinstance(module, CausalLM)  # noqa: S101 - `wrap` returns no other
-    _generate.see_that_it_is_known(module.model.generation_config, UNKNOWN)
+    _written.refuse(module.model.generation_config, UNKNOWN)
     brought = _tokenizer.bring(module, folder, out)
     layers, heads, size = module.form
     positions = module.positions

@@ -12,9 +12,8 @@ import torch
 from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _generate, _sourced_decoding, _tokenizer, _untouched
+from marsmith.sources.heads import _generate, _sourced_decoding, _tokenizer, _untouched, _written
 from marsmith.sources.heads._encoder_decoder import EncoderDecoder
-from marsmith.sources.heads._generate import HINT
 
 AUTO = "AutoModelForSeq2SeqLM"
 
@@ -22,11 +21,6 @@ LONGEST = 1024  # tokens, where a model's settings name no limit
 LIMITS = ("max_position_embeddings", "max_target_positions")
 # Names of languages among tokens: __fr__ of M2M100, fr_XX of mBART, fra_Latn of NLLB.
 LANGUAGE = re.compile(r"__[a-z]{2,3}__|[a-z]{2,3}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")
-# Settings of generation_config.json that are options of a request, too, by the same names.
-OPTIONS = (
-    "num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty",
-)  # fmt: skip
-SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 
 
 def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
@@ -69,7 +63,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
         "key_value_heads": heads,
         "head_size": size,
         **_tokens(generation, out / _tokenizer.FILE),
-        "defaults": _defaults(generation),
+        "defaults": _written.defaults(generation, 1),
     }
 
 
@@ -80,12 +74,7 @@ def _tokens(generation: Any, file: Path) -> dict[str, object]:
     tokenizer = Tokenizer.from_file(str(file))
 
     def named(setting: str) -> list[str]:
-        value = getattr(generation, setting, None)
-        numbers = value if isinstance(value, list) else [] if value is None else [value]
-        names = [tokenizer.id_to_token(number) for number in numbers]
-        if None in names:
-            raise BuildError(f"the tokenizer has no token {numbers} for {setting!r}")
-        return [str(name) for name in names]
+        return _written.named(generation, tokenizer, setting)
 
     start = named("decoder_start_token_id") or named("bos_token_id")
     first = named("forced_bos_token_id")
@@ -94,10 +83,12 @@ def _tokens(generation: Any, file: Path) -> dict[str, object]:
             "generation_config.json must name one 'decoder_start_token_id', and at most one "
             f"'forced_bos_token_id'; it names {start} and {first}"
         )
-    suppressed = [*named("suppress_tokens"), *_bad_words(generation, tokenizer)]
+    suppressed = [*named("suppress_tokens"), *_written.bad_words(generation, tokenizer)]
     clash = sorted({*first, *named("forced_eos_token_id")} & {*suppressed})
     if clash:
-        raise UnsupportedError(f"the token {clash[0]!r} is both forced and forbidden", HINT)
+        raise UnsupportedError(
+            f"the token {clash[0]!r} is both forced and forbidden", _written.HINT
+        )
     vocabulary = sorted(tokenizer.get_vocab())
     found: dict[str, object] = {
         "start_token": start[0],
@@ -108,43 +99,6 @@ def _tokens(generation: Any, file: Path) -> dict[str, object]:
         "languages": [token for token in vocabulary if LANGUAGE.fullmatch(token)],
     }
     return {**found, "first_token": first[0]} if first else found
-
-
-def _bad_words(generation: Any, tokenizer: Any) -> list[str]:
-    words = generation.bad_words_ids or []
-    ends = generation.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
-    kept = [word for word in words if not (len(word) == 1 and word[0] in ends)]
-    if any(len(word) != 1 for word in kept):
-        raise UnsupportedError("'bad_words_ids' has words of several tokens", HINT)
-    return [tokenizer.id_to_token(word[0]) for word in kept]
-
-
-def _defaults(generation: Any) -> dict[str, object]:
-    """The options that transformers' `generate` would take from the folder.
-
-    Raises:
-        UnsupportedError: one that isn't known here.
-    """
-    _generate.see_that_it_is_known(generation, _generate.UNKNOWN)
-    found = {name: getattr(generation, name, None) for name in OPTIONS}
-    if found["early_stopping"] == "never":
-        raise UnsupportedError("'early_stopping: never' isn't known here", HINT)
-    if generation.do_sample:
-        if (generation.num_beams or 1) > 1:
-            raise UnsupportedError("beams that are drawn by chance aren't known here", HINT)
-        found |= {
-            name: otherwise
-            if getattr(generation, name, None) is None
-            else getattr(generation, name)
-            for name, otherwise in SAMPLING.items()
-        }
-    found["max_new_tokens"] = generation.max_new_tokens
-    if found["max_new_tokens"] is None and generation.max_length is not None:
-        found["max_new_tokens"] = generation.max_length - 1  # it counts the start token
-    shortest = [(generation.min_length or 1) - 1, generation.min_new_tokens or 0]
-    found["min_new_tokens"] = max(shortest)
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def untouched(
@@ -164,7 +118,7 @@ def untouched(
     start = generation.decoder_start_token_id
     begin = torch.tensor([[generation.bos_token_id if start is None else start]])
     most = min([_generate.TOKENS, *_positions(handler)])
-    plain = {**_defaults(generation), "temperature": 0.0, "num_beams": 1}
+    plain = {**_written.defaults(generation, 1), "temperature": 0.0, "num_beams": 1}
     answers: list[object] = []
     outputs: list[Mapping[str, torch.Tensor]] = []
     options: list[Mapping[str, object]] = []
