@@ -24,8 +24,8 @@ HOUSE = House(ROOT)
 ALLOWED = {"handlers", "numpy", "PIL", "torch", "ts"} | sys.stdlib_module_names
 # What `pip install marsmith` brings, beside what handlers need; all else is an extra.
 BROUGHT = {
-    "httpx", "jinja2", "marsmith", "matplotlib", "platformdirs", "prometheus_client", "psutil",
-    "pydantic", "rich", "safetensors", "typer", "yaml",
+    "httpx", "jinja2", "marsmith", "matplotlib", "packaging", "platformdirs", "prometheus_client",
+    "psutil", "pydantic", "rich", "safetensors", "typer", "yaml",
 }  # fmt: skip
 # Packages with a file for each thing of a kind: the file's name is the key.
 KINDS = (

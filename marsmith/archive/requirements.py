@@ -13,6 +13,7 @@ from pathlib import Path
 from handlers import runtimes
 from marsmith import imports
 from marsmith.archive.contents import NEEDED, own_code
+from marsmith.archive.packages import brings
 from marsmith.errors import BuildError
 from marsmith.recipe.pins import canonical, split_pin
 from marsmith.recipe.sections import Recipe
@@ -43,10 +44,10 @@ def check(recipe: Recipe, files: Mapping[str, Path], engines: Collection[str]) -
     foreign = {k: v for k, v in imported(files, module).items() if k not in there}
     if not foreign:
         return
-    brings = metadata.packages_distributions()
+    known = brings()
     for name, importers in sorted(foreign.items()):
-        if declared.keys().isdisjoint(map(canonical, brings.get(name, ()))):
-            _refuse(name, importers, brings)
+        if declared.keys().isdisjoint(map(canonical, known.get(name, ()))):
+            _refuse(name, importers, known.get(name, ()))
 
 
 def imported(files: Mapping[str, Path], module: str) -> dict[str, list[str]]:
@@ -120,9 +121,9 @@ def _check_installed(name: str, version: str) -> None:
         )
 
 
-def _refuse(name: str, importers: Iterable[str], brings: Mapping[str, list[str]]) -> None:
+def _refuse(name: str, importers: Iterable[str], packages: Iterable[str]) -> None:
     said = f"{', '.join(importers)} imports {name!r}, which a server may not have"
-    if known := sorted(set(brings.get(name, ()))):
+    if known := sorted(set(packages)):
         pins = " or ".join(f"{each}=={metadata.version(each)}" for each in known)
         raise BuildError(f"{said}, and 'requirements' doesn't declare it", f"declare {pins}")
     file = imports.file_of(name)

@@ -15,6 +15,7 @@ import yaml
 
 import handlers
 from marsmith.archive import contents, sums
+from marsmith.archive.packages import REQUIREMENTS
 from marsmith.archive.reading import ENTRY, FACTS, MANIFEST
 from marsmith.archive.sums import SUMS
 from marsmith.converters import Artifact
@@ -23,7 +24,6 @@ from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Recipe, Serving
 
 CONFIG = "model-config.yaml"
-REQUIREMENTS = "requirements.txt"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
 ARCHIVER_TIMEOUT_S = 600
 

@@ -188,6 +188,14 @@ def verify(
 
 
 @app.command()
+def sbom(archive: Annotated[Path, typer.Argument(help="A .mar file.")]) -> None:
+    """Print the bill of materials of an archive: CycloneDX, JSON."""
+    from marsmith.archive.sbom import document
+
+    out.print_json(data=document(archive))
+
+
+@app.command()
 def openapi(
     archives: Annotated[list[Path], typer.Argument(help="The .mar files of one server.")],
     address: Annotated[

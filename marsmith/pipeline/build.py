@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from marsmith.archive import requirements
+from marsmith.archive import requirements, sbom
 from marsmith.archive.contents import travelling
-from marsmith.archive.writing import package
+from marsmith.archive.writing import dump, package
 from marsmith.errors import MarsmithError
 from marsmith.pipeline import choice, reporting, timing
 from marsmith.pipeline.candidates import wanted
@@ -44,7 +44,8 @@ def build(
 
     Args:
         recipe: what to build: a YAML file, the settings of one as a mapping, or a `Recipe`.
-        store: the folder for `NAME.mar`, `NAME.report.json` and `.html`; made if it isn't there.
+        store: the folder for `NAME.mar`, `NAME.report.json` and `.html`, and `NAME.cdx.json`, its
+            bill of materials; made if it isn't there.
         say: takes one line as each step begins.
         retrain: train anew, whatever was trained before.
         keep_all: write a verified archive of every admissible candidate into `NAME.candidates/`.
@@ -100,6 +101,7 @@ def build(
             prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds
         )
         reporting.write(report, work)
+        (work / "cdx.json").write_bytes(dump(sbom.document(archive)))
         publish(recipe, best, tried if keep_all else [], work, store)
         prepared.cache.drop_unused()
     return report
@@ -149,8 +151,8 @@ def publish(recipe: Recipe, best: Trial, kept: Sequence[Trial], work: Path, stor
                 name = trial.candidate.file_name
                 shutil.copyfile(work / name / f"{recipe.name}.mar", others / f"{name}.mar")
     (work / best.candidate.file_name / f"{recipe.name}.mar").replace(store / f"{recipe.name}.mar")
-    for suffix in ("json", "html"):
-        (work / f"report.{suffix}").replace(store / f"{recipe.name}.report.{suffix}")
+    for suffix in ("report.json", "report.html", "cdx.json"):
+        (work / suffix).replace(store / f"{recipe.name}.{suffix}")
 
 
 @contextmanager

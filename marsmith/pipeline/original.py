@@ -24,10 +24,11 @@ from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.harness import wire, worker
-from marsmith.pipeline import tensors
+from marsmith.pipeline import provenance, tensors
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import ORIGINAL, Rung
+from marsmith.report.report import Provenance
 from marsmith.serving import server
 from marsmith.verify import metrics, untouched
 from marsmith.verify.batches import Batches
@@ -54,6 +55,7 @@ class Prepared:
         measured_on: a key of the data, the task and its settings.
         cache: trained weights, finished conversions, and what was measured of them.
         logs: a folder for what engines write.
+        provenance: where the model comes from.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Prepared:
     measured_on: str
     cache: Cache
     logs: Path
+    provenance: Provenance
 
     @property
     def original(self) -> Rung:
@@ -88,6 +91,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         GateError: what the passes made misses a bound.
     """
     device, cache = chosen_device(recipe), Cache(kept / MADE)
+    origin = provenance.of(recipe)
     say(f"make the model of {recipe.name}")
     with settled():
         module: torch.nn.Module = recipe.source.load(cache, say)
@@ -120,7 +124,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     )  # fmt: skip
     return Prepared(
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
-        measured_on(recipe, ladder), cache, kept / "logs" / recipe.name,
+        measured_on(recipe, ladder), cache, kept / "logs" / recipe.name, origin,
     )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 
-from handlers import interface
+import handlers
+from handlers import interface, runtimes
 from handlers.device import cores
+from marsmith.archive import packages
 from marsmith.archive.reading import inspect
 from marsmith.archive.writing import dump
 from marsmith.pipeline.choice import shipped
@@ -49,7 +51,17 @@ def facts(prepared: Prepared, trial: Trial) -> Facts:
         content_type=handler.example()[0],
         **interface.of(handler, handler.explainer()),
         versions={name: version(name) for name in VERSIONS} | versions(trial.candidate.runtime),
+        requirements=recipe.requirements,
+        packages=packages.needed(_served(prepared, trial), recipe.requirements),
+        provenance=prepared.provenance,
     )
+
+
+def _served(prepared: Prepared, trial: Trial) -> list[str]:
+    """The modules of `handlers` that an archive's own file finds by name."""
+    kinds = (kind.__module__ for kind in type(prepared.handler).__mro__)
+    ours = [name for name in kinds if name.partition(".")[0] == handlers.__name__]
+    return [*ours, f"{runtimes.__name__}.{trial.candidate.runtime}"]
 
 
 def report(

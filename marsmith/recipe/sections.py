@@ -351,6 +351,11 @@ class Recipe(Section):
     _path: Path | None = PrivateAttr(None)
 
     @property
+    def file(self) -> Path | None:
+        """The file that it was read from."""
+        return self._path
+
+    @property
     def path(self) -> Path:
         """The file that it was read from; if there is none, the one that it could be in."""
         return self._path or Path("archiver_configs", f"{self.name}.yaml")

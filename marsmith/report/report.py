@@ -29,6 +29,43 @@ class Frozen(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=Tr
     """Frozen data; its fields are the keys of its JSON."""
 
 
+class Package(Frozen):
+    """A Python package that serving needs, as it was installed where the archive was made."""
+
+    version: str
+    sha256: str | None
+    """Of the lines "HASH  PATH", sorted, that its RECORD has of the files that are the same
+    wherever its wheel is installed: not of scripts and .dist-info. None where there are none."""
+    licence: str
+    """In its own words; empty if it doesn't say."""
+    spdx: bool
+    """Whether `licence` is an expression of SPDX's."""
+    requires: tuple[str, ...]
+    """The names of the others that it needs."""
+    named_by: tuple[str, ...]
+    """What in the archive names it: files that import it, "requirements.txt", or "TorchServe" for
+    what every server has. Empty for what only other packages need."""
+
+
+class Provenance(Frozen):
+    """Where a model comes from."""
+
+    recipe: str
+    """The SHA-256 of its file; of its settings as JSON, for one without a file."""
+    source: Mapping[str, object]
+    """What the recipe says of it; a file or a folder by its name and SHA-256."""
+    data: Mapping[str, str]
+    """What returns the data of `evaluation`, `calibration` and `training`, by these names."""
+    datasets: tuple[str, ...]
+    """The data that the model's own card says it was trained with."""
+    licence: str
+    """The model's, by its own card; empty if that isn't known."""
+    commit: str | None
+    """Of the git checkout that the recipe lies in; None if it lies in none."""
+    clean: bool | None
+    """Whether the recipe, and all other files that git knows, were as that commit has them."""
+
+
 class Facts(Frozen):
     """What travels in an archive: nothing about a moment or a machine."""
 
@@ -68,6 +105,11 @@ class Facts(Frozen):
     """Options, output, columns and media types of explanations; empty where the task has none."""
     versions: Mapping[str, str]
     """Of the packages that the archive was made with."""
+    requirements: tuple[str, ...]
+    """The pins that the recipe declares."""
+    packages: Mapping[str, Package]
+    """What serving may need, by the name as registries compare names."""
+    provenance: Provenance
 
 
 class CandidateResult(Frozen):

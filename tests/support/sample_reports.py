@@ -122,6 +122,12 @@ def data() -> dict[str, Any]:
         ],
         "engines": {"onnx": "1.22.0", "onnxruntime": "1.31.0", "openvino": "2026.4.0"},
         "versions": {"torch": "2.13.0+cpu", "numpy": "2.4.6", "marsmith": "0.1.0"},
+        "requirements": [],
+        "packages": {},
+        "provenance": {
+            "recipe": "5c" * 32, "source": {"kind": "factory"}, "data": {}, "datasets": [],
+            "licence": "", "commit": None, "clean": None,
+        },
         "environment": {
             "python": "3.11.7", "system": "Linux-6.18-x86_64-with-glibc2.36",
             "cpu": "Intel(R) Xeon(R) Platinum 8488C", "instructions": "AVX512", "cores": 8,

@@ -98,8 +98,8 @@ def test_an_archive_that_was_refused_is_not_kept(digits_recipe: Recipe, tmp_path
         folder = work / trial.candidate.file_name
         folder.mkdir(parents=True)
         (folder / "digits.mar").write_bytes(b"")
-    for suffix in ("json", "html"):
-        (work / f"report.{suffix}").touch()
+    for name in ("report.json", "report.html", "cdx.json"):
+        (work / name).touch()
     publish(digits_recipe, best, [best, refused], work, store)
     kept = [file.name for file in (store / "digits.candidates").iterdir()]
     assert kept == ["onnx-fp32.mar"]
