@@ -112,7 +112,7 @@ def model() -> nn.Module:
     return Reader()
 
 
-def _files() -> list[tuple[str, Path]]:
+def files() -> list[tuple[str, Path]]:
     """Names, the same on every machine, and files."""
     standard = Path(sysconfig.get_path("stdlib"))
     package = Path(importlib.util.find_spec("torch").submodule_search_locations[0])  # type: ignore[union-attr,index]
@@ -126,7 +126,8 @@ def _files() -> list[tuple[str, Path]]:
     return found
 
 
-def _is_held_out(name: str) -> bool:
+def is_held_out(name: str) -> bool:
+    """Whether what is in the file is for the evaluation."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % HELD_OUT == 0
 
 
@@ -138,8 +139,8 @@ def questions(held_out: bool) -> list[Question]:
     """
     seen = {each.context for each in questions(held_out=False)} if held_out else set()
     found: dict[Question, None] = {}
-    for name, path in _files():
-        if _is_held_out(name) == held_out:
+    for name, path in files():
+        if is_held_out(name) == held_out:
             chance = random.Random(f"{SEED} {name}")  # noqa: S311 - no secret
             for question in of_source(path.read_bytes(), chance):
                 found[question] = None

@@ -29,6 +29,8 @@ TEMPLATE = (
 )
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 EMBEDDER, WRITER, LISTENER = "new_text_embedding", "chatty", "new_speech_recognition"
+RANKER = "new_reranking"
+ASKED: Any = {"query": "where is Ada", "documents": ["in Paris", "who", "Ada lives in Paris"]}
 TIMEOUT_S = 120
 RECORDING = encode(wave(16_000), 16_000)
 
@@ -47,7 +49,8 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def info(writer: Path, new_archives: dict[str, Path], server_state: Path) -> Iterator[ServerInfo]:
-    archives = [writer, new_archives["text_embedding"], new_archives["speech_recognition"]]
+    tasks = ("text_embedding", "speech_recognition", "reranking")
+    archives = [writer, *(new_archives[task] for task in tasks)]
     found = server.serve(archives, port=0)
     try:
         yield found
@@ -207,9 +210,52 @@ class TestTranscriptions:
         assert caught.value.param == "language"
 
 
+def relevance(said: Any) -> list[tuple[int, float]]:
+    return [(each["index"], each["relevance_score"]) for each in said["results"]]
+
+
+class TestRerank:
+    def test_it_is_that_of_the_models_own_path(self, info: ServerInfo) -> None:
+        usual = ask(info, f"/predictions/{RANKER}", ASKED)
+        wanted: Any = [(each["index"], pytest.approx(each["score"])) for each in usual["results"]]
+        assert sorted(index for index, _ in wanted) == [0, 1, 2]
+        for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
+            said = ask(info, path, {"model": RANKER, **ASKED})
+            assert relevance(said) == wanted
+            assert set(said) == {"id", "model", "results", "usage"}
+            assert said["usage"]["total_tokens"] == usual["tokens"]
+        for path in ("1.0/rerank", "1.0/v2/rerank", "v1/rerank", "v2/rerank"):
+            said = ask(info, f"/predictions/{RANKER}/{path}", {**ASKED, "top_n": 1})
+            assert relevance(said) == wanted[:1]
+
+    def test_documents_may_be_objects_and_come_back(self, info: ServerInfo) -> None:
+        texts = ASKED["documents"]
+        body = {**ASKED, "model": RANKER, "documents": [{"text": each} for each in texts]}
+        said = ask(info, "/v1/rerank", {**body, "return_documents": True})
+        assert [each["document"] for each in said["results"]] == [
+            {"text": texts[each["index"]]} for each in said["results"]
+        ]
+        assert relevance(said) == relevance(ask(info, "/v1/rerank", body))
+
+    def test_what_can_not_be_ranked_is_refused_by_name(self, info: ServerInfo) -> None:
+        for param, asked in (
+            ("query", {"documents": ["a"]}),
+            ("top_n", {**ASKED, "top_n": 0}),
+            ("documents", {**ASKED, "documents": [7]}),
+            ("rank_fields", {**ASKED, "rank_fields": ["title"]}),
+            (None, {**ASKED, "documents": []}),
+            (None, {**ASKED, "documents": [{"title": "a"}]}),
+        ):
+            error = ask(info, "/v1/rerank", {"model": RANKER, **asked})["error"]
+            assert (error["param"], error["type"]) == (param, "invalid_request_error")
+        error = ask(info, "/v1/rerank", {"model": EMBEDDER, **ASKED})["error"]
+        assert "v1/embeddings" in error["message"]
+        assert ask(info, "/rerank", ASKED)["error"]["code"] == "unnamed"
+
+
 class TestRules:
     def test_models_are_listed_and_found(self, client: openai.OpenAI) -> None:
-        assert {each.id for each in client.models.list()} == {EMBEDDER, WRITER, LISTENER}
+        assert {each.id for each in client.models.list()} == {EMBEDDER, WRITER, LISTENER, RANKER}
         assert client.models.retrieve(WRITER).id == WRITER
 
     def test_who_has_no_key_and_which_model_is_not_there(
@@ -264,6 +310,8 @@ class TestRules:
         behind = ("-F", f"file=@{file}", "-F", f"model={LISTENER}")
         said = json.loads(curl("/v1/audio/transcriptions", *behind))
         assert "send model first" in said["error"]["message"]
+        ranked = json.loads(curl("/rerank", *json_of, json.dumps({"model": RANKER, **ASKED})))
+        assert {index for index, _ in relevance(ranked)} == {0, 1, 2}
         wrong = json.loads(curl("/v1/embeddings", "-d", '{"model": "x"}'))
         assert set(wrong) == {"error"}
 
@@ -272,7 +320,8 @@ class TestRules:
 def test_bare_torchserve_serves_them(
     writer: Path, new_archives: dict[str, Path], server_state: Path
 ) -> None:
-    info = server.serve([writer, new_archives["speech_recognition"]], port=0, front=False)
+    archives = [writer, new_archives["speech_recognition"], new_archives["reranking"]]
+    info = server.serve(archives, port=0, front=False)
     try:
         key = authorization(info).removeprefix("Bearer ")
 
@@ -293,5 +342,8 @@ def test_bare_torchserve_serves_them(
         with client(LISTENER) as asked:
             file = ("a.wav", RECORDING, "audio/wav")
             assert asked.audio.transcriptions.create(model=LISTENER, file=file).text is not None
+        for path in ("rerank", "v1/rerank", "v2/rerank"):
+            said = ask(info, f"/predictions/{RANKER}/1.0/{path}", {"model": RANKER, **ASKED})
+            assert {index for index, _ in relevance(said)} == {0, 1, 2}
     finally:
         server.stop(info)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from handlers.errors import BadRequest, ModelError
+from handlers.errors import ModelError
 from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, object_schema, setting
@@ -99,8 +98,7 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
 
     def decode(self, instance: object, options: QuestionAnsweringOptions) -> _Sample:
         """Convert a question and a context to windows."""
-        if isinstance(instance, (bytes, str)):
-            instance = _parsed(instance)
+        instance = text.parsed(instance, "a question needs a context, and both are JSON", HINT)
         question, context = text.read_pair(instance, PARTS, both=True)
         tensors, found = self.reader.read(question, context, truncate=options.truncate)
         return Sample(tensors, options, found)
@@ -168,14 +166,6 @@ def _rank(answer: tuple[tuple[int, int], float]) -> tuple[float, tuple[int, int]
     """Rank best first, then earliest: equal scores differ in the last decimals between batches."""
     place, score = answer
     return -round(math.log(score), DECIMALS) if score > 0 else math.inf, place
-
-
-def _parsed(instance: bytes | str) -> object:
-    try:
-        found: object = json.loads(instance)
-    except (ValueError, RecursionError):
-        raise BadRequest("a question needs a context, and both are JSON", hint=HINT) from None
-    return found
 
 
 def _where(meta: Windows, sequence: int | None, length: int) -> torch.Tensor:

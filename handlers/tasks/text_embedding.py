@@ -6,7 +6,6 @@ get one before each text.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,20 +224,8 @@ def _read(instance: object) -> tuple[str, list[str] | None]:
     one, others = text.parts_of(instance, TextEmbedding.parts)
     if one is None:
         raise BadRequest("the instance has no 'text'", hint=HINT)
-    if isinstance(others, (bytes, str)):  # of a form, or of a tensor
-        others = _listed(text.read(others))
-    if others is not None and not isinstance(others, list):
-        raise BadRequest(f"'compare_with' must be a list of texts, not {kind(others)}", hint=HINT)
-    return text.read(one), None if others is None else [text.read(each) for each in others]
-
-
-def _listed(written: str) -> object:
-    """Read a list in JSON, or else one text."""
-    try:
-        found: object = json.loads(written) if written.lstrip().startswith("[") else None
-    except (ValueError, RecursionError):
-        found = None
-    return [written] if found is None else found
+    compared = None if others is None else text.read_list(others, "compare_with", HINT)
+    return text.read(one), compared
 
 
 def _pool(states: torch.Tensor, lengths: Sequence[int], pooling: str) -> torch.Tensor:

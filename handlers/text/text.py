@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -97,6 +98,55 @@ def parts_of(instance: Mapping[str, object], parts: Sequence[str]) -> list[objec
         if name not in parts:
             raise BadRequest(unknown(str(name), parts, "an instance"), status=422)
     return [instance.get(name) for name in parts]
+
+
+def parsed(instance: object, what: str, hint: str) -> object:
+    """Read an instance of several parts that came as JSON in a string, or in bytes.
+
+    Args:
+        instance: anything else is handed back.
+        what: what it must be, for messages.
+        hint: what to send.
+
+    Raises:
+        BadRequest: it is a string, but no JSON.
+    """
+    if not isinstance(instance, (bytes, str)):
+        return instance
+    try:
+        found: object = json.loads(instance)
+    except (ValueError, RecursionError):
+        raise BadRequest(what, hint=hint) from None
+    return found
+
+
+def read_list(given: object, name: str, hint: str) -> list[str]:
+    """Read the texts of a list, or of a string that holds one in JSON, or else is the only text.
+
+    Args:
+        given: the items of a list may be objects with a "text".
+        name: of the part, for messages.
+        hint: what to send.
+
+    Raises:
+        BadRequest: it is something else, or a text is not valid Unicode.
+    """
+    if isinstance(given, (bytes, str)):  # of a form, or of a tensor
+        given = _listed(read(given))
+    if not isinstance(given, list):
+        raise BadRequest(f"{name!r} must be a list of texts, not {kind(given)}", hint=hint)
+    return [
+        read(parts_of(each, PAIR[:1])[0] if isinstance(each, Mapping) else each) for each in given
+    ]
+
+
+def _listed(written: str) -> object:
+    """Read a list in JSON, or else one text."""
+    try:
+        found: object = json.loads(written) if written.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        found = None
+    return [written] if found is None else found
 
 
 def check_together(instances: Sequence[object], *, max_characters: int) -> None:

@@ -117,7 +117,7 @@ def verify(
         batch = ladder.handler.collate([sample])
         outputs = ladder.handler.inference(batch)
         rows = {len(tensor) for tensor in batch.values()}
-        comparable = own is not None and rows == {1}
+        comparable = own is not None and (rows == {1} or _rows(own) == rows)
         compared += comparable or answer is not None
         if own is not None and comparable:  # one of several windows has its own outputs
             axes = ladder.handler.varying_axes().items()
@@ -159,6 +159,12 @@ def _asked_otherwise(ladder: Ladder, untouched: Untouched, tolerance: float) -> 
                 wanted = untouched.answers[index]
                 worst = worst.worst(_of_answers(index, [answer.to_json()], wanted, tolerance))
     return worst
+
+
+def _rows(own: tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor]) -> set[int]:
+    """How many rows outputs have, of an instance that is several."""
+    tensors = own.values() if isinstance(own, Mapping) else own
+    return {len(each) if each.ndim else 0 for each in tensors}
 
 
 def _of_outputs(

@@ -33,6 +33,7 @@ INSTANCES: dict[str, Callable[[Path], random_requests.Instance]] = {
     "recording": lambda archive: random_requests.recording,
     "history": random_requests.history,
     "row": random_requests.row,
+    "documents": lambda archive: random_requests.ranked,
     "instance": lambda archive: random_requests.question,
     "comparison": lambda archive: random_requests.text_or_comparison,
     "pair": lambda archive: random_requests.text_or_pair,

@@ -52,6 +52,12 @@ def question(random_: random.Random) -> Any:
     return random_.choice([{"question": one, "context": other}, [one, other]])
 
 
+def ranked(random_: random.Random) -> Any:
+    """A query, and documents to rank by it, in one of the forms that these have."""
+    query, documents = text(random_), [text(random_) for _ in range(random_.randint(1, 9))]
+    return {"query": query, "documents": random_.choice([documents, json.dumps(documents)])}
+
+
 def text_or_comparison(random_: random.Random) -> Any:
     """A text, alone or with some to compare it with."""
     one, others = text(random_), [text(random_) for _ in range(random_.randint(0, 9))]

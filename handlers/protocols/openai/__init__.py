@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HEADER = "x-openai-route"
 """Where a front says the route: what it asks TorchServe has another path."""
 VERSION = "v1/"
+ALSO = ("v2/", "")
+"""What may stand before a route's name instead, as in Cohere's own paths and those of others."""
 DONE = "[DONE]"
 NO_NUMBERS = "send text, not tokens: their numbers are those of another tokenizer"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -202,11 +204,12 @@ def find(path: str) -> type[Route] | None:
     Args:
         path: what follows a model's version in TorchServe's path, or what a front says.
     """
-    if not path.startswith(VERSION):
+    if not path:
         return None
-    if path not in paths():
-        return NoRoute
-    name = path.removeprefix(VERSION).replace("/", "_")
+    name = next(path.removeprefix(each) for each in (VERSION, *ALSO) if path.startswith(each))
+    if VERSION + name not in paths():
+        return NoRoute if path.startswith(VERSION) else None
+    name = name.replace("/", "_")
     return by_name.only(by_name.find(__name__, name, "the route"), Route)  # type: ignore[type-abstract]
 
 

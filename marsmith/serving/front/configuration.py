@@ -44,7 +44,10 @@ OF_OPENAI = "|".join(
     file.stem.replace("_", "/")
     for file in sorted((our_handlers.OURS / "protocols" / "openai").glob("[!_]*.py"))
 )
-OPENAI_ROUTES = {f"^/(predictions/{NAME}/({NAME}/)?)?v1/({OF_OPENAI})$": "v1/\\3"}
+OPENAI_ROUTES = {
+    f"^/(predictions/{NAME}/({NAME}/)?)?v[12]/({OF_OPENAI})$": "v1/\\3",
+    f"^/(predictions/{NAME}/{NAME}/)?({OF_OPENAI})$": "v1/\\2",  # as /rerank
+}
 # The first that fits; so the most usual come first.
 ROUTES = {
     f"^/predictions/{NAME}(/{NAME})?$": "predict",

@@ -39,7 +39,7 @@ def bring(folder: Path, out: Path) -> ChatSettings:
     Raises:
         BuildError: it can't be read, or does not write what transformers makes of it.
     """
-    if not _has_one(folder):
+    if not has_one(folder):
         return {}
     need("huggingface", "transformers")
     try:
@@ -66,7 +66,8 @@ def bring(folder: Path, out: Path) -> ChatSettings:
     return {"chat_template": FILE, "special_tokens": tokens}
 
 
-def _has_one(folder: Path) -> bool:
+def has_one(folder: Path) -> bool:
+    """Whether the folder has a chat template."""
     if (folder / FILE).is_file():
         return True
     said = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}

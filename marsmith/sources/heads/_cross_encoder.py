@@ -5,6 +5,7 @@ See: sentence_transformers' CrossEncoder, whose files these are.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,40 @@ def ask(
     Returns:
         For each (classes,), or () of a model with one: scores as the folder says.
     """
+    model = _read(folder, limit)
+    if model is None:
+        return None
+    asked = [each[0] if len(each) == 1 else list(each) for each in questions]
+    return [
+        model.predict(each, convert_to_tensor=True, show_progress_bar=False).float()
+        for each in asked
+    ]
+
+
+def rank(
+    folder: Path, query: str, documents: Sequence[str], limit: int | None
+) -> list[tuple[int, float]] | None:
+    """How the library ranks documents: the place and score of each, best first.
+
+    Args:
+        folder: of the model.
+        query: what is asked.
+        documents: what may answer it.
+        limit: how many tokens are read.
+
+    Returns:
+        None where the library isn't installed.
+    """
+    model = _read(folder, limit)
+    if model is None:
+        return None
+    found = model.rank(query, list(documents), show_progress_bar=False)
+    return [(int(each["corpus_id"]), float(each["score"])) for each in found]
+
+
+@functools.lru_cache(maxsize=1)
+def _read(folder: Path, limit: int | None) -> Any:
+    """The library's own model; None where it isn't installed."""
     if importlib.util.find_spec(LIBRARY) is None:
         return None
     library: Any = importlib.import_module(LIBRARY)
@@ -113,8 +148,4 @@ def ask(
     model = library.CrossEncoder(str(folder), model_kwargs={"dtype": torch.float32}, **read)
     if limit is not None:
         model.max_seq_length = limit
-    asked = [each[0] if len(each) == 1 else list(each) for each in questions]
-    return [
-        model.predict(each, convert_to_tensor=True, show_progress_bar=False).float()
-        for each in asked
-    ]
+    return model

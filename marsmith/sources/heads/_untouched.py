@@ -52,3 +52,12 @@ def outputs(
         with torch.inference_mode():
             found.append(tuple(each.float() for each in model(**tokens).to_tuple()[:count]))
     return found
+
+
+def together(
+    model: Any, tokenizer: Any, pairs: Sequence[Pair], limit: int | None
+) -> tuple[torch.Tensor, ...] | None:
+    """Run the pairs of one instance, each alone: (pairs, ...); None if `outputs` says not all."""
+    found = outputs(model, tokenizer, pairs, limit)
+    known = [each[0] for each in found if each is not None]
+    return (torch.cat(known),) if known and len(known) == len(found) else None
