@@ -23,7 +23,7 @@ from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.task import Answer, C, M, O, Sample, Task
 from handlers.telemetry import BatchMetrics, Telemetry
-from handlers.torchserve import BaseHandler, Context, quieten, read_ahead
+from handlers.torchserve import BaseHandler, Context, leave_bodies, quieten, read_ahead
 from handlers.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             seconds=PATIENCE * _positive(served.get("responseTimeout"), 120),
         )
         quieten()
+        leave_bodies()
         read_ahead()
         warm_up(self.answer_all, self.example(), (1, self.batch_size))
         gc.collect()

@@ -47,6 +47,16 @@ class Config:
     threads: int = setting(0, "Threads per worker; 0 means cores ÷ workers.", minimum=0)
     defaults: dict[str, object] | None = setting(None, "The options of requests that set none.")
     max_instances: int = setting(1024, "The most instances in one request.", minimum=1)
+    max_inputs: int = setting(
+        1000,
+        "The most inputs, or outputs, of a v2 request, and fields of a form.",
+        minimum=1,
+    )
+    max_json_bytes: int = setting(20_971_520, "The longest JSON of a request.", minimum=1)
+    max_json_values: int = setting(
+        4_000_000, "The most values in it; a list counts as 4, a key as 10.", minimum=1
+    )
+    max_json_depth: int = setting(64, "The most lists and objects within each other.", minimum=1)
     max_answer_bytes: int = setting(
         6_000_000, "The largest answer; less than TorchServe's max_response_size.", minimum=1
     )

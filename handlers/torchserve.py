@@ -8,6 +8,7 @@ ts/torch_handler/base_handler.py in TorchServe 0.12.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import warnings
@@ -42,7 +43,7 @@ def _unprobed() -> Iterator[None]:
 with _unprobed():
     from ts.torch_handler.base_handler import BaseHandler
 
-__all__ = ["BaseHandler", "Context", "quieten", "read_ahead"]
+__all__ = ["BaseHandler", "Context", "leave_bodies", "quieten", "read_ahead"]
 
 
 class SystemProperties(TypedDict):
@@ -93,6 +94,15 @@ def quieten() -> None:
 
 def _not_of_a_request(record: logging.LogRecord) -> bool:
     return "decoding of input data" not in str(record.msg)
+
+
+def leave_bodies() -> None:
+    """Make TorchServe hand requests over as bytes.
+
+    It would parse all that says it is JSON, and so pay for a request before a handler can
+    refuse it; see `payload.received`. It asks for this at every request.
+    """
+    os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
 
 
 def read_ahead() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from handlers import base
 from handlers.errors import BadRequest, LoadError
-from handlers.images import pixels
+from handlers.images import limits, pixels
 from handlers.images.pixels import Placement
 from handlers.protocols import base64_text, tensors
 from handlers.runtimes import Tensors
@@ -66,6 +66,13 @@ class ImageConfig(Config):
     max_pixels: int = setting(
         50_000_000, "The most pixels of a request's images together.", minimum=1
     )
+    max_image_bytes: int = setting(
+        320_000_000, "The most memory to decode them, as their headers let it be known.", minimum=1
+    )
+    max_image_side: int = setting(65_535, "The longest side of an image that is sent.", minimum=1)
+    max_jpeg_scans: int = setting(
+        20, "The most scans of a JPEG; encoders write 10, and 18 in CMYK.", minimum=1
+    )
 
 
 C = TypeVar("C", bound=ImageConfig)
@@ -86,6 +93,13 @@ class ImageHandler(base.Handler[C, O, Placement]):
         self.mean, self.std = (
             _per_channel(values, channels, name)
             for name, values in (("mean", self.config.mean), ("std", self.config.std))
+        )
+        self.limits = limits.Limits(
+            self.config.max_pixels,
+            self.config.max_image_bytes,
+            self.config.max_image_side,
+            self.config.max_jpeg_scans,
+            self.config.white_for_transparent,
         )
         if 0 in self.std:
             raise LoadError("'std' must not be 0: pixels are divided by it")
@@ -111,7 +125,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
                 continue
             with suppress(BadRequest):  # it is refused, by its number, when it is decoded
                 encoded.append(base64_text.encoded(instance, "an image"))
-        pixels.check_together(encoded, decoded, max_pixels=self.config.max_pixels)
+        limits.check_together(encoded, decoded, self.limits)
 
     def decode(self, instance: object, options: O) -> Sample[O, Placement]:
         """Convert an instance to (C, H, W): uint8 pixels, or float32 normalised by the client."""
@@ -120,9 +134,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         if isinstance(instance, np.ndarray):
             tensor, placement = self._from_array(instance)
         else:
-            image = pixels.open_image(
-                base64_text.encoded(instance, "an image"), max_pixels=self.config.max_pixels
-            )
+            image = pixels.open_image(base64_text.encoded(instance, "an image"), self.limits)
             tensor, placement = self._to_pixels(image)
         return Sample({"image": tensor}, options, placement)
 
@@ -148,8 +160,10 @@ class ImageHandler(base.Handler[C, O, Placement]):
         shape = [channels, *(size or (None, None))]
         order = {} if self.config.greyscale else {"colours": self.config.colours}
         return {
-            "image": f"an encoded image ({', '.join(pixels.FORMATS)}), as bytes or base64",
+            "image": f"an encoded image ({', '.join(limits.FORMATS)}), as bytes or base64",
             "max_pixels": self.config.max_pixels,
+            "max_image_bytes": self.config.max_image_bytes,
+            "max_image_side": self.config.max_image_side,
             "tensor": {"datatype": "FP32", "shape": shape, "normalised": True, **order},
             "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
         }
@@ -181,7 +195,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         wanted = config.resize
         if isinstance(wanted, int) and (config.max_side or config.side_multiple > 1):
             width, height = pixels.within(size, wanted, config.max_side, config.side_multiple)
-            pixels.check_size(width, height, max_pixels=max(config.max_pixels, wanted * wanted))
+            pixels.check_area((width, height), size, max(config.max_pixels, wanted * wanted))
             wanted = (height, width)
         image = pixels.resize(image, wanted, config.interpolation, max_pixels=config.max_pixels)
         left, top = pixels.corner(image.size, config.crop, down=config.crop_down)
@@ -199,7 +213,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
             coloured = array.ndim == 3 and array.shape[2] == 3
             if not (array.ndim == 2 or coloured) or not array.size:
                 raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
-            pixels.check_size(array.shape[1], array.shape[0], max_pixels=self.config.max_pixels)
+            limits.check_size(array.shape[1], array.shape[0], self.limits)
             return self._to_pixels(Image.fromarray(array))
         channels, fixed = 1 if self.config.greyscale else 3, self._fixed_size()
         if (

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from handlers.errors import BadRequest
+from handlers.images.limits import FORMATS, Limits, check, open_header, too_large
 
-# Only raster formats whose decoders are pure library code; PIL would also start Ghostscript.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # PIL's modes of 8 bits or fewer. Others have no agreed white, or no way to RGB ("LAB").
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
-JPEG_SCAN = b"\xff\xda"
-MAX_JPEG_SCANS = 64
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -27,6 +23,16 @@ RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
     "hamming": Image.Resampling.HAMMING,
+}
+ORIENTATION = 0x0112  # of EXIF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 GREY = 114  # of letterboxes; what the YOLO family is trained with
 Size = int | tuple[int, int] | None
@@ -60,82 +66,34 @@ class Placement:
         return ((boxes - offset) * scale).clamp(min=torch.zeros(4), max=edges)
 
 
-def check_together(encoded: Sequence[bytes], decoded: int = 0, *, max_pixels: int) -> None:
-    """Check the headers of a request's images: kilobytes can hold gigapixels.
-
-    Args:
-        encoded: the images whose headers are to be read.
-        decoded: the pixels of the images that came decoded.
-        max_pixels: how many pixels are allowed.
-
-    Raises:
-        BadRequest: 413 when they have more than `max_pixels` together.
-    """
-    total = decoded
-    for data in encoded:
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Exception:  # noqa: S112 - each image is refused for its own fault when it is decoded
-            continue
-        total += image.width * image.height
-    if total > max_pixels:
-        raise BadRequest(
-            f"the request's images have {total} pixels together; at most {max_pixels} are allowed",
-            hint="send fewer, or smaller ones",
-            status=413,
-        )
-
-
-def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Read an image's header, check it, then decode it.
+def open_image(data: bytes, limits: Limits) -> Image.Image:
+    """Read an image's header, check it, then decode it; of many frames the first.
 
     Args:
         data: an encoded image.
-        max_pixels: the largest width × height; checked before any pixel is decoded.
+        limits: what it may cost; checked before any pixel is decoded.
 
     Raises:
-        BadRequest: 415 for what is not an image of a known format, 413 for too large a one,
-            400 for a damaged one.
+        BadRequest: 415 for what is not an image of a known format, 413 for one that would cost
+            too much, 400 for a damaged one.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = open_header(data)
+        check(image, data, limits)
+        image.load()
+    except BadRequest:
+        raise
     except UnidentifiedImageError:
         raise BadRequest(
             "the body is not an image that can be read",
             hint=f"send one of {', '.join(FORMATS)}",
             status=415,
         ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(max_pixels) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise too_large(limits) from None
     except Exception:  # a decoder may raise anything on hostile bytes: all of it is the client's
-        raise BadRequest("the image's header is damaged") from None
-    check_size(image.width, image.height, max_pixels=max_pixels)
-    # A few bytes can repeat a scan of every pixel; encoders write some ten scans at most.
-    if image.format in ("JPEG", "MPO") and data.count(JPEG_SCAN) > MAX_JPEG_SCANS:
-        raise BadRequest(f"the image has more than {MAX_JPEG_SCANS} scans", status=413)
-    try:
-        image.load()
-    except MemoryError:
-        raise _too_large(max_pixels) from None
-    except Exception:  # as above
         raise BadRequest("the image is damaged or incomplete") from None
     return image
-
-
-def check_size(width: int, height: int, *, max_pixels: int) -> None:
-    """Refuse an image of too many pixels.
-
-    Raises:
-        BadRequest: 413.
-    """
-    if width * height > max_pixels:
-        raise _too_large(max_pixels)
-
-
-def _too_large(max_pixels: int) -> BadRequest:
-    return BadRequest(
-        f"the image is larger than {max_pixels} pixels", hint="send a smaller one", status=413
-    )
 
 
 def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
@@ -163,10 +121,11 @@ def to_mode(image: Image.Image, *, greyscale: bool) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Turn and mirror an image as its EXIF orientation says; damaged EXIF says nothing."""
     try:
-        turned = ImageOps.exif_transpose(image)
+        said = image.getexif().get(ORIENTATION)
     except Exception:  # PIL reads EXIF lazily, and may raise anything on hostile bytes
         return image
-    return turned
+    turn = TURNS.get(said) if isinstance(said, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def without_key(image: Image.Image) -> Image.Image:
@@ -225,17 +184,26 @@ def resize(
     if isinstance(size, int):
         shorter = min(image.size)
         width, height = size * image.width // shorter, size * image.height // shorter
-        if width * height > max(max_pixels, size * size):
-            raise BadRequest(
-                f"an image of {image.width} by {image.height} pixels is too long and thin",
-                hint="crop it",
-                status=413,
-            )
+        check_area((width, height), image.size, max(max_pixels, size * size))
     else:
         height, width = size
     if image.size == (width, height):
         return image
     return image.resize((width, height), RESAMPLING[interpolation])
+
+
+def check_area(size: tuple[int, int], original: tuple[int, int], most: int) -> None:
+    """Refuse an image that would be blown up to more than `most` pixels.
+
+    Raises:
+        BadRequest: 413.
+    """
+    if size[0] * size[1] > most:
+        raise BadRequest(
+            f"an image of {original[0]} by {original[1]} pixels is too long and thin",
+            hint="crop it",
+            status=413,
+        )
 
 
 def center_crop(image: Image.Image, size: Size, *, down: bool = False) -> Image.Image:

@@ -7,7 +7,6 @@ and https://github.com/triton-inference-server/server/blob/main/docs/protocol/ex
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Iterable
@@ -16,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.errors import BadRequest
+from handlers.protocols import json_text
 
 HEADER = "inference-header-content-length"
 LENGTH = struct.Struct("<I")  # before each of an input's BYTES
 
 
-def join(body: object, json_length: str) -> object:
+def join(body: object, json_length: str, limits: json_text.JsonLimits = json_text.USUAL) -> object:
     """Read the JSON of a body, and put the bytes of each binary input into its `data`.
 
     Args:
         body: JSON, then the inputs' bytes, in their order.
         json_length: how many bytes the JSON has, from the HTTP header.
+        limits: how much JSON there may be.
 
     Raises:
         BadRequest: the lengths don't fit, or the JSON is wrong.
@@ -37,8 +38,8 @@ def join(body: object, json_length: str) -> object:
     if not 0 < length <= len(body):
         raise BadRequest(f"{HEADER} must be 1 to {len(body)}, the length of the JSON in the body")
     try:
-        value = json.loads(bytes(body[:length]))
-    except (ValueError, RecursionError):
+        value = json_text.parse(bytes(body[:length]), limits)
+    except ValueError:
         raise BadRequest(f"the first {length} bytes of the body are not valid JSON") from None
     inputs = value.get("inputs") if isinstance(value, dict) else None
     start = length

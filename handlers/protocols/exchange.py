@@ -124,17 +124,33 @@ class Exchange:
             options, defaults = explainer.ExplainOptions, {}
             self.options = options()
         names = [option.name for option in fields(options)]
+        config = task.config
+        limits = json_text.JsonLimits(
+            config.max_json_bytes, config.max_json_values, config.max_json_depth
+        )
         if self.form:
-            self.row, self.media_types = forms.read(self.row.get("body", b""), self.form)
+            body = self.row.get("body", b"")
+            self.row, self.media_types = forms.read(body, self.form, config.max_inputs)
+        else:
+            self.row = payload.received(self.row, self.media_types, limits)
         if self.route:
-            request, usual = self._asked(self.route, task, names)
+            request, usual = self._asked(self.route, task, names, limits)
             defaults = {**usual, **defaults}
         else:
-            request = payload.read(self.row, self.media_types, names, self.json_length, task.parts)
-        self.request, most = request, task.config.max_instances
+            request = payload.read(
+                self.row,
+                self.media_types,
+                names,
+                self.json_length,
+                task.parts,
+                limits=limits,
+                max_inputs=config.max_inputs,
+            )
+        self.request, most = request, config.max_instances
         if len(request.instances) > most:
             raise BadRequest(
                 f"{len(request.instances)} instances in one request; at most {most} are allowed",
+                hint="send fewer at once; the setting is 'max_instances'",
                 status=413,
             )
         task.screen(request.instances)
@@ -146,13 +162,17 @@ class Exchange:
             raise BadRequest(str(error), status=422) from None
 
     def _asked(
-        self, route: openai.Route, task: Task[C, O, M], names: Sequence[str]
+        self,
+        route: openai.Route,
+        task: Task[C, O, M],
+        names: Sequence[str],
+        limits: json_text.JsonLimits,
     ) -> tuple[ParsedRequest, Mapping[str, object]]:
         """Read what a route of OpenAI's is asked, and the options where nobody says anything."""
         if self.explain:
             raise BadRequest("OpenAI has no explanations", hint="ask at /explanations", status=404)
         openai.check(route, task.Answer)
-        body = self.row if route.form else payload.read_json(self.row, self.media_types)
+        body = self.row if route.form else payload.read_json(self.row, self.media_types, limits)
         asked = route.read(body, names)
         usual = {name: value for name, value in asked.usual.items() if name in names}
         return ParsedRequest("openai", asked.instances, asked.options), usual

@@ -16,19 +16,21 @@ from handlers.errors import BadRequest
 
 HEADER = "x-form-type"
 MULTIPART, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
-MAX_PARTS = 1000
 MAX_PART_HEADERS = 4096  # bytes
 LINE = b"\r\n"
 # As browsers write it: quoted, a quotation mark within as %22, nothing else escaped.
 PARAMETER = re.compile(r""";\s*([A-Za-z*-]+)\s*=\s*(?:"([^"]*)"|([^\s";]+))""")
 
 
-def read(body: object, media_type: str) -> tuple[dict[str, object], dict[str, str]]:
+def read(
+    body: object, media_type: str, max_fields: int = 1000
+) -> tuple[dict[str, object], dict[str, str]]:
     """Read a form.
 
     Args:
         body: as it came.
         media_type: of the form, with its parameters.
+        max_fields: how many fields it may have.
 
     Returns:
         The fields' values, and the media types of those that have one, both by name. A file is
@@ -42,7 +44,7 @@ def read(body: object, media_type: str) -> tuple[dict[str, object], dict[str, st
     body, kind = bytes(body), Message()
     kind["Content-Type"] = media_type.replace("\r", " ").replace("\n", " ")
     if kind.get_content_type() == URLENCODED:
-        return _read_urlencoded(body), {}
+        return _read_urlencoded(body, max_fields), {}
     boundary = kind.get_param("boundary")
     if kind.get_content_type() != MULTIPART or not isinstance(boundary, str) or not boundary:
         raise BadRequest(
@@ -51,7 +53,7 @@ def read(body: object, media_type: str) -> tuple[dict[str, object], dict[str, st
         )
     fields: dict[str, object] = {}
     kinds: dict[str, str] = {}
-    for part in _split(body, boundary.encode("latin-1", "replace")):
+    for part in _split(body, boundary.encode("latin-1", "replace"), max_fields):
         name, part_kind, value = _read_part(part)
         if name in fields:
             raise BadRequest(f"the form has two fields named {name[:40]!a}")
@@ -61,18 +63,15 @@ def read(body: object, media_type: str) -> tuple[dict[str, object], dict[str, st
     return fields, kinds
 
 
-def _read_urlencoded(body: bytes) -> dict[str, object]:
+def _read_urlencoded(body: bytes, max_fields: int) -> dict[str, object]:
     if body.lstrip()[:1] in (b"{", b"["):  # what `curl -d` makes of JSON
         raise BadRequest(
             "the body is JSON, sent as a form", hint="set the header Content-Type: application/json"
         )
+    if body.count(b"&") >= max_fields:
+        raise _too_many(max_fields)
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8"),
-            keep_blank_values=True,
-            strict_parsing=bool(body),
-            max_num_fields=MAX_PARTS,
-        )
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body))
     except ValueError as error:
         raise BadRequest(f"the form can't be read: {str(error)[:200]!a}") from None
     fields: dict[str, object] = {}
@@ -83,7 +82,15 @@ def _read_urlencoded(body: bytes) -> dict[str, object]:
     return fields
 
 
-def _split(body: bytes, boundary: bytes) -> list[bytes]:
+def _too_many(most: int) -> BadRequest:
+    return BadRequest(
+        f"the form has more than {most} fields",
+        hint="send fewer; the setting is 'max_inputs'",
+        status=413,
+    )
+
+
+def _split(body: bytes, boundary: bytes, max_fields: int) -> list[bytes]:
     """Split a body at its boundary into parts, each with its headers."""
     line = b"--" + boundary
     start, rest = body.find(line), b""
@@ -91,9 +98,9 @@ def _split(body: bytes, boundary: bytes) -> list[bytes]:
         raise BadRequest(
             "the form doesn't begin with its boundary", hint="let your client write the header"
         )
-    parts = body[start + len(line) :].split(LINE + line, MAX_PARTS + 1)
-    if len(parts) > MAX_PARTS:
-        raise BadRequest(f"the form has more than {MAX_PARTS} fields", status=413)
+    parts = body[start + len(line) :].split(LINE + line, max_fields + 1)
+    if len(parts) > max_fields + 1:
+        raise _too_many(max_fields)
     *parts, rest = parts
     if not rest.startswith(b"--") or (not parts and not rest):
         raise BadRequest("the form breaks off before its last boundary", hint="send it whole")

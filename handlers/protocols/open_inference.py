@@ -13,7 +13,7 @@ BINARY_OUTPUT = "binary_data_output"
 
 
 def read(
-    inputs: Sequence[object], body: Mapping[str, object], parts: Sequence[str]
+    inputs: Sequence[object], body: Mapping[str, object], parts: Sequence[str], most: int
 ) -> ParsedRequest:
     """Read a request.
 
@@ -21,10 +21,12 @@ def read(
         inputs: the body's, as they came.
         body: all of it.
         parts: of these names are the parts of an instance.
+        most: how many inputs there may be, and how many outputs may be named.
 
     Raises:
         BadRequest: something in it is wrong.
     """
+    _check_count(inputs, "inputs", most)
     if not inputs:
         raise BadRequest("'inputs' is empty", hint="send at least one tensor")
     arrays: dict[str, tensors.Array | list[str | bytes]] = {}
@@ -47,14 +49,24 @@ def read(
         instances = [dict(zip(arrays, row, strict=True)) for row in rows]
     options = dict(parameters(body))
     binary = _flag(options.pop(BINARY_OUTPUT, False), BINARY_OUTPUT)
-    wanted = _read_wanted(body.get("outputs"), binary)
+    wanted = _read_wanted(body.get("outputs"), binary, most)
     return ParsedRequest("v2", instances, options, False, identity, wanted, binary)
 
 
-def _read_wanted(outputs: object, binary: bool) -> Mapping[str, bool] | None:
+def _check_count(entries: object, name: str, most: int) -> None:
+    if isinstance(entries, list) and len(entries) > most:
+        raise BadRequest(
+            f"{len(entries)} {name!r} in one request; at most {most} are allowed",
+            hint="send fewer, larger tensors; the setting is 'max_inputs'",
+            status=413,
+        )
+
+
+def _read_wanted(outputs: object, binary: bool, most: int) -> Mapping[str, bool] | None:
     """The outputs that a request names, and whether each is wanted as bytes."""
     if outputs is None:
         return None
+    _check_count(outputs, "outputs", most)
     wanted: dict[str, bool] = {}
     for entry in outputs if isinstance(outputs, list) else [None]:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):

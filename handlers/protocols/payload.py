@@ -16,12 +16,12 @@ https://github.com/kserve/open-inference-protocol.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from handlers.errors import BadRequest
-from handlers.protocols import base64_text, binary_tensors, open_inference
-from handlers.protocols.json_text import JSON
+from handlers.protocols import base64_text, binary_tensors, json_text, open_inference
+from handlers.protocols.json_text import JSON, USUAL, JsonLimits
 from handlers.protocols.parsed_request import ParsedRequest, parameters
 from handlers.schema import kind
 
@@ -34,6 +34,9 @@ def read(
     option_names: Sequence[str],
     json_length: str | None = None,
     parts: Sequence[str] = (),
+    *,
+    limits: JsonLimits = USUAL,
+    max_inputs: int = 1000,
 ) -> ParsedRequest:
     """Read one row of a batch as TorchServe hands it over.
 
@@ -44,6 +47,8 @@ def read(
         json_length: the length of the JSON in a body that has binary tensors behind it; see
             `binary_tensors`.
         parts: form fields of these names make up the instance, an object.
+        limits: how much JSON it may hold.
+        max_inputs: how many inputs, or outputs, a v2 request may name.
 
     Raises:
         BadRequest: there is no instance, it is unclear which field it is, or the JSON is wrong.
@@ -59,9 +64,9 @@ def read(
     name = _instance_field(row, option_names)
     options = {field: _text(value) for field, value in row.items() if field != name}
     if json_length is None:
-        value = _parsed(row[name], content_types.get(name, ""))
+        value = _parsed(row[name], content_types.get(name, ""), limits)
     else:
-        value = binary_tensors.join(row[name], json_length)
+        value = binary_tensors.join(row[name], json_length, limits)
     if isinstance(value, (bytes, str)):
         if len(value) == 0:
             raise BadRequest("the request is empty", hint="send an instance as the body")
@@ -71,7 +76,7 @@ def read(
     if "instances" in value:
         request = _read_v1(value)
     elif isinstance(inputs := value.get("inputs"), list):
-        request = open_inference.read(inputs, value, parts)
+        request = open_inference.read(inputs, value, parts, max_inputs)
     else:
         request = _read_object(value)
     if not options:
@@ -80,14 +85,16 @@ def read(
     return dataclasses.replace(request, options={**options, **request.options}, textual=True)
 
 
-def read_json(row: Mapping[str, object], content_types: Mapping[str, str]) -> object:
+def read_json(
+    row: Mapping[str, object], content_types: Mapping[str, str], limits: JsonLimits = USUAL
+) -> object:
     """Read the body of a row that is JSON and nothing else.
 
     Raises:
         BadRequest: there is none, or it is wrong.
     """
     name = _instance_field(row, ())
-    value = _parsed(row[name], content_types.get(name, ""))
+    value = _parsed(row[name], content_types.get(name, ""), limits)
     if isinstance(value, (bytes, str)):
         raise BadRequest(
             "the body is not JSON", hint="set the header Content-Type: application/json"
@@ -119,11 +126,34 @@ def _text(value: object) -> object:
     )
 
 
-def _parsed(value: object, content_type: str) -> object:
-    """Turn any kind of bytes into `bytes`, and parse JSON that TorchServe left as bytes.
+def received(
+    row: Mapping[str, object], content_types: Mapping[str, str], limits: JsonLimits
+) -> dict[str, object]:
+    """Do what TorchServe does with a row's values, and only what keeps its bounds.
 
-    TorchServe parses only `application/json`; it leaves what it can't parse (too deep, a
-    number of too many digits, not UTF-8) as bytes, and everything that came by gRPC.
+    It would parse `application/json` whole, before a handler sees it; see
+    `torchserve.leave_bodies`. What can't be parsed stays bytes, to be refused where it is read.
+
+    Raises:
+        BadRequest: 413, there is too much JSON in it.
+    """
+    found = dict(row)
+    for name, value in row.items():
+        media = content_types.get(name, "")
+        if not isinstance(value, (bytes, bytearray)) or not media:
+            continue
+        with suppress(ValueError):
+            if media == JSON:
+                found[name] = json_text.parse(bytes(value), limits)
+            elif media.startswith("text"):
+                found[name] = value.decode("utf-8")
+    return found
+
+
+def _parsed(value: object, content_type: str, limits: JsonLimits) -> object:
+    """Turn any kind of bytes into `bytes`, and parse JSON of other types, and of none.
+
+    By gRPC there are no types.
     """
     if not isinstance(value, (bytes, bytearray)):
         return value
@@ -133,12 +163,11 @@ def _parsed(value: object, content_type: str) -> object:
     if not declared and (media or value[:1] != b"{"):
         return value
     try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError) as error:
+        parsed = json_text.parse(value, limits)
+    except ValueError as error:
         if not declared:
             return value
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise BadRequest(f"the body is not valid JSON: {reason[:200]!a}") from None
+        raise BadRequest(f"the body is not valid JSON: {str(error)[:200]!a}") from None
     return parsed if declared or isinstance(parsed, dict) else value
 
 

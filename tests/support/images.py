@@ -34,3 +34,47 @@ def png_header(width: int, height: int) -> bytes:
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks
     )
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def blank_png(width: int, height: int, *, depth: int = 8, colour: int = 0) -> bytes:
+    """A whole, valid PNG of one colour, however large: some kilobytes.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        depth: bits of each channel.
+        colour: PNG's colour type: 0 is grey, 2 RGB, 6 RGB with alpha.
+    """
+    row = bytes(1 + (width * depth * {0: 1, 2: 3, 6: 4}[colour] + 7) // 8)
+    packer = zlib.compressobj(1)
+    rows = max(1, 1_000_000 // len(row))
+    parts = [packer.compress(row * min(rows, height - start)) for start in range(0, height, rows)]
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [
+            png_chunk(b"IHDR", header),
+            png_chunk(b"IDAT", b"".join([*parts, packer.flush()])),
+            png_chunk(b"IEND", b""),
+        ]
+    )
+
+
+def jpeg_of_scans(count: int) -> bytes:
+    """A progressive JPEG of 64 by 64 pixels whose last scan comes again and again."""
+    data = encode(noise(64, 64, "RGB"), "JPEG", progressive=True)
+    start, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:start] + data[start:end] * (count - data.count(b"\xff\xda") + 1) + data[end:]
+
+
+def run_length_bmp(width: int, height: int) -> bytes:
+    """A BMP of run lengths, each line of which ends after its first pixel."""
+    body = b"\x01\x01\x00\x00" * height + b"\x00\x01"
+    palette = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256))
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + palette + body

@@ -396,3 +396,12 @@ def test_an_output_that_there_is_not_is_refused_with_the_nearest() -> None:
 def test_options_beside_json_in_a_form_count(body: bytes) -> None:
     request = read({"data": body, "top_k": b"2"}, {}, ["top_k"])
     assert (dict(request.options), request.textual) == ({"top_k": "2"}, True)
+
+
+@pytest.mark.parametrize("name", ["inputs", "outputs"])
+def test_inputs_and_outputs_are_bounded_by_number(name: str) -> None:
+    body = {"inputs": [tensor()], name: [tensor(str(number)) for number in range(1001)]}
+    error = refused(body)
+    assert (error.status, "max_inputs" in error.hint) == (413, True)
+    assert "1001" in error.message
+    assert "at most 1000" in error.message
