@@ -28,7 +28,9 @@ from handlers.task import Config, O, Sample, stack
 class ImageConfig(Config):
     """How an image becomes the model's input, in this order."""
 
-    upright: bool = setting(False, "Turn the image as its EXIF orientation says.")
+    upright: bool = setting(
+        True, "Turn the image as its EXIF says; false where the model's reference leaves it lying."
+    )
     white_for_transparent: bool = setting(
         False, "White where a colour counts as transparent, as in GIF; alpha is dropped anyway."
     )
@@ -161,6 +163,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
         order = {} if self.config.greyscale else {"colours": self.config.colours}
         return {
             "image": f"an encoded image ({', '.join(limits.FORMATS)}), as bytes or base64",
+            "upright": self.config.upright,
             "max_pixels": self.config.max_pixels,
             "max_image_bytes": self.config.max_image_bytes,
             "max_image_side": self.config.max_image_side,

@@ -16,13 +16,14 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # PIL reads a file's headers piece by piece, in Python: some 0.6 µs each, while 20 MB hold millions
 # of pieces of 4 bytes. Files of 20 MB as encoders write them take some 10,000.
 MAX_READS = 50_000
+RUN_READS = 4_000_000  # of a BMP of run lengths, which is read run by run: at most a second
 
 # Bytes for each pixel.
 STORED = {"1": 1, "L": 1, "P": 1}  # as PIL keeps them; others have four
 SIXTEEN_BITS = 8  # with the copies that are made to scale them
 AS_RGB = 4  # what another mode becomes
 OF_WEBP = 8  # libwebp's own canvas, and its copy
-OF_RUNS = 80  # BMP's run lengths are read in Python: this is time, not memory
+OF_RUNS = 155  # BMP's run lengths are read in Python: this is time, not memory
 WHITENED = 16  # the copies on the way to white where a colour counts as transparent
 OF_A_ROW = 24  # bytes
 
@@ -48,13 +49,13 @@ class Limits:
 class _File(io.BytesIO):
     """A file that counts how often it is read, and says when it is too often."""
 
-    reads = 0
+    reads, most = 0, MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
-        if self.reads > MAX_READS:
+        if self.reads > self.most:
             raise BadRequest(
-                f"the image is in too many pieces; it may be read {MAX_READS} times",
+                f"the image is in too many pieces; it may be read {self.most} times",
                 hint="write it anew",
                 status=413,
             )
@@ -68,7 +69,11 @@ def open_header(data: bytes) -> Image.Image:
         BadRequest: 413 for one of too many pieces.
         Exception: anything else that PIL raises.
     """
-    return Image.open(_File(data), formats=FORMATS)
+    file = _File(data)
+    image = Image.open(file, formats=FORMATS)
+    if _in_runs(image):
+        file.most = RUN_READS
+    return image
 
 
 def check(image: Image.Image, data: bytes, limits: Limits) -> None:
@@ -162,7 +167,7 @@ def decoded_bytes(image: Image.Image, of_scans: float, limits: Limits) -> int:
         each += len(image.getbands()) * (2 if deep else 1)  # a row of the file, and its filter
     elif image.format == "WEBP":
         each += OF_WEBP
-    elif image.format == "BMP" and image.tile[:1] and image.tile[0][0] == "bmp_rle":  # type: ignore[attr-defined]
+    elif _in_runs(image):
         each += OF_RUNS
     tags = getattr(image, "tag_v2", {})
     tile = _number(tags.get(TILE_WIDTH)) * _number(tags.get(TILE_HEIGHT))
@@ -184,6 +189,10 @@ def _too_many_bytes(what: str, found: int, limits: Limits) -> BadRequest:
         hint="send a smaller one, of 8 bits and without alpha; the setting is 'max_image_bytes'",
         status=413,
     )
+
+
+def _in_runs(image: Image.Image) -> bool:
+    return any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", []))
 
 
 def _number(value: object) -> int:

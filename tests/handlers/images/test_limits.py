@@ -119,6 +119,10 @@ def test_images_are_bounded_together() -> None:
         assert "the setting is" in caught.value.hint
 
 
+def test_run_lengths_are_read_run_by_run() -> None:
+    assert open_image(run_length_bmp(20, 40_000), Limits()).size == (20, 40_000)  # 160,000 reads
+
+
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_only_the_first_frame_is_decoded(form: str) -> None:
     frames = [noise(16, 16, "RGB", seed) for seed in range(12)]

@@ -320,3 +320,47 @@ def test_a_colour_that_is_not_there_is_no_error() -> None:
 def test_a_corner_between_pixels_is_rounded_as_is_said(side: int, even: int, down: int) -> None:
     assert corner((side, side), 8) == (even, even)
     assert corner((side, side), 8, down=True) == (down, down)
+
+
+RED, PAPER = (200, 30, 10), (255, 255, 255)
+
+
+def cmyk(form: str) -> bytes:
+    """A red image of ink, without yellow's rounding: JPEG has it inverted, as Adobe does."""
+    return encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), form)
+
+
+def palette(**options: object) -> bytes:
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([0, 0, 0, *RED])
+    return encode(image, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "colour"),
+    [
+        (cmyk("TIFF"), (255, 0, 0)),
+        (cmyk("JPEG"), (255, 0, 0)),
+        (encode(Image.new("1", (16, 16), 1)), (255, 255, 255)),
+        (encode(Image.fromarray(np.full((16, 16), 0x80FF, np.uint16))), (128, 128, 128)),
+        (palette(), RED),
+        (palette(transparency=bytes([255, 0])), RED),
+        (palette(transparency=1), RED),
+        (encode(Image.new("RGBA", (16, 16), (*RED, 0))), RED),
+        (encode(Image.new("LA", (16, 16), (77, 3))), (77, 77, 77)),
+        (
+            encode(
+                Image.new("RGB", (16, 16), RED), "GIF",
+                save_all=True, append_images=[Image.new("RGB", (16, 16), PAPER)],
+            ),
+            RED,
+        ),
+    ],
+    ids=[
+        "cmyk", "inverted cmyk", "one bit", "sixteen bits", "palette", "palette with alpha",
+        "transparent colour", "alpha", "grey with alpha", "animation",
+    ],
+)  # fmt: skip
+def test_each_row_of_the_table_in_the_docs(data: bytes, colour: tuple[int, int, int]) -> None:
+    found = np.asarray(to_mode(open_image(data, Limits()), greyscale=False)).reshape(-1, 3)
+    assert np.abs(found.astype(int) - colour).max() <= 2  # a JPEG rounds

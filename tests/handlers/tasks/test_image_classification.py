@@ -279,3 +279,16 @@ def test_a_request_of_many_large_images_is_refused_before_any_is_decoded(tmp_pat
 
 def test_pixels_without_a_file_are_counted_too(colour: ImageClassification) -> None:
     assert refused(colour, np.zeros((1001, 1000), dtype=np.uint8)).status == 413
+
+
+def test_a_photograph_is_seen_upright_unless_the_archive_says_otherwise(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    scene = noise(12, 8, "RGB")
+    lying = scene.transpose(Image.Transpose.ROTATE_90)
+    photograph = encode(lying, exif=exif)
+    by_default, as_stored = configured(tmp_path), configured(tmp_path, upright=False)
+    assert torch.equal(image_of(by_default, photograph), image_of(by_default, encode(scene)))
+    assert torch.equal(image_of(as_stored, photograph), image_of(as_stored, encode(lying)))
+    assert by_default.describe_input()["upright"] is True
+    assert as_stored.describe_input()["upright"] is False
