@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 
 from handlers import batching, cpu, device, explanations, interface, runtimes
-from handlers.errors import BadRequest, HandlerError, LoadError, ModelError, unexpected
+from handlers.errors import RAISED, BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import json_text
 from handlers.protocols.exchange import Exchange
@@ -71,7 +71,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             self._load(context)
         except (RuntimeError, MemoryError):
             raise
-        except Exception as error:  # any other would end the worker without a word
+        except RAISED as error:  # any other would end the worker without a word
             raise LoadError(f"{type(error).__name__}: {error}") from error
 
     def _load(self, context: Context) -> None:
@@ -140,7 +140,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             batch = self.answer_all(exchanges)
             if self.telemetry:
                 self.telemetry.report(batch)
-        except Exception as error:  # the last resort: TorchServe would fail the whole batch
+        except RAISED as error:  # the last resort: TorchServe would fail the whole batch
             for exchange in exchanges:
                 if exchange.open:
                     exchange.fail(error)
@@ -154,7 +154,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         if exchange.describe:
             try:
                 exchange.body = json_text.dump(self.describe())
-            except Exception as error:  # as in read
+            except RAISED as error:  # as in read
                 exchange.fail(error)
         elif exchange.explain and not self.explainer():
             exchange.fail(BadRequest(f"{self.config.task} gives no explanations"))
@@ -232,7 +232,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             if explainer:
                 explanations.check()
             exchange.read(self, explainer)
-        except Exception as error:  # a bug of ours must not reach the neighbours
+        except RAISED as error:  # a bug of ours must not reach the neighbours
             exchange.fail(error)
 
     def _decode_all(
@@ -240,7 +240,10 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
     ) -> list[Sample[Any, M] | HandlerError]:
         size = sum(len(instance) for _, instance in jobs if isinstance(instance, (bytes, str)))
         if self.pool and len(jobs) > 1 and size >= PARALLEL_BYTES:
-            return list(self.pool.map(self._decode, jobs))
+            try:
+                return list(self.pool.map(self._decode, jobs))
+            except RuntimeError as error:  # no thread can be started, or somebody has ended them
+                logger.warning("decoding one after the other: %s", error)
         return [self._decode(job) for job in jobs]
 
     def _decode(self, job: tuple[Exchange, object]) -> Sample[Any, M] | HandlerError:
@@ -253,7 +256,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             return self.decode(instance, exchange.options)
         except HandlerError as error:
             return error
-        except Exception as error:  # as in read
+        except RAISED as error:  # as in read
             return unexpected(error)
 
     def check_time(self) -> None:
@@ -288,7 +291,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         try:
             most = self.config.max_answer_bytes
             exchange.finish(self.model_name, self.model_version, most)
-        except Exception as error:  # as in read
+        except RAISED as error:  # as in read
             exchange.fail(error)
 
     def describe(self) -> dict[str, object]:

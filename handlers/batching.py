@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from handlers.errors import HandlerError, ModelError, unexpected
+from handlers.errors import RAISED, HandlerError, ModelError, unexpected
 from handlers.runtimes import Tensors
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def run(
         try:
             keys[index] = key(sample)
             hash(keys[index])
-        except Exception as error:  # a task's decode may return anything
+        except RAISED as error:  # a task's decode may return anything
             keys.pop(index, None)
             results[index] = unexpected(error)
     known = list(keys)
@@ -102,7 +102,7 @@ def _predict_or_split(
         if len(answers) != len(samples):
             raise ModelError(f"{len(samples)} inputs gave {len(answers)} answers")
         return list(answers)
-    except Exception as error:  # a model may raise anything, and its neighbours must not notice
+    except RAISED as error:  # a model may raise anything, and its neighbours must not notice
         if len(samples) == 1:
             return [blame(error)]
         middle = len(samples) // 2
@@ -112,7 +112,7 @@ def _predict_or_split(
         ]
 
 
-def blame(error: Exception) -> HandlerError:
+def blame(error: BaseException) -> HandlerError:
     """Turn what a model raised on a single input into what its client is told."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         logger.error("out of memory on a single input", exc_info=error)

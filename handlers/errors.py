@@ -13,6 +13,10 @@ from http import HTTPStatus
 
 logger = logging.getLogger(__name__)
 
+# Whatever a task or a model may raise. `exit()` in somebody's code would end the worker, and every
+# request that it has, without a word.
+RAISED = (Exception, SystemExit, KeyboardInterrupt)
+
 
 class HandlerError(Exception):
     """The root of every error that a handler raises on purpose.
@@ -57,7 +61,7 @@ class LoadError(HandlerError, RuntimeError):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
-def unexpected(error: Exception) -> HandlerError:
+def unexpected(error: BaseException) -> HandlerError:
     """The error itself when it was raised on purpose; a logged, bare 500 when it is a bug."""
     if isinstance(error, HandlerError):
         return error

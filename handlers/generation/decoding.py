@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import torch
 
 from handlers.batching import blame
-from handlers.errors import HandlerError, ModelError
+from handlers.errors import RAISED, HandlerError, ModelError
 from handlers.generation import sampling
 from handlers.generation.cache import KeyValueCache, empty, named
 from handlers.generation.detokenizer import Detokenizer
@@ -232,7 +232,7 @@ class Decoder:
     def _advance(self, sequences: Sequence[TokenSequence]) -> None:
         try:
             self._absorb(sequences, self._run(self._inputs(sequences)))
-        except Exception as error:  # a model may raise anything, and its neighbours must not notice
+        except RAISED as error:  # a model may raise anything, and its neighbours must not notice
             if len(sequences) == 1:
                 sequences[0].error = blame(error)
                 return
@@ -265,7 +265,7 @@ class Decoder:
                 sequence.cached += count
                 if not sequence.begins:
                     sequence.take(found[count - 1], self._ends)
-            except Exception as error:  # this sequence alone fails
+            except RAISED as error:  # this sequence alone fails
                 sequence.error = blame(error)
 
     def _check(self, logits: torch.Tensor, new: Sequence[torch.Tensor], n: int, t: int) -> None:

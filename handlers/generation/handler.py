@@ -33,7 +33,7 @@ from ts.protocol.otf_message_handler import create_predict_response
 
 from handlers import base
 from handlers.base import CPU
-from handlers.errors import BadRequest, unexpected
+from handlers.errors import RAISED, BadRequest, unexpected
 from handlers.generation.decoding import Decoder, TokenSequence
 from handlers.generation.streams import EVENTS, LINES, Stream
 from handlers.protocols import negotiation
@@ -142,7 +142,7 @@ class GenerationHandler(base.Handler[C, O, M]):
                 if any(stream.has_piece for stream in streams.values()):
                     self._send_between(streams, context)
                 self._write()
-        except Exception as error:  # the last resort: TorchServe would fail the whole batch
+        except RAISED as error:  # the last resort: TorchServe would fail the whole batch
             streams = self._fail_all(error, ids, context)
         bodies = self._next_parts(streams, context)
         for index in ids.keys() - bodies.keys():
@@ -176,7 +176,7 @@ class GenerationHandler(base.Handler[C, O, M]):
             for stream in new:
                 try:
                     self._start(stream)
-                except Exception as error:  # a bug of ours must not reach the neighbours
+                except RAISED as error:  # a bug of ours must not reach the neighbours
                     stream.exchange.fail(error)
 
     def _start(self, stream: Stream) -> None:
@@ -211,7 +211,7 @@ class GenerationHandler(base.Handler[C, O, M]):
                 self._decoder.abort(sequence)
 
     def _fail_all(
-        self, error: Exception, ids: dict[int, str], context: Context
+        self, error: BaseException, ids: dict[int, str], context: Context
     ) -> dict[int, Stream]:
         streams = {}
         for index in context.request_ids:
@@ -258,7 +258,7 @@ class GenerationHandler(base.Handler[C, O, M]):
         """The next part of an answer; None when there is nothing to say yet."""
         try:
             return self._last(stream) if stream.done else self._between(stream)
-        except Exception as error:  # a bug of ours must not reach the neighbours
+        except RAISED as error:  # a bug of ours must not reach the neighbours
             for sequence in stream.sequences:
                 self._decoder.abort(sequence)
             stream.sequences, stream.error = [], unexpected(error)

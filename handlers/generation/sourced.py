@@ -28,7 +28,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from handlers.batching import blame
-from handlers.errors import ModelError
+from handlers.errors import RAISED, ModelError
 from handlers.generation import decoding, rules, sampling
 from handlers.generation.beams import BeamOptions, BeamSearch
 from handlers.generation.cache import KeyValueCache, empty, named
@@ -298,7 +298,7 @@ class SourcedDecoder(Decoder):
         slots = [self._running.index(each) for each in texts]
         try:
             parents = first.search_on()
-        except Exception as error:  # this search alone fails
+        except RAISED as error:  # this search alone fails
             first.error = blame(error)
             return
         sources = [slots[0 if begins else parent] for parent in parents]

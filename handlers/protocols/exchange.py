@@ -228,7 +228,7 @@ class Exchange:
         except ValueError:
             raise ModelError("the model's answer is not finite", hint="check the input") from None
 
-    def fail(self, error: Exception, where: str = "") -> None:
+    def fail(self, error: BaseException, where: str = "") -> None:
         """Answer with an error; one that was not raised on purpose is a bug, and a bare 500."""
         error = unexpected(error)
         if self.route:

@@ -8,7 +8,7 @@ from typing import Any
 
 from handlers import by_name
 from handlers.base import Handler
-from handlers.errors import LoadError
+from handlers.errors import RAISED, LoadError
 
 
 def find(name: str) -> type[Handler[Any, Any, Any]]:
@@ -33,7 +33,7 @@ def find(name: str) -> type[Handler[Any, Any, Any]]:
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name.partition(":")[0])
-    except Exception as error:  # a module of one's own may raise anything
+    except RAISED as error:  # a module of one's own may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise LoadError(f"the task {name!r} can't be imported: {reason}") from error
 

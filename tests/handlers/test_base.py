@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -33,6 +36,13 @@ class Product(Answer):
     value: float
 
 
+RAISED: dict[object, BaseException] = {
+    "bug": KeyError("s3cret"),
+    "exit": SystemExit(3),
+    "interrupt": KeyboardInterrupt("s3cret"),
+}
+
+
 class Doubler(base.Handler[Config, Times, None]):
     """Doubles a number; its model fails at 13, and is infinite at 14."""
 
@@ -40,14 +50,16 @@ class Doubler(base.Handler[Config, Times, None]):
     Answer = Product
 
     def decode(self, instance: Any, options: Times) -> Sample[Times, None]:
-        if instance == "bug":
-            raise KeyError("s3cret")
+        if instance in RAISED:
+            raise RAISED[instance]
         try:
             return Sample({"x": torch.tensor([float(instance)])}, options, None)
         except (TypeError, ValueError):
             raise BadRequest("not a number", status=422) from None
 
     def answer(self, outputs: Tensors, samples: Any) -> list[Product]:
+        if 32 in outputs["y"]:
+            raise KeyboardInterrupt
         pairs = zip(outputs["y"].flatten().tolist(), samples, strict=True)
         return [Product(value * sample.options.times) for value, sample in pairs]
 
@@ -61,6 +73,8 @@ class Doubler(base.Handler[Config, Times, None]):
 def model(inputs: Tensors) -> Tensors:
     if 13 in inputs["x"]:
         raise RuntimeError("s3cret: superstition")
+    if 15 in inputs["x"]:
+        sys.exit("s3cret")
     return {"y": inputs["x"] * torch.where(inputs["x"] == 14, torch.inf, 2.0)}
 
 
@@ -69,7 +83,7 @@ def untouched() -> Iterator[None]:
     """Put back what a worker may change, having its process for itself."""
     root, threads = logging.getLogger(), torch.get_num_threads()
     level, filters = root.level, list(root.filters)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), mock.patch.dict(os.environ):
         yield
     root.setLevel(level)
     root.filters = filters
@@ -139,6 +153,30 @@ def test_no_failure_reaches_a_neighbour(doubler: Doubler, caplog: pytest.LogCapt
     assert len(counts) == len(reported(doubler))
     assert counts["RefusedRequests"] == 2
     assert counts["FailedRequests"] == 4
+
+
+@pytest.mark.parametrize("row", ["bug", "exit", "interrupt", 13, 15, 16], ids=str)
+def test_code_that_ends_the_worker_fails_its_own_request(doubler: Doubler, row: object) -> None:
+    found = answers(doubler, [1, row, 2])
+    assert [status for status, _ in found] == [200, 500, 200]
+    assert "s3cret" not in str(found)
+    assert answers(doubler, [3])[0] == (200, {"value": 18})
+
+
+def test_a_worker_without_threads_decodes_one_after_the_other(doubler: Doubler) -> None:
+    assert doubler.pool
+    doubler.pool.shutdown()
+    found = answers(doubler, ["1" + " " * base.PARALLEL_BYTES, "exit", "2"])
+    assert [status for status, _ in found] == [200, 500, 200]
+
+
+def test_code_that_ends_the_worker_as_it_loads_is_a_load_error(tmp_path: Path) -> None:
+    class Ends(Doubler):
+        def setup(self, folder: Path) -> None:
+            sys.exit(1)
+
+    with pytest.raises(LoadError, match="SystemExit"):
+        Ends().initialize(context(tmp_path))
 
 
 def test_a_large_batch_is_decoded_by_the_pool(doubler: Doubler) -> None:

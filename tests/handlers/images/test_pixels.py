@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -330,7 +331,7 @@ def cmyk(form: str) -> bytes:
     return encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), form)
 
 
-def palette(**options: object) -> bytes:
+def palette(**options: Any) -> bytes:
     image = Image.new("P", (16, 16), 1)
     image.putpalette([0, 0, 0, *RED])
     return encode(image, **options)
