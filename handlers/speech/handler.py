@@ -30,7 +30,7 @@ class AudioConfig(Config):
     )
     max_seconds: float = setting(300.0, "The most of a request's recordings together.", minimum=1)
     fixed_seconds: float | None = setting(
-        None, "Cut recordings to this length, or pad them with silence.", minimum=0.01
+        None, "Cut recordings to this length, or pad them with silence.", minimum=0.1
     )
     normalise: bool = setting(False, "Scale every recording to mean 0 and variance 1.")
     field: int = setting(
@@ -149,12 +149,7 @@ class AudioHandler(base.Handler[C, O, Heard]):
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""
-        return {
-            "recording": f"an audio file ({', '.join(recordings.FORMATS)}), as bytes or base64",
-            "samples": "a list of floats in [-1, 1]; tensors FP32 or INT16; see 'sample_rate'",
-            "sample_rate": self.config.sample_rate,
-            "max_seconds": self.config.max_seconds,
-        }
+        return recordings.described(self.config.sample_rate, self.config.max_seconds)
 
 
 def _padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:

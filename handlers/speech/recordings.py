@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import wave
 from collections.abc import Sequence
 from contextlib import suppress
@@ -73,8 +74,8 @@ def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: fl
     """Read the recording of an instance.
 
     Args:
-        instance: an encoded file as bytes or base64 text; or its samples, a list of numbers, or
-            a (S,) array: floats in [-1, 1], or int16.
+        instance: an encoded file as bytes or base64 text; or its samples, a list of numbers, also
+            as JSON in a string, or a (S,) array: floats in [-1, 1], or int16.
         rate: the model's samples per second.
         array_rate: the rate of an array; by default the model's. A file has its own.
         max_seconds: the longest that is allowed; a file is checked before it is decoded.
@@ -83,6 +84,7 @@ def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: fl
         BadRequest: 415 for what is not audio of a known format, 413 for too much of it, 422 for
             samples out of range, 400 for what is damaged.
     """
+    instance = _listed(instance)
     if isinstance(instance, list):
         array = tensors.to_array(instance, "the recording")
         instance = array.astype(np.float64) if array.dtype.kind in "iub" else array
@@ -115,7 +117,7 @@ def check_together(instances: Sequence[object], rate: int, *, max_seconds: float
         BadRequest: 413 when they last more than `max_seconds` together.
     """
     total = 0.0
-    for instance in instances:
+    for instance in map(_listed, instances):
         if isinstance(instance, (list, np.ndarray)):
             total += len(instance) / rate
             continue
@@ -148,6 +150,17 @@ def described(rate: int, max_seconds: float) -> dict[str, object]:
         "sample_rate": rate,
         "max_seconds": max_seconds,
     }
+
+
+def _listed(instance: object) -> object:
+    """The list that a string has in JSON, as in a tensor of BYTES; anything else as it is."""
+    if not isinstance(instance, str) or not instance.startswith("["):
+        return instance
+    try:
+        found: object = json.loads(instance)
+    except (ValueError, RecursionError):
+        return instance
+    return found
 
 
 def _from_array(array: tensors.Array) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import json
 import random
 import struct
 from typing import Any
@@ -56,7 +57,8 @@ def test_bytes_base64_and_numbers_are_the_same() -> None:
     samples = wave(700)
     file = encode(samples, 16000, subtype="FLOAT")
     whole = np.rint(samples * 32767).astype(np.int16)
-    for instance in (file, base64.b64encode(file).decode(), samples.tolist(), samples):
+    numbers = samples.tolist()
+    for instance in (file, base64.b64encode(file).decode(), numbers, json.dumps(numbers), samples):
         assert read(instance).samples == pytest.approx(samples)
     assert read(whole).samples == pytest.approx(samples, abs=1e-4)
     assert read(samples.astype(np.float16)).samples == pytest.approx(samples, abs=1e-3)
@@ -168,3 +170,15 @@ def test_without_its_engine_there_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(LoadError, match="needs soundfile and soxr") as caught:
         recordings.engines()
     assert caught.value.hint == "pip install soundfile soxr"
+
+
+@pytest.mark.parametrize("text", ["[", "[" * 99_999, "[0.5,", "[0.5]]"], ids=range(4))
+def test_a_string_that_is_no_list_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="not base64"):
+        read(text)
+
+
+def test_samples_in_a_string_count_with_the_others() -> None:
+    recordings.check_together(["[0, 0.5]", [0.0] * 8], 10, max_seconds=1)
+    with pytest.raises(BadRequest, match="at most 1 s"):
+        recordings.check_together(["[0, 0.5]", [0.0] * 9], 10, max_seconds=1)
