@@ -112,30 +112,30 @@ def of_source(source: bytes) -> Iterator[Described]:
 
 
 @cache
-def _tokenizer() -> Any:
+def tokenizer() -> Any:
     """Words in parts, in lower case; a query and a document with types."""
     from tokenizers import Regex, normalizers, pre_tokenizers, processors
 
     words = pre_tokenizers.Split(Regex(r"\d|[^\W\d_]+|[^\w\s]"), "removed", invert=True)
     texts = [text for described in functions(held_out=False) for text in described]
-    tokenizer = word_pieces.learn(texts, VOCABULARY, SPECIAL, words, normalizers.Lowercase())
-    tokenizer.post_processor = processors.TemplateProcessing(
+    made = word_pieces.learn(texts, VOCABULARY, SPECIAL, words, normalizers.Lowercase())
+    made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(name, tokenizer.token_to_id(name)) for name in SPECIAL[2:]],
+        special_tokens=[(name, made.token_to_id(name)) for name in SPECIAL[2:]],
     )
-    return tokenizer
+    return made
 
 
 def assets(module: nn.Module, folder: Path) -> None:
     """Write the tokenizer."""
-    _tokenizer().save(str(folder / "tokenizer.json"))
+    tokenizer().save(str(folder / "tokenizer.json"))
 
 
 def train(module: nn.Module) -> None:
     """Train in place to tell the right sentence from others of chance: under half a minute."""
     described = functions(held_out=False)
-    encode = _tokenizer().encode_batch
+    encode = tokenizer().encode_batch
     queries = [each.ids for each in encode([name for name, _ in described])]
     documents = [
         each.ids[1:] for each in encode([sentence for _, sentence in described])
@@ -153,7 +153,7 @@ def train(module: nn.Module) -> None:
                 for one, row in zip(chosen.tolist(), others.tolist(), strict=True)
                 for other in (one, *row)
             ]
-            logits = module(*_padded(asked)).view(len(chosen), -1)
+            logits = module(*padded(asked)).view(len(chosen), -1)
             loss = nn.functional.cross_entropy(logits, torch.zeros(len(chosen), dtype=torch.int64))
             optimiser.zero_grad()
             loss.backward()
@@ -162,7 +162,7 @@ def train(module: nn.Module) -> None:
     module.eval()
 
 
-def _padded(pairs: list[tuple[list[int], list[int]]]) -> list[torch.Tensor]:
+def padded(pairs: list[tuple[list[int], list[int]]]) -> list[torch.Tensor]:
     """Tokens of pairs, their mask and types: (N, T) int64 each."""
     ids = [torch.tensor([*one, *other][:MAX_TOKENS]) for one, other in pairs]
     types = [torch.tensor([0] * len(one) + [1] * len(other))[:MAX_TOKENS] for one, other in pairs]

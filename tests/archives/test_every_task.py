@@ -34,6 +34,8 @@ INSTANCES: dict[str, Callable[[Path], random_requests.Instance]] = {
     "history": random_requests.history,
     "row": random_requests.row,
     "documents": lambda archive: random_requests.ranked,
+    "masked": lambda archive: random_requests.masked,
+    "candidates": lambda archive: random_requests.text_with_labels,
     "instance": lambda archive: random_requests.question,
     "comparison": lambda archive: random_requests.text_or_comparison,
     "pair": lambda archive: random_requests.text_or_pair,

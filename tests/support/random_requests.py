@@ -58,6 +58,17 @@ def ranked(random_: random.Random) -> Any:
     return {"query": query, "documents": random_.choice([documents, json.dumps(documents)])}
 
 
+def text_with_labels(random_: random.Random) -> Any:
+    """A text, and labels for it, in one of the forms that these have."""
+    labels = random_.sample([*SCRIPTS[:5], "a cat"], random_.randint(1, 6))
+    return {"text": text(random_), "candidate_labels": random_.choice([labels, ", ".join(labels)])}
+
+
+def masked(random_: random.Random) -> str:
+    """A text with a mask or more in it."""
+    return " ".join([text(random_), *["[MASK] a"] * random_.randint(1, 3)])
+
+
 def text_or_comparison(random_: random.Random) -> Any:
     """A text, alone or with some to compare it with."""
     one, others = text(random_), [text(random_) for _ in range(random_.randint(0, 9))]

@@ -71,10 +71,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> _tokenizer.TokenS
     Raises:
         UnsupportedError: the folder has more than a model for tokens.
     """
-    found: _tokenizer.TokenSettings = {
-        **_tokenizer.bring(module, folder, out),
-        **_on_tokens.settings(module),
-    }
+    found = _on_tokens.bring(module, folder, out)
     if is_one(folder):
         kinds = [layer.kind for layer in _sentence_layers.listed(folder)]
         if kinds != ["Transformer"]:
@@ -83,7 +80,6 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> _tokenizer.TokenS
             )
         _sentence_layers.check_encoder(folder, MAY_SAY)
         _sentence_layers.as_the_library_reads(module, folder, out, found)
-    _tokenizer.see_that_it_pads(module, out, found)
     return found
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from marsmith.errors import BuildError
+from marsmith.sources.heads import _tokenizer
 from marsmith.sources.heads._tokenizer import TokenSettings
 
 LABELS = "labels.json"
@@ -51,6 +53,18 @@ def labels(config: Any) -> list[str]:
             "they must run from 0 without a gap"
         )
     return [str(known[number]) for number in range(len(known))]
+
+
+def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
+    """Bring the tokenizer of an OnTokens, and see that it can be padded.
+
+    Raises:
+        BuildError: see `_tokenizer.bring`.
+        UnsupportedError: padding changes what the model answers.
+    """
+    found: TokenSettings = {**_tokenizer.bring(module, folder, out), **settings(module)}
+    _tokenizer.see_that_it_pads(module, out, found)
+    return found
 
 
 def settings(module: torch.nn.Module) -> TokenSettings:

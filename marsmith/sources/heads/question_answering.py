@@ -10,7 +10,7 @@ import torch
 
 from handlers.text import text
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _on_tokens, _tokenizer, _untouched
+from marsmith.sources.heads import _on_tokens, _untouched
 
 AUTO = "AutoModelForQuestionAnswering"
 
@@ -39,10 +39,6 @@ def _parsed(instance: object) -> object:
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
     """Bring the tokenizer, and say how large windows are."""
-    tokens: _tokenizer.TokenSettings = {
-        **_tokenizer.bring(module, folder, out),
-        **_on_tokens.settings(module),
-    }
+    tokens = _on_tokens.bring(module, folder, out)
     tokens["max_tokens"] = min(tokens.get("max_tokens", MOST[0]), MOST[0])
-    _tokenizer.see_that_it_pads(module, out, tokens)
     return {**tokens, "overlap": min(tokens["max_tokens"] // 2, MOST[1])}
