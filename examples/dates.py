@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import random
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,9 @@ class Layer(nn.Module):
 class Translator(nn.Module):
     """Reads a text's letters and writes others; called as `handlers.generation.sourced` says."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, longest: int = LONGEST) -> None:
         super().__init__()
-        self.tokens, self.places = nn.Embedding(tokens, WIDTH), nn.Embedding(LONGEST, WIDTH)
+        self.tokens, self.places = nn.Embedding(tokens, WIDTH), nn.Embedding(longest, WIDTH)
         self.reads = nn.ModuleList(Layer(False) for _ in range(LAYERS))
         self.writes = nn.ModuleList(Layer(True) for _ in range(LAYERS))
         self.logits = nn.Linear(WIDTH, tokens)
@@ -69,15 +70,27 @@ class Translator(nn.Module):
         *past: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Turn a source, tokens and caches into logits, and what is new in the caches."""
-        half, new = 2 * LAYERS, torch.arange(input_ids.shape[1])
         given = torch.arange(source_ids.shape[1]) < source_tokens[:, None]
-        x = self._read(source_ids, given)
+        x = self.read(self.tokens(source_ids), given)
+        return self.write(x, given, cached_source, input_ids, past_tokens, past)
+
+    def write(
+        self,
+        x: torch.Tensor,
+        given: torch.Tensor,
+        cached_source: torch.Tensor,
+        input_ids: torch.Tensor,
+        past_tokens: torch.Tensor,
+        past: Sequence[torch.Tensor],
+    ) -> tuple[torch.Tensor, ...]:
+        """Write behind tokens, from what was read, (N, S, WIDTH), where it is given, (N, S)."""
+        half, new = 2 * LAYERS, torch.arange(input_ids.shape[1])
         known = torch.arange(past[half].shape[2]) < cached_source[:, None]
         seen = torch.cat([known, given], dim=1)[:, None, None]
         known = (torch.arange(past[0].shape[2]) < past_tokens[:, None])[:, None, None]
         before = (new <= new[:, None]).expand(input_ids.shape[0], 1, -1, -1)
         mask = torch.cat([known.expand(-1, 1, input_ids.shape[1], -1), before], dim=3)
-        places = (past_tokens[:, None] + new).clamp(max=LONGEST - 1)
+        places = (past_tokens[:, None] + new).clamp(max=self.places.num_embeddings - 1)
         y = self.tokens(input_ids) + self.places(places)
         made: list[torch.Tensor] = []
         read: list[torch.Tensor] = []
@@ -95,10 +108,11 @@ class Translator(nn.Module):
             y = y + layer.narrow(torch.relu(layer.widen(layer.last(y))))
         return (self.logits(y), *made, *read)
 
-    def _read(self, ids: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        places = torch.arange(ids.shape[1])
+    def read(self, x: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        """Read (N, S, WIDTH), where it is given, (N, S)."""
+        places = torch.arange(x.shape[1])
         mask = (given | (places == 0))[:, None, None]  # attention to nothing would make NaN
-        x: torch.Tensor = self.tokens(ids) + self.places(places)
+        x = x + self.places(places)
         layers: Any = self.reads
         for layer in layers:
             query, key, value = _split(layer.attention(layer.first(x)), 3)
@@ -117,7 +131,7 @@ def _attend(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor,
-    past: tuple[torch.Tensor, ...] = (),
+    past: Sequence[torch.Tensor] = (),
 ) -> torch.Tensor:
     """Attention to what is cached and what is new, (N, T, WIDTH)."""
     if past:

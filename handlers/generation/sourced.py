@@ -177,7 +177,7 @@ class Sources(ABC):
 
 
 @dataclass(frozen=True)
-class Texts(Sources):
+class TokenSources(Sources):
     """Sources that are lists of tokens.
 
     Attributes:

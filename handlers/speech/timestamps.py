@@ -85,24 +85,26 @@ class Stamps:
             last: float = int(frames * seconds / self.seconds)
             if places and places[-1] != first:
                 last = places[-1] - first
-            return Cuts([Span(0.0, last * self.seconds, list(made))], frames)
+            return Cuts([Stretch(0.0, last * self.seconds, list(made))], frames)
         single = stamps[-2:] == [False, True]
         edges = [0, *pairs, *([len(made)] if single else [])]
         if not single:
             edges[-1] += 1  # with the stamp behind it, at which the next window begins
-        spans = []
+        stretches = []
         for at, (start, end) in enumerate(itertools.pairwise(edges)):
             tokens = list(made[start:end])
             closing = tokens[-2 if at == len(edges) - 2 and not single else -1]
-            spans.append(
-                Span((tokens[0] - first) * self.seconds, (closing - first) * self.seconds, tokens)
+            stretches.append(
+                Stretch(
+                    (tokens[0] - first) * self.seconds, (closing - first) * self.seconds, tokens
+                )
             )
         kept = frames if single else (made[edges[-1] - 2] - first) * stride
-        return Cuts(spans, kept)
+        return Cuts(stretches, kept)
 
 
 @dataclass(frozen=True)
-class Span:
+class Stretch:
     """A part of what is written of a window.
 
     Attributes:
@@ -121,9 +123,9 @@ class Cuts:
     """The parts of what is written of a window.
 
     Attributes:
-        spans: in their order.
+        stretches: in their order.
         frames: how many frames they take; the next window begins behind them.
     """
 
-    spans: list[Span]
+    stretches: list[Stretch]
     frames: int

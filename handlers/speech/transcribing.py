@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from handlers.errors import ModelError
+from handlers.generation import sampling
 from handlers.generation.beams import BeamSearch
+from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.sourced import SourcedSequence, Sources
 from handlers.runtimes import Tensors
-from handlers.speech.timestamps import Cuts, Span, Stamps
+from handlers.speech.timestamps import Cuts, Stamps, Stretch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -149,7 +151,7 @@ class Listening:
     def cut(self, made: Sequence[int], frames: int) -> Cuts:
         """Cut what was written of a window with so many frames of the recording."""
         if self.stamps is None:
-            return Cuts([Span(0.0, frames * self.seconds, list(made))], frames)
+            return Cuts([Stretch(0.0, frames * self.seconds, list(made))], frames)
         return self.stamps.cut(made, frames, self.sources.stride, self.seconds)
 
     def spoken(self, tokens: Sequence[int]) -> list[int]:
@@ -185,6 +187,7 @@ class SpeechSequence(SourcedSequence):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.options = replace(self.options, repetition_penalty=1.0)  # see `allowed`
         self._shown = 0  # tokens of this window that are in the text already
         self._held = self._how.timed
         self._shortened = False
@@ -208,6 +211,9 @@ class SpeechSequence(SourcedSequence):
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (V,), minus infinity where a token must not come next."""
+        penalty = self.asked.repetition_penalty
+        if penalty != 1 and not self.search:  # before time stamps are weighed against words
+            logits = sampling.penalised(logits, {*self.prompt, *self.made}, penalty)
         scores, how = super().allowed(logits), self._how
         return how.stamps.apply(scores, self.made) if how.timed and how.stamps else scores
 
@@ -238,14 +244,18 @@ class SpeechSequence(SourcedSequence):
         made = self.made[:-1] if self.made and self.made[-1] in self.rules.ends else self.made
         left = how.frames.shape[1] - self.at
         cuts = how.cut(made, min(left, how.sources.window))
-        tokens = [token for span in cuts.spans for token in span.tokens]
-        for token in how.spoken(tokens[self._shown :]):
-            self._add(token)
+        tokens = [token for stretch in cuts.stretches for token in stretch.tokens]
+        for token in tokens[self._shown :]:
+            if how.spoken([token]):
+                self._add(token)
+            else:  # no character goes on behind a time stamp
+                self.text += self.detokenizer.finish()
+                self.detokenizer = Detokenizer(how.tokenizer, (), ())
         begin = self.at * how.seconds
         self.segments += [
-            Segment(begin + span.start, begin + span.end, how.text(span.tokens))
-            for span in cuts.spans
-            if span.tokens
+            Segment(begin + stretch.start, begin + stretch.end, how.text(stretch.tokens))
+            for stretch in cuts.stretches
+            if stretch.tokens
         ]
         self.kept += tokens
         self.count += len(self.made)
@@ -263,7 +273,8 @@ class SpeechSequence(SourcedSequence):
         prompt = how.introduction.whole(self.language)
         limit = how.limit(prompt)
         search = BeamSearch(self.asked, limit, self.rules.ends) if self.search else None
-        for each in (self, *self.beams):
+        texts = [self, *(each for each in self.beams if isinstance(each, SpeechSequence))]
+        for each in texts:
             each.prompt, each.made, each.cached, each.limit = prompt, [], cached, limit
             each.source, each.search, each.found = self.source, search, None
             each._seen, each.language = set(prompt), self.language

@@ -13,7 +13,7 @@ from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.rules import Rules
 from handlers.generation.sourced import (
     SourcedSequence,
-    Texts,
+    TokenSources,
     WritingOptions,
     beginnings,
     sequence,
@@ -100,7 +100,7 @@ class TextToText(
         """Read the tokenizer; find the tokens that the settings name."""
         super().setup(folder)
         config = self.config
-        self.prepare(self.encoder.tokenizer, Texts(config.max_tokens, self.encoder.pad_id))
+        self.prepare(self.encoder.tokenizer, TokenSources(config.max_tokens, self.encoder.pad_id))
         first = self.number(config.first_token) if config.first_token else None
         self.rules = Rules(
             self.numbers(config.stop_tokens), first, self.numbers(config.last_tokens),

@@ -183,8 +183,24 @@ def _read(folder: Path, auto: str) -> tuple[torch.nn.Module, LoadingInfo]:
                 raise UnsupportedError(
                     f"{folder.name} brings code of its own, which is not run"
                 ) from None
-            raise BuildError(f"{folder.name} can't be loaded: {_in_a_line(error)}") from error
+            said = f"{folder.name} can't be loaded: {_in_a_line(error)}"
+            raise BuildError(said, _of_another_task(folder)) from error
     return model, found
+
+
+def _of_another_task(folder: Path) -> str:
+    """Which tasks there are for a folder's model, as a hint; "" where there is none."""
+    transformers: Any = importlib.import_module("transformers")
+    try:
+        kind = type(transformers.AutoConfig.from_pretrained(folder, local_files_only=True))
+    except Exception:  # it is said already what is wrong
+        return ""
+    found = [
+        name
+        for name in heads.known()
+        if kind in getattr(transformers, heads.find(name).AUTO)._model_mapping
+    ]
+    return f"it is a model for: {', '.join(f'task: {name}' for name in found)}" if found else ""
 
 
 def _from(kind: Any, folder: Path, attention: str) -> tuple[torch.nn.Module, LoadingInfo]:

@@ -95,6 +95,7 @@ class Route(ABC):
         hints: what to do where a field is wrong, by its name.
         media_type: the media type of the answer.
         body: what was sent.
+        answered: the fields that the model's answers have.
     """
 
     Fields: ClassVar[type[DataclassInstance]] = RouteFields
@@ -109,6 +110,7 @@ class Route(ABC):
         self.identity = identity if REQUEST_ID.fullmatch(identity) else uuid.uuid4().hex
         self.created = int(time.time())
         self.media_type = "application/json"
+        self.answered: Collection[str] = ()
 
     def read(self, body: object, known: Collection[str]) -> Asked:
         """Read a body.
@@ -219,7 +221,8 @@ def check(route: Route, answer: type[Answer]) -> None:
     Raises:
         FieldError: it can't; 404.
     """
-    if set(route.needs) <= _names(answer):
+    route.answered = _names(answer)
+    if set(route.needs) <= route.answered:
         return
     fit = [path for path in paths() if set(_found(path).needs) <= _names(answer)]
     raise FieldError(

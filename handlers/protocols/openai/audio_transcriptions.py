@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from handlers.protocols.openai import Asked, FieldError, Route, RouteFields
-from handlers.schema import JsonObject, setting
-
-PASSED_ON = ("language", "prompt", "temperature")
+from handlers.protocols.openai._recordings import RecordingFields, RecordingRoute
+from handlers.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranscriptionFields(RouteFields):
-    """What a form may hold, beside its file; options that a model doesn't have are refused."""
+class TranscriptionFields(RecordingFields):
+    """What a form may hold; see `RecordingFields`."""
 
-    response_format: Literal["json", "text"] | None = setting(None, "json, the default, or text.")
     language: str | None = setting(None, "The language that is spoken.")
-    prompt: str | None = setting(None, "What was said before.")
-    temperature: float | None = setting(None, "0 takes the likeliest.", minimum=0, maximum=1)
-    stream: Literal["false", "False", "0"] | None = setting(None, "Not in pieces.")
+    stream: bool | None = setting(None, "Send the text piece by piece, while it is written.")
 
 
-class AudioTranscriptions(Route):
-    """Transcribes a recording, the `file` of a multipart form."""
+class AudioTranscriptions(RecordingRoute):
+    """Transcribes a recording."""
 
     Fields = TranscriptionFields
-    needs = ("text", "seconds")
-    form = True
+    task = "transcribe"
+    passed_on = ("language", "prompt", "temperature")
 
-    def read(self, body: object, known: Collection[str]) -> Asked:
-        """Read a form: a file, and fields of text."""
-        given = body if isinstance(body, Mapping) else {}
-        form = {
-            name: bytes(value) if isinstance(value, bytearray) else value
-            for name, value in given.items()
-        }
-        self._file = form.pop("file", None)
-        if not isinstance(self._file, bytes) or not self._file:
-            raise FieldError(
-                "the request has no 'file'",
-                param="file",
-                hint="send multipart/form-data with a recording in 'file'",
-            )
-        for name, value in form.items():
-            if isinstance(value, bytes):
-                form[name] = value.decode("utf-8", "replace")
-        return super().read(form, known)
-
-    def asked(self, known: Collection[str]) -> Asked:
-        """The recording."""
-        given = {name: getattr(self.body, name) for name in PASSED_ON}
-        if given["temperature"] == 0 and "temperature" not in known:
-            del given["temperature"]  # nothing is drawn
-        said = {name: value for name, value in given.items() if value is not None}
-        return Asked([self._file], said)
-
-    def write(self, answers: Sequence[Any]) -> JsonObject | str:
-        """Write the words, with the length of the recording, or as plain text."""
-        (answer,) = answers
-        if self.body.response_format == "text":
-            self.media_type = "text/plain; charset=utf-8"
-            return f"{answer.text}\n"
-        usage = {"type": "duration", "seconds": answer.seconds}
-        return {"text": answer.text, "usage": usage}
+    def chosen(self, known: Collection[str]) -> Mapping[str, object]:
+        """To transcribe, in pieces if that is asked."""
+        stream = {"stream": True} if self.body.stream else {}
+        return {**super().chosen(known), **stream}
