@@ -18,7 +18,7 @@ from handlers.generation.rules import Rules
 from handlers.generation.sourced import WritingOptions, beginnings, sequence
 from handlers.generation.sourced_handler import SourcedConfig, SourcedHandler
 from handlers.generation.streams import EVENTS, LINES
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import setting, unknown
 from handlers.speech import recordings
@@ -304,7 +304,7 @@ class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, Heard
         """A second of a rising tone, of which a few of the likeliest tokens are written."""
         sound = base64.b64encode(recordings.tone(self.config.sample_rate)).decode("ascii")
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "num_beams": 1, "min_new_tokens": 0}
-        return payload.JSON, payload.dump({"data": sound, "parameters": wanted})
+        return json_text.JSON, json_text.dump({"data": sound, "parameters": wanted})
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""

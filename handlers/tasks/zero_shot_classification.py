@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from handlers.errors import BadRequest, ModelError
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 from handlers.task import Sample
@@ -151,7 +151,7 @@ class ZeroShotClassification(
     def example(self) -> tuple[str, bytes]:
         """A sentence, and two labels."""
         body = {"text": "The library opens at nine.", "candidate_labels": ["time", "money"]}
-        return payload.JSON, payload.dump(body)
+        return json_text.JSON, json_text.dump(body)
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be, and how much of it is read."""

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 import handlers
 from marsmith import imports
-from marsmith.archive.contents import NEEDED
+from marsmith.archive.names import NEEDED
 from marsmith.recipe.pins import canonical, split_pin
 from marsmith.report.report import Package
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from handlers import runtimes
 from marsmith import imports
-from marsmith.archive.contents import NEEDED, own_code
+from marsmith.archive.contents import own_code
+from marsmith.archive.names import NEEDED
 from marsmith.archive.packages import brings
 from marsmith.errors import BuildError
 from marsmith.recipe.pins import canonical, split_pin

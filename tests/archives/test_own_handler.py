@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from marsmith.archive.reading import inspect
+from marsmith.archive.sums import SUMS
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
@@ -19,7 +20,7 @@ from marsmith.pipeline.build import build
 from marsmith.pipeline.original import configured, measured_on
 from marsmith.recipe import reading
 from marsmith.verify.ladder import Ladder
-from tests.support.changed_archives import SUMS, contents, repack
+from tests.support.changed_archives import contents, repack
 
 FILES = {
     "shades/__init__.py": "",

@@ -38,7 +38,9 @@ def write(folder: Path, seed: int = 5, *, multilingual: bool = True, **generatio
     )
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
     tokenizer.add_tokens([AddedToken(each, special=False) for each in STAMPS])
-    numbers = {name: tokenizer.convert_tokens_to_ids(name) for name in [*SPECIAL, *STAMPS]}
+    numbers: dict[str, Any] = {
+        name: tokenizer.convert_tokens_to_ids(name) for name in [*SPECIAL, *STAMPS]
+    }
     end, start = numbers["<|endoftext|>"], numbers["<|startoftranscript|>"]
     torch.manual_seed(seed)
     config = transformers.WhisperConfig(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from handlers.protocols.openai import Asked, FieldError, Route, RouteFields
 from handlers.schema import JsonObject, setting
@@ -34,7 +34,7 @@ class RecordingRoute(Route):
         passed_on: fields that are options of the model's, by the same names.
     """
 
-    needs = ("text", "seconds")
+    needs: ClassVar[tuple[str, ...]] = ("text", "seconds")
     form = True
     task: str
     passed_on: tuple[str, ...]

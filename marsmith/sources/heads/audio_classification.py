@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from handlers.protocols.payload import encoded
+from handlers.protocols.base64_text import encoded
 from marsmith.errors import UnsupportedError
 from marsmith.recipe.sections import Untouched
 from marsmith.sources.heads import _on_images, _on_samples

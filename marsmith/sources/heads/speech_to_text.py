@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from handlers.protocols.payload import encoded
+from handlers.protocols.base64_text import encoded
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.recipe.sections import Untouched
 from marsmith.sources.heads import _sourced_decoding, _tokenizer, _untouched, _written

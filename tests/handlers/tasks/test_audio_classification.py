@@ -16,7 +16,8 @@ from torch import nn
 
 from handlers import tasks
 from handlers.errors import LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import writing
+from handlers.protocols.parsed_request import ParsedRequest
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.audio_classification import AudioClassification, AudioLabels
 from handlers.tasks.audio_classification import AudioClassificationOptions as Options
@@ -134,9 +135,9 @@ def test_answers_in_every_protocol(folder: Path) -> None:
     ]
 
     def written(protocol: Any) -> Any:
-        request = payload.ParsedRequest(protocol, sounds)
+        request = ParsedRequest(protocol, sounds)
         names = {"model_name": "m", "model_version": "1"}
-        return json.loads(payload.write(request, answers, **names).body)
+        return json.loads(writing.write(request, answers, **names).body)
 
     first = written("raw")
     assert set(first) == set(plain(AudioLabels.schema())["properties"])

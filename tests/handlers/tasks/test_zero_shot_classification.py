@@ -14,7 +14,7 @@ from torch import nn
 
 from handlers import tasks
 from handlers.errors import BadRequest, ModelError
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
 from handlers.tasks.zero_shot_classification import ZeroShotClassification
@@ -111,7 +111,7 @@ def test_labels_come_in_several_forms_and_in_every_protocol(folder: Path) -> Non
         {"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES",
                      "data": [json.dumps({"text": "six", "candidate_labels": labels})]}]},
     ]  # fmt: skip
-    found = ask(handler, [payload.dump(each) for each in forms])
+    found = ask(handler, [json_text.dump(each) for each in forms])
     assert [status for status, _ in found] == [200] * len(forms)
     first, *others, v1, v2 = (said for _, said in found)
     assert all(same(each, first, 1e-5) for each in others)
