@@ -110,7 +110,7 @@ class Transcription(handler.Written):
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordedFrames:
     """A recording's frames, (bands, F) float32, its length, and what its text begins with."""
 
     frames: torch.Tensor
@@ -118,10 +118,10 @@ class Heard:
     introduction: Introduction
 
 
-_Sample = Sample[SpeechToTextOptions, Heard]
+_Sample = Sample[SpeechToTextOptions, RecordedFrames]
 
 
-class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, Heard]):
+class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, RecordedFrames]):
     """Writes what is said in recordings; see `speech.recordings` for what an instance may be.
 
     The model is called as `generation.sourced` says, with frames as its source:
@@ -186,7 +186,7 @@ class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, Heard
         missing = config.window_frames * config.hop - len(samples)
         frames = self.mel(torch.nn.functional.pad(samples, (0, max(0, missing))))
         introduction = self._introduction(options, self._is_timed(frames, options))
-        return Sample({}, options, Heard(frames, recording.seconds, introduction))
+        return Sample({}, options, RecordedFrames(frames, recording.seconds, introduction))
 
     def _is_timed(self, frames: torch.Tensor, options: SpeechToTextOptions) -> bool:
         """Whether time stamps are written: without them it isn't known where a window ends."""
@@ -290,11 +290,11 @@ class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, Heard
             sequence.count,
         )
 
-    def group_key(self, sample: Sample[object, Heard]) -> Hashable:
+    def group_key(self, sample: Sample[object, RecordedFrames]) -> Hashable:
         """Let all recordings share a batch: their windows have one length."""
         return ""
 
-    def collate(self, samples: Sequence[Sample[object, Heard]]) -> Tensors:
+    def collate(self, samples: Sequence[Sample[object, RecordedFrames]]) -> Tensors:
         """Combine first windows, and what each text begins with; `answer` writes on."""
         begun = [sample.meta.introduction.first() for sample in samples]
         read = [self.spectra.cut(sample.meta.frames, 0) for sample in samples]
