@@ -92,10 +92,7 @@ def test_a_digest_behind_a_file_names_these_bytes(
 def test_no_command_runs_a_hostile_archive(name: str, tmp_path: Path) -> None:
     canary, archive = tmp_path / "canary", tmp_path / "small.mar"
     archive.write_bytes(next(data for each, data, _ in hostile(canary) if each == name))
-    for command in (
-        ["inspect", archive], ["verify", archive], ["run", archive, archive], ["serve", archive],
-        ["serve", archive, "--no-front"], ["openapi", archive],
-    ):  # fmt: skip
+    for command in (["inspect", archive], ["run", archive, archive], ["serve", archive]):
         done = marsmith(*command, check=False)
         assert done.returncode == 1
         assert "is not a sound model archive" in done.stderr
