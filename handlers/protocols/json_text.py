@@ -46,12 +46,13 @@ def parse(data: bytes, limits: JsonLimits) -> object:
         BadRequest: 413, it is too long, has too many values in it, or is nested too deep.
         ValueError: it is not JSON.
     """
-    text = data.decode(json.detect_encoding(data), "surrogatepass")
-    if len(data) != len(text) and json.detect_encoding(data) not in ("utf-8", "utf-8-sig"):
-        data = text.encode("utf-8", "surrogatepass")
+    encoding = json.detect_encoding(data)
+    if not encoding.startswith("utf-8"):
+        data = data.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
     check(data, limits)
+    text = data.decode("utf-8-sig", "surrogatepass")
     try:
-        value: object = json.loads(text.removeprefix("\ufeff"))
+        value: object = json.loads(text)
     except RecursionError:  # where a setting allows more than Python can
         raise _too_deep(limits) from None
     return value

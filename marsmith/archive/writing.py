@@ -21,7 +21,7 @@ from marsmith.archive.sums import SUMS
 from marsmith.converters import Artifact
 from marsmith.errors import BuildError
 from marsmith.recipe.candidate import Candidate
-from marsmith.recipe.sections import Recipe, Serving
+from marsmith.recipe.sections import USUAL_RESPONSE_S, Recipe, Serving
 
 CONFIG = "model-config.yaml"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can say
@@ -94,7 +94,7 @@ def model_config(recipe: Recipe, candidate: Candidate, artifact: Artifact) -> st
         "maxWorkers": serving.max_workers,
         "batchSize": serving.batch_size,
         "maxBatchDelay": serving.max_batch_delay_ms,
-        "responseTimeout": serving.response_timeout_s,
+        "responseTimeout": serving.response_timeout_s or USUAL_RESPONSE_S,
         "startupTimeout": serving.startup_timeout_s,
         "jobQueueSize": serving.job_queue_size,
     }

@@ -14,7 +14,7 @@ from marsmith.archive import requirements, sbom
 from marsmith.archive.contents import travelling
 from marsmith.archive.writing import dump, package
 from marsmith.errors import MarsmithError
-from marsmith.pipeline import choice, reporting, timing
+from marsmith.pipeline import choice, patience, reporting, timing
 from marsmith.pipeline.candidates import wanted
 from marsmith.pipeline.original import Prepared, prepare
 from marsmith.pipeline.trials import Trial, attempt
@@ -125,7 +125,8 @@ def package_one(trial: Trial, prepared: Prepared, work: Path) -> Path:
     """Write the archive of one candidate into a folder with its name."""
     facts = reporting.facts(prepared, trial).model_dump()
     folder = work / trial.candidate.file_name
-    return package(prepared.recipe, trial.candidate, trial.converted, facts, folder)
+    recipe = patience.with_timeout(prepared.recipe, prepared.handler.config, trial.timing)
+    return package(recipe, trial.candidate, trial.converted, facts, folder)
 
 
 def keep_one(trial: Trial, prepared: Prepared, work: Path) -> Trial:

@@ -45,9 +45,14 @@ def compare(
             samples_per_s=round(largest / statistics.median(seconds[name, largest]), 2),
             batch_size=largest,
             threads=torch.get_num_threads(),
+            p99_ms=round(_percentile(seconds[name, largest], 0.99) * 1e3, 4),
         )
         for name in contenders
     }
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: Sequence[Tensors]) -> list[float]:

@@ -221,6 +221,9 @@ class Accept(Section):
     """The smallest cosine similarity of a sample's outputs to the original's."""
 
 
+USUAL_RESPONSE_S = 60  # where nothing was measured
+
+
 class Serving(Section):
     """How TorchServe runs the archive: becomes the top of its `model-config.yaml`."""
 
@@ -229,8 +232,9 @@ class Serving(Section):
     """How long a batch waits to fill; TorchServe turns 0 into 100."""
     min_workers: int = Field(1, ge=1)
     max_workers: int = Field(4, ge=1)
-    response_timeout_s: int = Field(60, ge=1)
-    """A worker that takes longer for a batch is killed and started anew."""
+    response_timeout_s: int | None = Field(None, ge=1)
+    """A worker that takes longer for a batch is killed and started anew. By default ten times what
+    the build measured, and never so little that it would cut what the task's own bounds allow."""
     startup_timeout_s: int = Field(120, ge=1)
     """Loading and warm-up together."""
     job_queue_size: int = Field(256, ge=1)

@@ -67,9 +67,11 @@ class Timing:
         samples_per_s: samples a second at the median time of a batch of `batch_size`.
         batch_size: the batch size of `samples_per_s`.
         threads: how many threads each call may use.
+        p99_ms: the 99th percentile of the time of a batch of `batch_size`.
     """
 
     p50_ms: float
     samples_per_s: float
     batch_size: int
     threads: int
+    p99_ms: float | None = None
