@@ -31,7 +31,7 @@ from handlers.batching import blame
 from handlers.errors import RAISED, ModelError
 from handlers.generation import decoding, rules, sampling
 from handlers.generation.beams import BeamOptions, BeamSearch
-from handlers.generation.cache import KeyValueCache, empty, named
+from handlers.generation.cache import BLOCK, KeyValueCache, empty, named
 from handlers.generation.decoding import CacheShape, Decoder, TokenSequence
 from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.rules import Rules
@@ -163,6 +163,11 @@ class Sources(ABC):
     """
 
     varying: ClassVar[dict[str, tuple[int, ...]]]
+
+    @property
+    def usual(self) -> int:
+        """How many tokens of a source there usually are in the cache."""
+        return BLOCK
 
     @abstractmethod
     def batch(self, read: Sequence[Any]) -> Tensors:

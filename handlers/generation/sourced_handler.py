@@ -82,14 +82,17 @@ class SourcedHandler(handler.GenerationHandler[C, O, M]):
 
     def typical(self, samples: Sequence[Sample[O, M]]) -> Tensors:
         """One token each, with caches of a block: most of the time is spent on that."""
-        count, shape = len(samples), self.shape
-        past = empty(count, shape.layers, shape.heads, shape.size, BLOCK)
+        count, shape, read = len(samples), self.shape, self.sources.usual
+        room = -(-read // BLOCK) * BLOCK
+        mine, its = (
+            empty(count, shape.layers, shape.heads, shape.size, size) for size in (BLOCK, room)
+        )
         decoder = {
             "input_ids": torch.tensor([self.start[:1]] * count),
             "past_tokens": torch.full((count,), BLOCK),
-            **named(past),
+            **named(mine),
         }
-        return inputs([None] * count, [BLOCK] * count, past, decoder, self.sources)
+        return inputs([None] * count, [read] * count, its, decoder, self.sources)
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The axes of tokens, and of the caches' room for tokens."""

@@ -84,7 +84,7 @@ def read(instance: object, rate: int, *, array_rate: int | None, max_seconds: fl
         BadRequest: 415 for what is not audio of a known format, 413 for too much of it, 422 for
             samples out of range, 400 for what is damaged.
     """
-    instance = _listed(instance)
+    instance = _parsed(instance)
     if isinstance(instance, list):
         array = tensors.to_array(instance, "the recording")
         instance = array.astype(np.float64) if array.dtype.kind in "iub" else array
@@ -117,12 +117,14 @@ def check_together(instances: Sequence[object], rate: int, *, max_seconds: float
         BadRequest: 413 when they last more than `max_seconds` together.
     """
     total = 0.0
-    for instance in map(_listed, instances):
-        if isinstance(instance, (list, np.ndarray)):
-            total += len(instance) / rate
-            continue
-        with suppress(BadRequest), _opened(base64_text.encoded(instance, "a recording")) as file:
-            total += file.frames / file.samplerate
+    for each in instances:
+        with suppress(BadRequest):
+            instance = _parsed(each)
+            if isinstance(instance, (list, np.ndarray)):
+                total += len(instance) / rate
+                continue
+            with _opened(base64_text.encoded(instance, "a recording")) as file:
+                total += file.frames / file.samplerate
     if total > max_seconds:
         raise BadRequest(
             f"the recordings last {total:.0f} s together; at most {max_seconds:g} s are allowed",
@@ -142,6 +144,17 @@ def tone(rate: int) -> bytes:
     return file.getvalue()
 
 
+def _parsed(instance: object) -> object:
+    """A list of samples, if a text is one in JSON: base64 has no brackets."""
+    if not isinstance(instance, str) or not instance.lstrip().startswith("["):
+        return instance
+    try:
+        found: object = json.loads(instance)
+    except (ValueError, RecursionError):
+        raise BadRequest("the recording's samples are not JSON") from None
+    return found
+
+
 def described(rate: int, max_seconds: float) -> dict[str, object]:
     """Describe what an instance may be, for people and programs."""
     return {
@@ -150,17 +163,6 @@ def described(rate: int, max_seconds: float) -> dict[str, object]:
         "sample_rate": rate,
         "max_seconds": max_seconds,
     }
-
-
-def _listed(instance: object) -> object:
-    """The list that a string has in JSON, as in a tensor of BYTES; anything else as it is."""
-    if not isinstance(instance, str) or not instance.startswith("["):
-        return instance
-    try:
-        found: object = json.loads(instance)
-    except (ValueError, RecursionError):
-        return instance
-    return found
 
 
 def _from_array(array: tensors.Array) -> Floats:

@@ -52,6 +52,11 @@ class Spectra(Sources):
     window: int
     stride: int
 
+    @property
+    def usual(self) -> int:
+        """What the encoder makes of a window."""
+        return -(-self.window // self.stride)
+
     def batch(self, read: Sequence[Spectrum | None]) -> Tensors:
         """`source_features`, (N, bands, F) float32: windows, or of each as little as there can be.
 

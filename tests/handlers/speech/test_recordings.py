@@ -110,10 +110,11 @@ LONG = [0.0] * 16000 * 11
         ([], 422, "no samples in it"),
         (["a"], 400, "not a number"),
         ("?", 400, "not base64"),
+        ("[0.1, ", 400, "samples are not JSON"),
         (None, 400, "not null"),
         ({"b": 1}, 400, "not an object"),
     ],
-    ids=range(28),
+    ids=range(29),
 )
 def test_what_is_no_recording_is_told_why(instance: Any, status: int, words: str) -> None:
     with pytest.raises(BadRequest, match=words) as caught:
