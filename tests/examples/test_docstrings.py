@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from examples import docstrings
 
 
@@ -27,6 +29,7 @@ def to_nothing_alike(): "Convert it."
     assert list(docstrings.of_source(b"def x(:")) == []
 
 
+@pytest.mark.slow  # it reads all of the sources
 def test_each_request_has_the_right_sentence_where_it_says() -> None:
     described = dict(docstrings.functions(held_out=True))
     seen = {sentence for _, sentence in docstrings.functions(held_out=False)}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from examples import docstrings, entailment
 
 
+@pytest.mark.slow  # it reads all of the sources
 def test_each_request_has_the_right_name_among_its_labels() -> None:
     described = docstrings.functions(held_out=True)
     asked = entailment.held_out()
