@@ -55,7 +55,8 @@ class Gaps(nn.Module):
         states = self.words(input_ids).transpose(1, 2) * mask
         for layer in self.layers:
             states = (states + torch.relu(layer(states))) * mask
-        return states.transpose(1, 2)
+        found: torch.Tensor = states.transpose(1, 2)
+        return found
 
 
 def model() -> nn.Module:

@@ -24,7 +24,13 @@ LIMITS = {
     "tokenizer_config.json": "model_max_length",
     "config.json": "max_position_embeddings",
 }
-PIECES = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
+PIECES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+READS_PIECES = ("sentencepiece", "google.protobuf")
+STRANGE = (
+    "a", "The größte CAT, 1024 of 3.5!", "  two  blanks ", "a\nb\tc", "</s>", "<s> a",
+    "ﬁne ① \uff21", "e\u0301 模型の модель نموذج", "👩\u200d🔬\u200b\ufeff", "▁a", "-" * 20,
+)  # fmt: skip
+"""What is around a tokenizer in transformers, if anything, may change one of these."""
 SAVE = "save it beside the model: tokenizer.save_pretrained(FOLDER)"
 TABLES = ("position_embeddings", "wpe")
 UNLIMITED = 10**6  # transformers writes 10**30 for "not known"
@@ -66,10 +72,12 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
 def _made_fast(folder: Path) -> Tokenizer:
     """Make a tokenizer of the tokenizers library from files in another form."""
     pieces = next((name for name in PIECES if (folder / name).is_file()), None)
-    if pieces and importlib.util.find_spec("sentencepiece") is None:
+    missing = [name for name in READS_PIECES if pieces and not _is_installed(name)]
+    if missing:
+        name = missing[0].replace("google.", "")
         raise UnsupportedError(  # transformers would ask for tiktoken, which can't read it either
-            f"{pieces} can't be read, and {folder.name} has no {FILE}: sentencepiece is missing",
-            f"pip install sentencepiece; or {SAVE}, where transformers can read it",
+            f"{pieces} can't be read, and {folder.name} has no {FILE}: {name} is missing",
+            f"pip install {name}; or {SAVE}, where transformers can read it",
         )
     try:
         auto = importlib.import_module("transformers").AutoTokenizer
@@ -87,7 +95,24 @@ def _made_fast(folder: Path) -> Tokenizer:
             "save a fast one beside the model, as a tokenizer.json",
         )
     tokenizer: Tokenizer = found.backend_tokenizer
+    # What is around the backend, and doesn't travel, might change texts, or their tokens.
+    other = next(
+        (t for t in STRANGE if list(found(t)["input_ids"]) != tokenizer.encode(t).ids), None
+    )
+    if other is not None:
+        raise UnsupportedError(
+            f"the tokenizer of {folder.name} reads some texts otherwise in transformers than in "
+            f"tokenizers: {other!r}",
+            "save a fast one beside the model, as a tokenizer.json",
+        )
     return tokenizer
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package that isn't there, either
+        return False
 
 
 def _pad_as_the_model(file: Path, folder: Path) -> None:

@@ -11,8 +11,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from handlers.text.text import TextConfig
+from handlers.text.tokens import Encoder
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.sources.heads import _tokenizer
+from tests.support.sentencepiece_models import KINDS, Kind, plain_texts, save, strange_texts
 from tests.support.tokenizer_files import write_tokenizer
 
 
@@ -90,3 +93,44 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "tokenizer.json")
     with pytest.raises(BuildError, match="ids up to 9, the model only 8 tokens"):
         bring(tmp_path, torch.nn.Identity(), config={"vocab_size": 8})
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_sentencepiece_model_becomes_a_tokenizer_that_reads_as_transformers_does(
+    tmp_path: Path, kind: Kind
+) -> None:
+    import sentencepiece
+    from transformers import AutoTokenizer
+
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=save(kind, tmp_path / "model"))
+    (out := tmp_path / "out").mkdir()
+    settings = _tokenizer.bring(torch.nn.Identity(), tmp_path / "model", out)
+    encoder = Encoder(out / settings["tokenizer"], TextConfig(max_tokens=999))
+    theirs: Any = AutoTokenizer.from_pretrained(tmp_path / "model", local_files_only=True)
+    texts = strange_texts(200)
+    assert len({*texts}) > 150
+    for text in [*texts, *plain_texts(50)]:
+        wanted = theirs(text)["input_ids"]
+        if wanted:
+            assert encoder.encode(text).tensors["input_ids"].tolist() == wanted
+            assert encoder.tokenizer.decode(wanted) == theirs.decode(wanted, True)
+    shift = {0: 3, 1: 0, 2: 2} if kind.model == "xlm-roberta" else {}
+    for text in plain_texts(200):  # of strange ones, transformers reads some otherwise, too
+        own = [shift.get(each, each + bool(shift)) for each in pieces.encode(text)]
+        assert encoder.tokenizer.encode(text, add_special_tokens=False).ids == own
+
+
+def test_a_folder_whose_pieces_read_otherwise_once_saved_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import T5Tokenizer
+
+    save(KINDS["t5"], tmp_path / "model")
+    own = T5Tokenizer.__call__
+
+    def lower(self: Any, text: str, *others: Any, **named: Any) -> Any:
+        return own(self, text.lower(), *others, **named)
+
+    monkeypatch.setattr(T5Tokenizer, "__call__", lower)
+    with pytest.raises(UnsupportedError, match="reads some texts otherwise in transformers"):
+        _tokenizer.bring(torch.nn.Identity(), tmp_path / "model", tmp_path)
