@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from marsmith import our_handlers
-from marsmith.cli import keys, rollouts, terminal, unpickle
+from marsmith.cli import foreign, keys, rollouts, terminal, unpickle
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 for command in (rollouts.rollout, rollouts.rollback, rollouts.versions, unpickle.unpickle):
     app.command()(command)
+app.command()(foreign.adopt)
 MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
@@ -152,7 +153,10 @@ def inspect(
 ) -> None:
     """Check every byte of an archive and show what is in it, without loading it."""
     from marsmith.archive.reading import inspect as read
+    from marsmith.foreign.examine import is_foreign
 
+    if is_foreign(archive):
+        return foreign.show(archive, as_json=as_json)
     found = read(archive)
     if as_json:
         out.print_json(data=found, default=str)

@@ -30,7 +30,10 @@ OTHERS = {
     ".keras": ("a model of Keras", f"{ONNX}: model.export(..., format='onnx')"),
     ".pb": ("a graph of TensorFlow's", f"{ONNX}: tf2onnx"),
     ".tflite": ("a finished TFLite model", "name what it was converted from"),
-    ".mar": ("an archive already", "serve it: `marsmith serve FILE`; or build its source anew"),
+    ".mar": (
+        "an archive already",
+        "serve it: `marsmith serve FILE`; or `marsmith adopt` one of others'",
+    ),
     ".gguf": ("a quantised model of llama.cpp's", "name the Hugging Face folder it was made from"),
     ".pkl": ("a pickle", "save the module's state_dict with torch.save, and name that file"),
     ".joblib": ("a pickle of joblib's", f"{ONNX}: skl2onnx, for scikit-learn"),

@@ -102,7 +102,9 @@ def data() -> dict[str, Any]:
         },
         "archive": {"bytes": 25_912_345, "sha256": "9f" * 32},
         "samples": 50000,
-        "original": {"p50_ms": 84.9, "samples_per_s": 12.1, "batch_size": 8, "threads": 4, "p99_ms": None},
+        "original": {
+            "p50_ms": 84.9, "samples_per_s": 12.1, "batch_size": 8, "threads": 4, "p99_ms": None,
+        },
         "candidates": [row(name, figures) for name, figures in TRIED.items()],
         "ladder": [
             rung("original", 0.7613, 0.0, outputs),

@@ -175,7 +175,7 @@ def test_without_its_engine_there_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("text", ["[", "[" * 99_999, "[0.5,", "[0.5]]"], ids=range(4))
 def test_a_string_that_is_no_list_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="not base64"):
+    with pytest.raises(BadRequest, match="samples are not JSON"):
         read(text)
 
 
