@@ -156,7 +156,8 @@ def inspect(
     from marsmith.foreign.examine import is_foreign
 
     if is_foreign(archive):
-        return foreign.show(archive, as_json=as_json)
+        foreign.show(archive, as_json=as_json)
+        return
     found = read(archive)
     if as_json:
         out.print_json(data=found, default=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import tempfile
@@ -13,17 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from marsmith import imports
+from marsmith.archive.reading import Named, check, glance
 from marsmith.errors import ArchiveError
 from marsmith.foreign import source, traps
 from marsmith.foreign.source import BUILT_IN, HandlerSource
-from marsmith.harness.unpacking import read_manifest, unpack
+from marsmith.harness.unpacking import read_manifest
 from marsmith.sources import _pickles
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 TORCHSCRIPT, ONNX, PROGRAM, COMPILED, PICKLE = (
     "TorchScript", "ONNX", "a program of torch.export", "machine code", "a pickle",
 )  # fmt: skip
-OURS = "MAR-INF/marsmith.json"
 INDEX = "index_to_name.json"
 
 
@@ -80,12 +79,15 @@ class Foreign:
 
 
 def is_foreign(archive: Path) -> bool:
-    """Whether an archive can be read, and has no facts of marsmith's and no handlers of ours."""
-    if not zipfile.is_zipfile(archive):
+    """Whether an archive is sound, and has no facts of marsmith's and no handlers of ours."""
+    path = Named.of(archive).path
+    try:
+        said = glance(path)
+    except ArchiveError:  # whoever reads it will say why
         return False
-    with zipfile.ZipFile(archive) as opened:
-        names = opened.namelist()
-    return OURS not in names and not any(name.startswith("handlers/") for name in names)
+    with zipfile.ZipFile(path) as opened_file:
+        names = opened_file.namelist()
+    return said.facts is None and not any(name.startswith("handlers/") for name in names)
 
 
 @contextmanager
@@ -95,12 +97,11 @@ def opened(archive: Path) -> Iterator[tuple[Foreign, Path]]:
     Raises:
         ArchiveError: it is no archive of a Python handler, or its handler isn't Python.
     """
-    if not archive.is_file():
-        raise ArchiveError(f"there is no archive {archive}")
+    named = Named.of(archive)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve() / "archive"
-        unpack(archive, folder)
-        yield _examine(archive, folder), folder
+        sha256 = check(named, folder).sha256
+        yield _examine(named.path, folder, sha256), folder
 
 
 def examine(archive: Path) -> Foreign:
@@ -113,7 +114,7 @@ def examine(archive: Path) -> Foreign:
         return found
 
 
-def _examine(archive: Path, folder: Path) -> Foreign:
+def _examine(archive: Path, folder: Path, sha256: str) -> Foreign:
     manifest = read_manifest(archive, folder)
     file = manifest["handler"].partition(":")[0]
     own = folder / Path(file if file.endswith(".py") else f"{file}.py").name
@@ -134,7 +135,7 @@ def _examine(archive: Path, folder: Path) -> Foreign:
     return Foreign(
         name=manifest["modelName"],
         version=manifest["modelVersion"],
-        sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),
+        sha256=sha256,
         handler=manifest["handler"],
         kind=read.kind if read else file if file in BUILT_IN.values() else "",
         source=read,

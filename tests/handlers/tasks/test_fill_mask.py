@@ -15,7 +15,7 @@ from torch import nn
 
 from handlers import tasks
 from handlers.errors import BadRequest, LoadError, ModelError
-from handlers.protocols import payload
+from handlers.protocols import json_text
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.fill_mask import FillMask
 from handlers.tasks.fill_mask import FillMaskOptions as Options
@@ -110,7 +110,7 @@ def test_in_every_protocol(handler: FillMask) -> None:
         {"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [text]}],
          "parameters": parameters},
     ]  # fmt: skip
-    found = ask(handler, [payload.dump(each) for each in forms])
+    found = ask(handler, [json_text.dump(each) for each in forms])
     assert [status for status, _ in found] == [200] * 3
     raw, v1, v2 = (said for _, said in found)
     assert {each["token_str"] for each in raw["masks"][0]} <= {"two", "three", "[UNK]"}
