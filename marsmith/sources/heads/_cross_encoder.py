@@ -5,7 +5,6 @@ See: sentence_transformers' CrossEncoder, whose files these are.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -114,27 +113,25 @@ def ask(
 
 
 def rank(
-    folder: Path, query: str, documents: Sequence[str], limit: int | None
-) -> list[tuple[int, float]] | None:
+    folder: Path, asked: Sequence[tuple[str, Sequence[str]]], limit: int | None
+) -> list[list[tuple[int, float]]] | None:
     """How the library ranks documents: the place and score of each, best first.
 
     Args:
         folder: of the model.
-        query: what is asked.
-        documents: what may answer it.
+        asked: queries, each with its documents.
         limit: how many tokens are read.
 
     Returns:
-        None where the library isn't installed.
+        A ranking for each query; None where the library isn't installed.
     """
     model = _read(folder, limit)
     if model is None:
         return None
-    found = model.rank(query, list(documents), show_progress_bar=False)
-    return [(int(each["corpus_id"]), float(each["score"])) for each in found]
+    found = [model.rank(query, list(given), show_progress_bar=False) for query, given in asked]
+    return [[(int(each["corpus_id"]), float(each["score"])) for each in one] for one in found]
 
 
-@functools.lru_cache(maxsize=1)
 def _read(folder: Path, limit: int | None) -> Any:
     """The library's own model; None where it isn't installed."""
     if importlib.util.find_spec(LIBRARY) is None:

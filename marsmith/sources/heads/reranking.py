@@ -43,7 +43,8 @@ def untouched(
     answers: list[object] = [None] * len(asked)
     own = all(handler.get(name) == value for name, value in _said(folder).items())
     if own and not handler.get("defaults"):
-        answers = [_ranked(folder, *each, limit) for each in asked]
+        found = _cross_encoder.rank(folder, asked, limit)
+        answers = answers if found is None else [_answer(each) for each in found]
     model, tokenizer = _untouched.read(folder, AUTO)
     prompt = str(handler.get("prompt", ""))
     outputs = [
@@ -59,12 +60,11 @@ def _parsed(instance: object) -> tuple[str, list[str]]:
     return text.read(found["query"]), text.read_list(found["documents"], "documents", "")
 
 
-def _ranked(folder: Path, query: str, documents: list[str], limit: int | None) -> object:
-    """The library's ranking; None where scores are so near each other that it's by chance."""
-    found = _cross_encoder.rank(folder, query, documents, limit)
-    if found is None or any(a[1] - b[1] < NEAR for a, b in pairwise(found)):
+def _answer(ranked: Sequence[tuple[int, float]]) -> object:
+    """What a client is to get; None where scores are so near that their order is by chance."""
+    if any(a[1] - b[1] < NEAR for a, b in pairwise(ranked)):
         return None
-    return {"results": [{"index": index, "score": score} for index, score in found]}
+    return {"results": [{"index": index, "score": score} for index, score in ranked]}
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
