@@ -32,7 +32,7 @@ OTHERS = {
     ".tflite": ("a finished TFLite model", "name what it was converted from"),
     ".mar": (
         "an archive already",
-        "serve it: `marsmith serve FILE`; or `marsmith adopt` one of others'",
+        "serve it: `marsmith serve FILE`; or `marsmith adopt FILE`",
     ),
     ".gguf": ("a quantised model of llama.cpp's", "name the Hugging Face folder it was made from"),
     ".pkl": ("a pickle", "save the module's state_dict with torch.save, and name that file"),
