@@ -120,10 +120,6 @@ def _examine(archive: Path, folder: Path, sha256: str) -> Foreign:
     own = folder / Path(file if file.endswith(".py") else f"{file}.py").name
     read, wrong = _read_handler(own, file)
     config: dict[str, object] = {}
-    for key in ("configFile", "serializedFile", "modelFile", "requirementsFile"):
-        if (name := manifest.get(key)) and not _is_in(folder, name):
-            wrong.append(f"the manifest's {key}, {name}, is not in the archive")
-            manifest[key] = ""
     if name := manifest.get("configFile"):
         config, said = traps.of_text((folder / name).read_text("utf-8", "replace"), name)
         wrong += said
@@ -208,12 +204,6 @@ def _imports(folder: Path) -> dict[str, tuple[str, ...]]:
         for top in sorted(named - own - sys.stdlib_module_names):
             found.setdefault(top, []).append(file.relative_to(folder).as_posix())
     return {name: tuple(found[name]) for name in sorted(found)}
-
-
-def _is_in(folder: Path, name: object) -> bool:
-    """Whether a folder has a file of that name, which doesn't lead out of it."""
-    file = folder / str(name)
-    return file.is_file() and file.resolve().is_relative_to(folder)
 
 
 def _lines(folder: Path, name: str) -> tuple[str, ...]:
