@@ -200,7 +200,7 @@ def test_a_rollout_whose_command_is_killed_comes_to_its_end(
     command += ["--shadow", "0", "--canary", "100", "--hold-s", "3", "--port", str(running.port)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert "starts beside" in process.stdout.readline()
+        assert any("starts beside" in line for line in process.stdout)
         process.kill()
     wait_until(lambda: serving(running) == "5.0")
     wait_until(lambda: javas(running) == 1)
