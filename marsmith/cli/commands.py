@@ -410,8 +410,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         our_handlers.claim()
         app(arguments)
     except MarsmithError as error:
-        err.print(f"[bold red]error:[/] {escape(error.message)}")
-        if error.hint:
-            err.print(f"[bold]hint:[/] {escape(error.hint)}")
-        sys.exit(1)
+        fail(error)
+    except (Exception, SystemExit) as error:
+        from marsmith import causes
+
+        if (said := causes.explained(error)) is None:
+            raise  # the end of the command, or a fault of ours, which is to be told whole
+        fail(said)
     sys.exit(0)
+
+
+def fail(error: MarsmithError) -> NoReturn:
+    """Print an error, and end with status 1."""
+    err.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        err.print(f"[bold]hint:[/] {escape(error.hint)}")
+    sys.exit(1)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from marsmith import imports, our_handlers
-from marsmith.errors import RecipeError
+from marsmith import causes, imports, our_handlers
+from marsmith.errors import RecipeError, reason
 
 
 def on_path(folder: Path) -> None:
@@ -35,14 +35,20 @@ def resolve(reference: str) -> Callable[..., Any]:
     on_path(Path())
     our_handlers.refuse_hidden(reference, imported_by(reference))
     try:
-        function = getattr(importlib.import_module(name), attribute)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise RecipeError(
-            f"{reference!r} can't be imported: {error}",
+            f"{reference!r} can't be imported: {error}{causes.own_place(error)}",
             "run the command from the folder that has the module, or pip install it",
         ) from error
-    except ImportError as error:
-        raise RecipeError(f"{reference!r} can't be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise RecipeError(
+            f"{reference!r} can't be imported: {said}{causes.own_place(error)}",
+            "mend it there: it must do no more than define things when it is imported",
+        ) from error
+    try:
+        function = getattr(module, attribute)
     except AttributeError:
         hint = ""
         if name == "__main__":  # in another process than the script's, or the notebook's

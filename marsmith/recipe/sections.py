@@ -269,7 +269,7 @@ class Serving(Section):
 class Recipe(Section):
     """One model, from its source to its archive."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=200)
     """The model's and the archive's."""
     version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
     task: str

@@ -14,6 +14,7 @@ from typing import Any
 from handlers.base import Handler
 from handlers.errors import HandlerError
 from handlers.runtimes import Runtime, Tensors
+from marsmith.causes import own_place
 from marsmith.client.comparison import difference
 from marsmith.errors import BuildError, GateError
 from marsmith.harness.wire import Request, Response
@@ -95,7 +96,8 @@ class Ladder:
                 here = compare(outputs, self.reference[turn])
                 given = self.handler.answer(outputs, batch)
             except (HandlerError, RuntimeError, ValueError) as problem:
-                raise BuildError(f"the {name} model fails on the data: {problem}") from problem
+                said = f"the {name} model fails on the data: {problem}{own_place(problem)}"
+                raise BuildError(said) from problem
             worst = {k: d.worst(worst.get(k, Difference())) for k, d in here.items()}
             for index, answer in zip(members, given, strict=True):
                 answers[size][index] = answer.to_json()
