@@ -123,7 +123,7 @@ def test_what_is_bad_is_refused(digits: Harness, name: str) -> None:
         ("nan tensor", 422, "NaN or infinity"),
         ("unknown option", 422, "did you mean 'top_k'?"),
         ("one bad instance of two", 400, "instance 1: "),
-        ("deep", 400, "nested too deep"),
+        ("deep", 413, "nested too deep"),
         ("urlencoded json", 400, "sent as a form"),
         ("explanation of no label", 422, "'eleven' is not allowed in the labels; allowed: 0, 1"),
     ],
