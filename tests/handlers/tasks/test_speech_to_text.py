@@ -16,7 +16,7 @@ from handlers.tasks.speech_to_text import SpeechToText
 from tests.support.audio import encode, wave
 
 SETTINGS: dict[str, Any] = {"layers": 2, "key_value_heads": 4, "head_size": 16, "bands": 40}
-SETTINGS |= {"window_frames": 200, "max_target_tokens": 16}
+SETTINGS |= {"window_frames": 200, "max_target_tokens": 16, "stride": keypad.STRIDE}
 SETTINGS |= {"start_token": "<s>", "stop_tokens": ["</s>"]}
 SETTINGS |= {"suppressed_tokens": ["<pad>", "<s>", "<unk>"]}
 LANGUAGES = {"languages": {"one": "1", "two": "2"}, "tasks": {"translate": "3"}}
