@@ -192,15 +192,17 @@ def _of_another_task(folder: Path) -> str:
     """Which tasks there are for a folder's model, as a hint; "" where there is none."""
     transformers: Any = importlib.import_module("transformers")
     try:
-        kind = type(transformers.AutoConfig.from_pretrained(folder, local_files_only=True))
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception:  # it is said already what is wrong
         return ""
-    found = [
-        name
-        for name in heads.known()
-        if kind in getattr(transformers, heads.find(name).AUTO)._model_mapping
-    ]
-    return f"it is a model for: {', '.join(f'task: {name}' for name in found)}" if found else ""
+
+    def reads(auto: str) -> bool:
+        kind = getattr(transformers, auto)._model_mapping.get(type(config), ())
+        kinds = kind if isinstance(kind, (tuple, list)) else (kind,)
+        return bool({each.__name__ for each in kinds} & {*(config.architectures or ())})
+
+    found = [f"task: {name}" for name in heads.known() if reads(heads.find(name).AUTO)]
+    return f"it is a model for: {', '.join(found)}" if found else ""
 
 
 def _from(kind: Any, folder: Path, attention: str) -> tuple[torch.nn.Module, LoadingInfo]:

@@ -256,6 +256,14 @@ def refused(
         source.bring(module, folder, {})
 
 
+def test_another_task_says_which_it_is_a_model_for(tmp_path: Path) -> None:
+    whispers.write(tmp_path)
+    source = HuggingFace(huggingface=tmp_path, head="speech_recognition")
+    with pytest.raises(BuildError) as caught:
+        source.load(Cache(tmp_path / "cache"), lambda line: None)
+    assert caught.value.hint == "it is a model for: task: speech_to_text"
+
+
 def test_a_model_that_would_write_otherwise_is_refused(tmp_path: Path) -> None:
     """One whose encoder counts positions from another place."""
     from transformers import AutoModelForSpeechSeq2Seq
