@@ -1,13 +1,14 @@
 """One file per runtime: each writes what `handlers/runtimes/<same name>.py` loads.
 
 A converter is a module with `PRECISIONS`, what it can write; `DEFAULTS`, the precisions that
-`runtime: auto` tries; and `convert(job, precision, out)`. Two converters have no runtime here: they
-write for other systems.
+`runtime: auto` tries; and `convert(job, precision, out)`. One that can leave some layers of an
+int8 model in float32 has `harms(job)`, which measures each layer. Two converters have no runtime
+here: they write for other systems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from handlers import by_name, cpu
 from handlers.runtimes import Tensors
 from marsmith.errors import RecipeError
 from marsmith.recipe.sections import Conversion, Source
+from marsmith.report.measurements import LayerHarm
 
 CPU = torch.device("cpu")
 
@@ -38,6 +40,7 @@ class Job:
         settings: what the recipe says about conversion.
         device: where the model will run.
         instructions: what the CPU has, of those that `handlers.cpu` knows.
+        kept: the names of layers that int8 leaves in float32, as `harms` calls them.
     """
 
     module: torch.nn.Module
@@ -49,6 +52,7 @@ class Job:
     settings: Conversion
     device: torch.device = CPU
     instructions: frozenset[str] = field(default_factory=cpu.instructions)
+    kept: tuple[str, ...] = ()
 
     @property
     def whole_int8(self) -> bool:
@@ -85,6 +89,7 @@ class Artifact:
 
 
 Convert = Callable[[Job, str, Path], Artifact]
+Harms = Callable[[Job], Iterator[LayerHarm]]
 
 
 def find(name: str) -> ModuleType:

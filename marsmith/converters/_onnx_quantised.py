@@ -6,7 +6,7 @@ See:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,14 @@ def half(exported: Path, model: Path) -> None:
     model.write_bytes(converted.SerializeToString(deterministic=True))
 
 
-def static(exported: Path, model: Path, calibration: Sequence[Tensors], *, whole: bool) -> None:
+def static(
+    exported: Path,
+    model: Path,
+    calibration: Sequence[Tensors],
+    *,
+    whole: bool,
+    kept: Collection[str] = (),
+) -> None:
     """Write a file with quantised products, whose ranges come from calibration batches.
 
     Args:
@@ -47,6 +54,7 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors], *, whole
         calibration: real batches.
         whole: use 8 bits of each weight. Else 7: without VNNI, x86 adds two products of 8 bits in
             16, which overflows; 255 × 64 × 2 doesn't.
+        kept: the names of nodes that stay in float32, and so does what they read.
 
     Raises:
         UnsupportedError: there is nothing to quantise.
@@ -54,13 +62,15 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors], *, whole
     import onnx
     from onnxruntime import quantization
 
-    prepared = _prepared(exported, PRODUCTS, "no convolution or linear layer", "use fp32")
-    graph = onnx.load(str(prepared)).graph
+    path = prepared(exported)
+    graph = onnx.load(str(path)).graph
+    spared = _spared(graph, kept)
     quantization.quantize_static(
-        prepared,
+        path,
         model,
         _Batches(graph, calibration),
         op_types_to_quantize=list(PRODUCTS if has_attention(graph) else PRODUCTS + CARRIERS),
+        nodes_to_exclude=sorted(spared),
         activation_type=quantization.QuantType.QUInt8,
         extra_options={
             # Products of activations lose too much in attention. The output of a linear layer is
@@ -71,6 +81,60 @@ def static(exported: Path, model: Path, calibration: Sequence[Tensors], *, whole
         per_channel=True,
         reduce_range=not whole,
     )
+    if spared:
+        made = onnx.load(str(model))
+        _read_unrounded(made.graph, spared)
+        model.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def prepared(exported: Path) -> Path:
+    """Write the graph as `static` quantises it.
+
+    Raises:
+        UnsupportedError: there is nothing to quantise.
+    """
+    return _prepared(exported, PRODUCTS, "no convolution or linear layer", "use fp32")
+
+
+def _spared(graph: onnx.GraphProto, kept: Collection[str]) -> set[str]:
+    """The nodes to keep, and those that carry activations to them.
+
+    What several activations are joined in is the last: beyond it would be the whole of a residual
+    network.
+    """
+    made_by = {name: node for node in graph.node for name in node.output}
+    fixed, spared = _fixed(graph), set(kept)
+    for node in graph.node:
+        reached = node if node.name in kept else None
+        while reached is not None:
+            read = [name for name in reached.input if name and name not in fixed]
+            before = made_by.get(read[0]) if read and (reached is node or len(read) == 1) else None
+            reached = before if before is not None and before.op_type in CARRIERS else None
+            if reached is not None:
+                spared.add(reached.name)
+    return spared
+
+
+def _read_unrounded(graph: onnx.GraphProto, spared: Collection[str]) -> None:
+    """Let nodes read what was there before it was rounded; drop roundings that nobody reads."""
+    made_by = {name: node for node in graph.node for name in node.output}
+
+    def before(name: str) -> str:
+        back = made_by.get(name)
+        if back is None or back.op_type != "DequantizeLinear":
+            return name
+        rounding = made_by.get(back.input[0])
+        return rounding.input[0] if rounding and rounding.op_type == "QuantizeLinear" else name
+
+    for node in graph.node:
+        if node.name in spared:
+            node.input[:] = [before(name) for name in node.input]
+    for kind in ("DequantizeLinear", "QuantizeLinear"):
+        read = {name for node in graph.node for name in node.input}
+        read |= {each.name for each in graph.output}
+        unread = [n for n in graph.node if n.op_type == kind and not read & {*n.output}]
+        for node in unread:
+            graph.node.remove(node)
 
 
 def dynamic(exported: Path, model: Path, *, whole: bool) -> None:
@@ -83,11 +147,11 @@ def dynamic(exported: Path, model: Path, *, whole: bool) -> None:
     """
     from onnxruntime import quantization
 
-    prepared = _prepared(exported, DYNAMIC, "no linear layer", "use int8 for convolutions")
+    path = _prepared(exported, DYNAMIC, "no linear layer", "use int8 for convolutions")
     # The quantiser turns each Gemm into a MatMul.
     kinds = [op for op in DYNAMIC if op != "Gemm"]
     quantization.quantize_dynamic(
-        prepared, model, op_types_to_quantize=kinds, per_channel=True, reduce_range=not whole
+        path, model, op_types_to_quantize=kinds, per_channel=True, reduce_range=not whole
     )
 
 
@@ -123,10 +187,12 @@ def _prepared(exported: Path, takes: tuple[str, ...], lacks: str, hint: str) -> 
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    prepared = exported.with_name("prepared.onnx")
+    path = exported.with_name("prepared.onnx")
     # Exported graphs have their symbolic shapes; inferring them anew fails on some.
-    quant_pre_process(exported, prepared, skip_symbolic_shape=True)
-    model = onnx.load(str(prepared))
+    quant_pre_process(exported, path, skip_symbolic_shape=True)
+    model = onnx.load(str(path))
+    for node in model.graph.node:  # OpenVINO, too, calls a nameless node by its output
+        node.name = node.name or node.output[0]
     if not any(node.op_type in takes for node in model.graph.node):
         raise UnsupportedError(f"this model has {lacks} to quantise", hint)
     # The quantiser transposes weights, and then finds other shapes noted for them.
@@ -134,5 +200,5 @@ def _prepared(exported: Path, takes: tuple[str, ...], lacks: str, hint: str) -> 
     noted = [each for each in model.graph.value_info if each.name not in fixed]
     del model.graph.value_info[:]
     model.graph.value_info.extend(noted)
-    onnx.save(model, str(prepared))
-    return prepared
+    onnx.save(model, str(path))
+    return path

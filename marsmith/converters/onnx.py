@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from marsmith.converters import Artifact, Job, _onnx_quantised
+from marsmith.converters import Artifact, Job, _onnx_quantised, _sensitivity
 from marsmith.converters._exported import ByPosition, grown
 from marsmith.converters._refusals import refuse_torchscript
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.extras import need
+from marsmith.report.measurements import LayerHarm
 from marsmith.sources.onnx import OnnxModule
 
 if TYPE_CHECKING:
@@ -71,6 +72,23 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         except Exception as error:  # the quantiser raises what it meets
             raise BuildError(f"ONNX Runtime's {precision} failed: {reason(error)}") from error
     return Artifact(model, instructions=job.made_for(precision))
+
+
+def harms(job: Job) -> Iterator[LayerHarm]:
+    """Measure, layer by layer, how much harm static int8 does.
+
+    Raises:
+        BuildError: the export failed.
+        UnsupportedError: a package or the calibration data is missing.
+    """
+    need("onnx", "onnx", "onnxscript", "onnxruntime")
+    need_calibration(job)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "exported.onnx"
+        export(job, exported)
+        with quiet():
+            prepared = _onnx_quantised.prepared(exported)
+        yield from _sensitivity.measure(prepared, job.calibration, whole=job.whole_int8)
 
 
 def need_calibration(job: Job) -> None:
@@ -232,7 +250,9 @@ def _lower(job: Job, precision: str, exported: Path, model: Path) -> None:
     elif precision == "fp16":
         _onnx_quantised.half(exported, model)
     elif precision == "int8":
-        _onnx_quantised.static(exported, model, job.calibration, whole=job.whole_int8)
+        _onnx_quantised.static(
+            exported, model, job.calibration, whole=job.whole_int8, kept=job.kept
+        )
     else:
         _onnx_quantised.dynamic(exported, model, whole=job.whole_int8)
 

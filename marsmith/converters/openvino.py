@@ -8,6 +8,7 @@ import io
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ from handlers.runtimes.onnx import matched
 from marsmith.converters import Artifact, Job
 from marsmith.converters._onnx_quantised import has_attention
 from marsmith.converters.onnx import OTHERS, export, need_calibration, quiet
+from marsmith.converters.onnx import harms as harms
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.extras import need
 
@@ -121,7 +123,15 @@ def _quantised(nncf: ModuleType, model: Any, job: Job, exported: Path) -> Any:
         # This spares the scores of attention, where masked positions are minus infinity.
         model_type=nncf.ModelType.TRANSFORMER if has_attention(graph) else None,
         advanced_parameters=advanced,
+        ignored_scope=nncf.IgnoredScope(names=_named(model, job.kept), validate=False),
     )
+
+
+def _named(model: Any, layers: Sequence[str]) -> list[str]:
+    """What OpenVINO calls nodes of an ONNX file: one may become several, one within the other."""
+    whole = [layer.removesuffix("/MatMulAddFusion") for layer in layers]  # ONNX Runtime's own
+    called = [operation.get_friendly_name() for operation in model.get_ops()]
+    return [name for name in called if any(f"{name}/".startswith(f"{each}/") for each in whole)]
 
 
 def _import_nncf() -> ModuleType:

@@ -14,7 +14,7 @@ from marsmith.archive import requirements, sbom
 from marsmith.archive.contents import travelling
 from marsmith.archive.writing import dump, package
 from marsmith.errors import MarsmithError
-from marsmith.pipeline import choice, patience, reporting, timing
+from marsmith.pipeline import choice, patience, reporting, sensitivity, timing
 from marsmith.pipeline.candidates import wanted
 from marsmith.pipeline.original import Prepared, prepare
 from marsmith.pipeline.trials import Trial, attempt
@@ -74,7 +74,7 @@ def build(
             tried = []
             for candidate in candidates:
                 say(f"convert to {candidate}, and compare")
-                tried.append(attempt(candidate, prepared))
+                tried.append(sensitivity.mended(attempt(candidate, prepared), prepared, say))
             choice.expect_some(tried)
         with timed("timing", seconds):
             say("time the original and what may be shipped, side by side")

@@ -43,7 +43,8 @@ def choose(tried: Sequence[Trial], recipe: Recipe, original: Timing) -> list[Tri
     only = "the only one" if len(figures) == 1 else f"best {recipe.objective}"
     chosen = list(tried)
     for place, timing in timed.items():
-        chosen[place] = replace(chosen[place], verdict=_compared(timing, original))
+        said = [_compared(timing, original), chosen[place].verdict]
+        chosen[place] = replace(chosen[place], verdict="; ".join(filter(None, said)))
     verdict = f"{only}: {chosen[best].verdict}"
     chosen[best] = replace(chosen[best], status="shipped", verdict=verdict)
     return chosen

@@ -111,6 +111,7 @@ def _result(recipe: Recipe, trial: Trial) -> CandidateResult:
         difference=rung.difference if rung else None,
         timing=trial.timing,
         archived=trial.archived,
+        kept=trial.kept,
         command=f"marsmith build {recipe.path} --candidate {trial.candidate}",
     )
 

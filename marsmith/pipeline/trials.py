@@ -26,7 +26,7 @@ from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
 from marsmith.pipeline.original import Prepared
 from marsmith.recipe.candidate import Candidate
-from marsmith.report.measurements import Rung, Timing
+from marsmith.report.measurements import LayerHarm, Rung, Timing
 from marsmith.report.report import Status
 from marsmith.verify import ladder
 from marsmith.verify.ladder import Answers
@@ -48,6 +48,7 @@ class Trial:
         runtime: the loaded model, while it is admissible.
         timing: how fast it is, while it is admissible.
         archived: what was measured of its own archive, if one was made to be kept.
+        kept: the layers that its int8 leaves in float32.
     """
 
     candidate: Candidate
@@ -61,6 +62,7 @@ class Trial:
     runtime: Runtime | None = None
     timing: Timing | None = None
     archived: Rung | None = None
+    kept: tuple[LayerHarm, ...] = ()
 
     @property
     def measured(self) -> Rung:

@@ -59,6 +59,22 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class LayerHarm:
+    """A layer that int8 may leave in float32.
+
+    Attributes:
+        name: its node's, in the ONNX export.
+        title: its name in the module, where that is known.
+        harm: the power of the error that its rounding alone makes in the model's outputs, as a
+            share of their own; 0 is none.
+    """
+
+    name: str
+    title: str
+    harm: float
+
+
+@dataclass(frozen=True)
 class Timing:
     """How fast a model alone is, on this machine, in this build.
 

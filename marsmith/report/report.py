@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marsmith.errors import MarsmithError
 from marsmith.recipe.sections import Accept, Objective
-from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timing
+from marsmith.report.measurements import UNTOUCHED, Difference, LayerHarm, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
 
@@ -136,6 +136,8 @@ class CandidateResult(Frozen):
     """None if the candidate was stopped before it was timed."""
     archived: Rung | None
     """What was measured of its own archive; None if there is none, or if it is shipped."""
+    kept: tuple[LayerHarm, ...]
+    """The layers that int8 leaves in float32, and the harm that each would do."""
     command: str
     """The command that builds this candidate alone."""
 

@@ -62,6 +62,7 @@ def row(name: str, figures: tuple[Any, ...]) -> dict[str, Any]:
         "difference": difference(error, cosine) if error is not None else None,
         "timing": timing if p50 else None,
         "archived": rung("archived", metric, 2e-7, ()) if status == "admissible" else None,
+        "kept": [{"name": "n4", "title": "layer1.conv", "harm": 0.02}] if "int8" in name else [],
         "command": f"marsmith build archiver_configs/resnet50.yaml --candidate {name}",
     }
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from marsmith.archive.writing import dump
 from marsmith.errors import MarsmithError
-from marsmith.report.measurements import Difference, Rung, Timing
+from marsmith.report.measurements import Difference, LayerHarm, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.report import CandidateResult, Report
 from tests.support.sample_reports import SAMPLE, data, make
@@ -32,13 +32,14 @@ RUNGS = st.builds(
     Rung, st.text(), st.none() | FIGURES, DIFFERENCES, st.dictionaries(st.text(), DIFFERENCES),
     st.lists(st.integers()).map(tuple), st.integers(), FIGURES,
 )  # fmt: skip
+LAYERS = st.builds(LayerHarm, st.text(), st.text(), FIGURES)
 TIMINGS = st.builds(Timing, FIGURES, FIGURES, st.integers(), st.integers())
 RESULTS = st.builds(
     CandidateResult, candidate=st.text(), runtime=st.text(), precision=st.text(),
     status=st.sampled_from(["skipped", "failed", "refused", "admissible"]), verdict=st.text(),
     hint=st.text(), log=st.text(), bytes=st.none() | st.integers(), metric=st.none() | FIGURES,
     difference=st.none() | DIFFERENCES, timing=st.none() | TIMINGS, archived=st.none() | RUNGS,
-    command=st.text(),
+    kept=st.lists(LAYERS).map(tuple), command=st.text(),
 )  # fmt: skip
 CHANGES = st.fixed_dictionaries(
     {},
