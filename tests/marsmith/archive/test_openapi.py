@@ -17,7 +17,7 @@ from marsmith.archive.openapi import document
 from marsmith.errors import ArchiveError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
-from tests.support.changed_archives import contents, repack
+from tests.support.changed_archives import contents, summed
 
 IMAGES = [image for image, _ in held_out()[:2]]
 TEXTS = [base64.b64encode(image).decode() for image in IMAGES]
@@ -96,6 +96,6 @@ def test_archives_it_knows_nothing_of_are_refused(digits_archive: Path, tmp_path
         document([digits_archive, Path(shutil.copy(digits_archive, tmp_path / "again.mar"))])
     files = contents(digits_archive)
     del files["MAR-INF/marsmith.json"]
-    bare = repack(files, tmp_path / "bare.mar")
+    bare = summed(files, tmp_path / "bare.mar")
     with pytest.raises(ArchiveError, match="no schemas"):
         document([bare])
