@@ -91,10 +91,10 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         GateError: what the passes made misses a bound.
     """
     device, cache = chosen_device(recipe), Cache(kept / MADE)
-    origin = provenance.of(recipe)
     say(f"make the model of {recipe.name}")
     with settled():
         module: torch.nn.Module = recipe.source.load(cache, say)
+    given = recipe
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     recipe = tensors.with_inputs(recipe, module)
     handler = configured(recipe)
@@ -124,7 +124,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     )  # fmt: skip
     return Prepared(
         recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
-        measured_on(recipe, ladder), cache, kept / "logs" / recipe.name, origin,
+        measured_on(recipe, ladder), cache, kept / "logs" / recipe.name, provenance.of(given),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import yaml
 from marsmith.archive.writing import dump
 from marsmith.recipe.sections import Recipe
 from marsmith.report.report import Provenance
+from marsmith.verify import arrays
 
 GIT_TIMEOUT_S = 30
 CARD = "README.md"
@@ -28,7 +29,7 @@ def of(recipe: Recipe) -> Provenance:
     return Provenance(
         recipe=_digest(file) if file else hashlib.sha256(dump(settings)).hexdigest(),
         source={"kind": type(recipe.source).__module__.rpartition(".")[2], **_source(recipe)},
-        data={name: section.data for name, section in sections.items() if section},
+        data={name: _data(section.data) for name, section in sections.items() if section},
         datasets=tuple(map(str, _several(card.get("datasets")))),
         licence=", ".join(map(str, _several(card.get("license")))),
         commit=commit,
@@ -41,6 +42,11 @@ def _source(recipe: Recipe) -> dict[str, object]:
         key: {"name": value.name, "sha256": _digest(value)} if isinstance(value, Path) else value
         for key, value in dict(recipe.source).items()
     }
+
+
+def _data(named: str) -> str:
+    """A "module:function", or the name of a file and its digest."""
+    return f"{Path(named).name} {_digest(Path(named))}" if arrays.named(named) else named
 
 
 def _digest(path: Path) -> str:

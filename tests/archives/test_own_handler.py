@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from marsmith.archive.reading import inspect
-from marsmith.archive.sums import SUMS
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
@@ -20,7 +19,7 @@ from marsmith.pipeline.build import build
 from marsmith.pipeline.original import configured, measured_on
 from marsmith.recipe import reading
 from marsmith.verify.ladder import Ladder
-from tests.support.changed_archives import contents, repack
+from tests.support.changed_archives import contents, summed
 
 FILES = {
     "shades/__init__.py": "",
@@ -115,9 +114,8 @@ def test_what_a_handler_declares_is_checked_as_it_loads(folder: Path, tmp_path: 
     assert inspect(archive)["manifest"]["model"]["requirementsFile"] == "requirements.txt"
     files = contents(archive)
     assert files["requirements.txt"].decode() == f"{pin}\n"
-    del files[SUMS]
     others = b"rapidfuzz==1.0\nno-such==1\n"
-    changed = repack({**files, "requirements.txt": others}, tmp_path / "nearest.mar")
+    changed = summed({**files, "requirements.txt": others}, tmp_path / "nearest.mar")
     with pytest.raises(ArchiveError) as caught, Harness(changed):
         pass
     said = str(caught.value)

@@ -13,8 +13,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from marsmith.archive import sbom
 from marsmith.archive.reading import FACTS, inspect
+from marsmith.archive.sums import SUMS
 from marsmith.errors import ArchiveError
-from tests.support.changed_archives import contents, repack
+from tests.support.changed_archives import contents, repack, summed
 
 
 def invalid(bill: dict[str, Any]) -> object:
@@ -98,10 +99,11 @@ def test_packages_have_versions_hashes_licences_and_who_needs_them(bill: dict[st
 def test_an_archive_that_does_not_say_it_is_refused(digits_archive: Path, tmp_path: Path) -> None:
     files = contents(digits_archive)
     facts = json.loads(files.pop(FACTS))
+    by_hand = {name: data for name, data in files.items() if name != SUMS}
     with pytest.raises(ArchiveError, match="was not built by marsmith"):
-        sbom.document(repack(files, tmp_path / "foreign.mar"))
+        sbom.document(repack(by_hand, tmp_path / "foreign.mar"))
     del facts["packages"]
     files[FACTS] = json.dumps(facts).encode()
     with pytest.raises(ArchiveError, match="packages") as caught:
-        sbom.document(repack(files, tmp_path / "older.mar"))
+        sbom.document(summed(files, tmp_path / "older.mar"))
     assert "build it with this version" in caught.value.hint

@@ -25,7 +25,6 @@ MakeArchive = Callable[..., Path]
             marks=pytest.mark.slow,
         ),
         ("exit", "the worker crashed or was killed"),
-        ("{", "Failed to parse model config file"),
     ],
 )
 def test_a_failing_load_is_explained_and_not_waited_for(
