@@ -12,21 +12,17 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from marsmith import our_handlers
+from marsmith import __version__, our_handlers
 from marsmith.cli import foreign, keys, rollouts, terminal, unpickle
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
 app = typer.Typer(
-    help="A trained PyTorch model in, a verified archive that TorchServe serves out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(keys.app, name="keys")
-for command in (rollouts.rollout, rollouts.rollback, rollouts.versions, unpickle.unpickle):
-    app.command()(command)
-app.command()(foreign.adopt)
+MAKE, ARCHIVES, SERVERS = "From a model to an archive", "Archives", "Servers"
 MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
@@ -45,7 +41,23 @@ def formats() -> list[str]:
     return sorted(file.stem for file in files)
 
 
-@app.command()
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"marsmith {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
+    ] = False,
+) -> None:
+    """A trained PyTorch model in, a verified archive that TorchServe serves out."""
+
+
+@app.command(rich_help_panel=MAKE)
 def build(
     recipe: Annotated[
         Path, typer.Argument(help="A YAML file; see archiver_configs/. Or a model, with --task.")
@@ -110,7 +122,7 @@ def build(
         terminal.show_report(report, model_store)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def new(
     name: Annotated[str, typer.Argument(help="The model's name; the folder's, too.")],
     task: Annotated[str, typer.Option(help="The task, such as image_classification.")],
@@ -127,7 +139,7 @@ def new(
     out.print(f"      marsmith predict {name} INPUT", markup=False)
 
 
-@app.command(epilog=f"Formats: {', '.join(formats())}.")
+@app.command(epilog=f"Formats: {', '.join(formats())}.", rich_help_panel=MAKE)
 def convert(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
     to: Annotated[str, typer.Option(help="A format, such as onnx or tflite:int8; see below.")],
@@ -146,7 +158,7 @@ def convert(
         terminal.show_conversion(report)
 
 
-@app.command()
+@app.command(rich_help_panel=ARCHIVES)
 def inspect(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     as_json: AsJson = False,
@@ -166,7 +178,7 @@ def inspect(
         terminal.warn_of_instructions(archive)
 
 
-@app.command()
+@app.command(rich_help_panel=ARCHIVES)
 def sign(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     key: Annotated[Path, typer.Option(help="A private key of an elliptic curve, PEM.")],
@@ -177,7 +189,7 @@ def sign(
     out.print(f"wrote {signing.sign(archive, key)}", markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=ARCHIVES)
 def verify(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     trust: Trust = None,
@@ -192,7 +204,7 @@ def verify(
     out.print(f"{named.path}: sha256 {found.sha256}{signed}{by_hand}", markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=ARCHIVES)
 def sbom(archive: Annotated[Path, typer.Argument(help="A .mar file.")]) -> None:
     """Print the bill of materials of an archive: CycloneDX, JSON."""
     from marsmith.archive.sbom import document
@@ -200,7 +212,7 @@ def sbom(archive: Annotated[Path, typer.Argument(help="A .mar file.")]) -> None:
     out.print_json(data=document(archive))
 
 
-@app.command()
+@app.command(rich_help_panel=ARCHIVES)
 def openapi(
     archives: Annotated[list[Path], typer.Argument(help="The .mar files of one server.")],
     address: Annotated[
@@ -213,7 +225,7 @@ def openapi(
     out.print_json(data=document(archives, address))
 
 
-@app.command()
+@app.command(rich_help_panel=ARCHIVES)
 def run(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     inputs: Annotated[list[Path], typer.Argument(help="Request bodies; several make one batch.")],
@@ -234,7 +246,7 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVERS)
 def serve(
     archives: Annotated[
         list[str] | None, typer.Argument(help="Files, or names in the model store; default: all.")
@@ -295,7 +307,7 @@ def serve(
         announce()
 
 
-@app.command()
+@app.command(rich_help_panel=SERVERS)
 def status(port: Port = None, as_json: AsJson = False) -> None:
     """Show a running server's addresses, models and workers; status 1 if one can't be asked."""
     from marsmith.serving import server
@@ -309,7 +321,7 @@ def status(port: Port = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVERS)
 def predict(
     model: str,
     inputs: Annotated[list[Path], typer.Argument(help="Request bodies, sent one by one.")],
@@ -337,7 +349,7 @@ def predict(
                 sys.stdout.write(json.dumps(answer) + "\n")
 
 
-@app.command()
+@app.command(rich_help_panel=SERVERS)
 def scale(
     model: str,
     min_workers: Annotated[int, typer.Option(min=1)],
@@ -353,7 +365,7 @@ def scale(
     terminal.show_status(server.status(info))
 
 
-@app.command()
+@app.command(rich_help_panel=SERVERS)
 def stop(port: Port = None) -> None:
     """Stop a running server and its workers."""
     from marsmith.serving import server
@@ -401,6 +413,14 @@ def read_option(text: str) -> tuple[str, str]:
     if not equals:
         raise MarsmithError(f"the option {text!r} must be name=value")
     return name, value
+
+
+app.command(rich_help_panel=MAKE)(foreign.adopt)
+app.command(rich_help_panel=MAKE)(unpickle.unpickle)
+app.command(rich_help_panel=SERVERS)(rollouts.rollout)
+app.command(rich_help_panel=SERVERS)(rollouts.rollback)
+app.command(rich_help_panel=SERVERS)(rollouts.versions)
+app.add_typer(keys.app, name="keys", rich_help_panel=SERVERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.digits import main as write_samples
+from marsmith import __version__
 from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.hostile_archives import hostile
 from tests.support.paths import ROOT
@@ -34,6 +35,18 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("samples")
     write_samples(folder, 3)
     return sorted(folder.iterdir())
+
+
+def test_the_version_is_said() -> None:
+    assert marsmith("--version").stdout == f"marsmith {__version__}\n"
+
+
+def test_help_groups_the_commands_by_what_they_are_for() -> None:
+    said = marsmith("-h").stdout
+    titles = ["From a model to an archive", "Archives", "Servers"]
+    places = [said.index(f" {title} ") for title in titles]
+    assert places == sorted(places)
+    assert places[0] < said.index(" build ") < places[1] < said.index(" serve ", places[2])
 
 
 def test_build_says_its_steps_in_plain_lines(digits_archive: Path) -> None:
