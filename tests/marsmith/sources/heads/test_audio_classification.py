@@ -29,7 +29,7 @@ from tests.support.in_batches import answers_in_batches
 from tests.support.vision_folders import without_transformers
 
 TOLERANCE = 1e-4
-ENGINES = ["torchscript", "onnx", "openvino"]
+ENGINES = ["torchscript:fp32", "onnx:fp32", "openvino:fp32"]
 # transformers' WavLM gives torch masks of two types.
 MISMATCHED = pytest.mark.filterwarnings("ignore:Support for mismatched")
 
