@@ -101,6 +101,13 @@ def statement(archive: Path, resources: object) -> bytes:
     return json.dumps(bundle).encode()
 
 
+def signed(bundle: bytes) -> tuple[str, bytes, bytes]:
+    """What a signature is of, and the signature: the last letters of base64 have bits to spare."""
+    envelope = json.loads(bundle)["dsseEnvelope"]
+    payload, (one,) = base64.b64decode(envelope["payload"]), envelope["signatures"]
+    return envelope["payloadType"], payload, base64.b64decode(one["sig"])
+
+
 def test_a_broken_signature_is_an_error_and_no_traceback(archive: Path, keys: Path) -> None:
     sign(archive, keys / "shop.pem")
     whole = bundle_of(archive).read_bytes()
@@ -121,7 +128,7 @@ def test_a_broken_signature_is_an_error_and_no_traceback(archive: Path, keys: Pa
             told = error.message
             continue
         assert found == keys / "shop.pub"  # a letter of what isn't signed: the name of a key
-        assert json.loads(data)["dsseEnvelope"] == json.loads(whole)["dsseEnvelope"]
+        assert signed(data) == signed(whole)
     assert "small.mar" in told
 
 
