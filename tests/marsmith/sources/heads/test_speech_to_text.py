@@ -280,7 +280,7 @@ def test_a_model_that_would_write_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["torchscript", "onnx", "openvino", "pt2"])
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "pt2"])
 def test_five_lines_of_recipe_build_it_and_it_is_served_without_transformers(
     tmp_path: Path, runtime: str
 ) -> None:
