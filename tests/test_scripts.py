@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from marsmith.cli import new
 from tests.support.paths import ROOT
 
 
+@pytest.mark.slow
 def test_build_goes_on_after_a_failure(tmp_path: Path) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()

@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from marsmith import __version__, our_handlers
-from marsmith.cli import foreign, keys, rollouts, terminal, unpickle
+from marsmith.cli import bench, foreign, keys, rollouts, terminal, unpickle
+from marsmith.cli.inputs import media_type, read_input, read_option
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -23,7 +24,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 MAKE, ARCHIVES, SERVERS = "From a model to an archive", "Archives", "Servers"
-MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -376,23 +376,6 @@ def stop(port: Port = None) -> None:
         server.stop(info, say)
 
 
-def read_input(path: Path) -> bytes:
-    """Read a request body from a file.
-
-    Raises:
-        MarsmithError: the file can't be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MarsmithError(f"the input {path} can't be read: {error.strerror}") from error
-
-
-def media_type(path: Path) -> str:
-    """The media type of an input by its file name; empty for raw bytes."""
-    return MEDIA_TYPES.get(path.suffix.lower(), "")
-
-
 def without(arguments: Sequence[str], option: str) -> list[str]:
     """Return the arguments without an option and its value."""
     left = list(arguments)
@@ -403,20 +386,9 @@ def without(arguments: Sequence[str], option: str) -> list[str]:
     return left
 
 
-def read_option(text: str) -> tuple[str, str]:
-    """Read an option from "name=value".
-
-    Raises:
-        MarsmithError: there is no "=" in it.
-    """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise MarsmithError(f"the option {text!r} must be name=value")
-    return name, value
-
-
 app.command(rich_help_panel=MAKE)(foreign.adopt)
 app.command(rich_help_panel=MAKE)(unpickle.unpickle)
+app.command(rich_help_panel=SERVERS)(bench.bench)
 app.command(rich_help_panel=SERVERS)(rollouts.rollout)
 app.command(rich_help_panel=SERVERS)(rollouts.rollback)
 app.command(rich_help_panel=SERVERS)(rollouts.versions)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from marsmith.report.report import CandidateResult, Report
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
+STYLE = Path(__file__).with_name("page.css")
 PLOTS = {"wide": (740, 380), "narrow": (335, 420)}  # points
 
 
@@ -28,12 +29,14 @@ def render(report: Report) -> str:
         HTML with the plot in it and without scripts; the same for equal reports.
     """
     from jinja2 import Environment
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {each.__name__: each for each in (number, fixed, megabytes, times, told)}
     rows = report.ranked()
     points, bound = _points(report, rows), _bound(report)
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+        style=Markup(STYLE.read_text("utf-8")),  # noqa: S704 - it is ours
         report=report,
         rows=rows,
         shipped=report.shipped,

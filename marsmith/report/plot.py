@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marsmith.report.measurements import ORIGINAL
+from marsmith.report.svg import FRONT, INK, LINE, QUIET, REFUSED, embedded, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +21,6 @@ STRIP_PT = 60.0  # left of the speeds, for points without one
 ROW_PT = 14.0  # the height of a label
 LARGEST_PT2 = 900.0  # the area of the largest marker
 EDGES_PT = (42.0, 8.0, 40.0, 30.0)  # left, right, below and above the axes
-
-# Matplotlib has no colours by role: these stand for the page's, which differ in the dark.
-INK, QUIET, LINE, FRONT, REFUSED = "#010101", "#020202", "#030303", "#040404", "#050505"
-ROLES = {INK: "ink", QUIET: "quiet", LINE: "line", FRONT: "accent", REFUSED: "refused"}
 
 
 @dataclass(frozen=True)
@@ -85,41 +80,17 @@ def draw(
     Returns:
         An `<svg>` element that refers to nothing outside; the same for equal points.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context():
-        mpl.rcdefaults()  # whatever matplotlibrc says
-        mpl.rcParams["svg.fonttype"] = "none"
-        mpl.rcParams["svg.hashsalt"] = "marsmith"
-        mpl.rcParams["text.parse_math"] = False
-        mpl.rcParams["font.size"] = SMALL_TEXT_PT if width > WIDE_PT else TEXT_PT
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        canvas = FigureCanvasSVG(figure)
+    with figure(width, height, SMALL_TEXT_PT if width > WIDE_PT else TEXT_PT) as drawn:
         left, right, below, above = EDGES_PT
         box = (left / width, below / height)
-        axes = figure.add_axes(
+        axes = drawn.add_axes(
             (*box, 1 - box[0] - right / width, 1 - box[1] - above / height), facecolor="none"
         )
         _scales(axes, points, bound, names)
         _lines(axes, points, bound)
-        figure.draw_without_rendering()  # from here on all has its place
+        drawn.draw_without_rendering()  # from here on all has its place
         _labels(axes, points, _marks(axes, points))
-        for artist in figure.findobj():
-            artist.set_clip_on(False)  # clipping would need url(), and hides nothing here
-        file = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        canvas.print_figure(file, format="svg", facecolor="none", metadata=nothing)
-    return _embedded(file.getvalue(), f"w{width}-")
-
-
-def _embedded(svg: str, prefix: str) -> str:
-    """Turn an SVG file into an element of a page: with ids of its own and the page's colours."""
-    svg = re.sub(r'( id="|href="#)', rf"\g<1>{prefix}", svg[svg.index("<svg") :])
-    for colour, role in ROLES.items():
-        svg = svg.replace(colour, f"var(--{role})")
-    return svg
+        return embedded(drawn, f"w{width}-")
 
 
 def _scales(

@@ -46,6 +46,7 @@ def test_they_are_always_the_same_and_the_parts_share_no_value() -> None:
     assert not seen & held
 
 
+@pytest.mark.slow
 def test_they_are_the_same_whatever_was_read_before() -> None:
     orders = ["sentences(300, False)", "sentences(300, True), sentences(300, False)",
               "languages.names(), sentences(300, False)"]  # fmt: skip

@@ -160,6 +160,7 @@ def run(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_finds_both_and_so_do_processes_that_train_together(tmp_path: Path) -> None:
     write(tmp_path, PROJECT)
     done = run(tmp_path, "build", "shades.yaml", "--nproc", "2")

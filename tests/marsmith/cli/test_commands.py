@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,24 +8,14 @@ import pytest
 from examples.digits import main as write_samples
 from marsmith import __version__
 from marsmith.serving.host.run_folder import ServerInfo
+from tests.support.command import marsmith
 from tests.support.hostile_archives import hostile
-from tests.support.paths import ROOT
 from tests.support.signing_keys import write_keys
 
 SAMPLE = (
     "hidden: entry between", "lists: without sitecustomize.py", "imports: yaml.py",
     "sizes: said to be 3 GB", "kinds: symlink", "manifests: deep arrays", "configs: code",
 )  # fmt: skip
-
-
-def marsmith(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, in a pipe."""
-    command = [sys.executable, "-m", "marsmith.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return artifact
 
 
+@pytest.mark.slow
 def test_integer_inputs_of_any_length_and_outputs_by_name(
     package: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_integer_inputs_of_any_length_and_outputs_by_name(
     assert list(tmp_path.iterdir()) == [], "and compiles nothing"
 
 
+@pytest.mark.slow
 def test_nothing_of_this_machine_is_in_a_package(package: Artifact) -> None:
     content = package.model.read_bytes()
     assert str(Path(torch.__file__).parent).encode() not in content
@@ -74,6 +76,7 @@ def altered(package: Artifact, out: Path, **changes: str) -> Artifact:
     return dataclasses.replace(package, model=out)
 
 
+@pytest.mark.slow
 def test_a_package_for_another_machine_says_so_before_any_of_it_runs(
     package: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def runtime(made: tuple[Job, Artifact]) -> Runtime:
     return load(made[1], made[0])
 
 
+@pytest.mark.slow
 def test_it_is_a_folder_that_lists_its_files(made: tuple[Job, Artifact]) -> None:
     model, *rest = (made[1].model, *made[1].files)
     assert model.name == "saved_model.pb"
@@ -52,6 +53,7 @@ def test_it_is_a_folder_that_lists_its_files(made: tuple[Job, Artifact]) -> None
     assert made[1].options["outputs"] == {"pooled/all": "pooled_all", "tokens": "tokens"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3])
 def test_tensorflow_gives_what_pytorch_gives(
     made: tuple[Job, Artifact], runtime: Runtime, rows: int
@@ -65,6 +67,7 @@ def test_tensorflow_gives_what_pytorch_gives(
         torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_what_tensorflow_refuses_is_an_error_and_not_the_end(runtime: Runtime) -> None:
     ids, mask = words(2, 6)
     with pytest.raises(RuntimeError, match="int64"):

@@ -56,7 +56,7 @@ def loaded(artifact: Artifact) -> Runtime:
 @pytest.mark.parametrize(
     ("precision", "error", "share"),
     [
-        ("fp32", 1e-5, 1.05),
+        pytest.param("fp32", 1e-5, 1.05, marks=pytest.mark.slow),
         pytest.param("fp16", 1e-3, 0.6, marks=pytest.mark.slow),
         ("int8", 0.05, 0.4),
         pytest.param("int8_dynamic", 0.05, 0.4, marks=pytest.mark.slow),

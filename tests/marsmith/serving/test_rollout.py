@@ -159,6 +159,7 @@ def test_a_version_that_misses_a_bound_is_rolled_back(
     assert set(asking[seen + 8 :]) == {f"200 {before}"}
 
 
+@pytest.mark.slow
 def test_a_rollout_that_is_stopped_is_called_off(
     running: Server, make_tiny_archive: MakeArchive
 ) -> None:

@@ -48,6 +48,7 @@ def test_processes_that_torchrun_started_train_as_one(tmp_path: Path) -> None:
     check_agreement(tmp_path)
 
 
+@pytest.mark.slow
 def test_when_one_fails_all_end_with_its_words(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
