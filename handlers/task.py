@@ -215,6 +215,11 @@ class Task(ABC, Generic[C, O, M]):
         """The axes of each input, besides the batch, that differ from request to request."""
         return {}
 
+    def padded_sizes(self, batch: Tensors) -> set[int]:
+        """The lengths along which outputs for a batch may go on behind what counts."""
+        axes = self.varying_axes().items()
+        return {batch[name].shape[axis] for name, varying in axes for axis in varying}
+
     def typical(self, samples: Sequence[Sample[O, M]]) -> Tensors:
         """The inputs that the model mostly runs on to answer samples; it is timed on them."""
         return self.collate(samples)

@@ -16,6 +16,7 @@ from handlers.speech import recordings
 from handlers.task import Config, Sample, similar_length
 
 SILENT = 1e-7  # added to the variance, as in the training of wav2vec2
+WIDTHS = 16  # of padded batches, from one power of 2 to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +133,17 @@ class AudioHandler(base.Handler[C, O, Heard]):
         return -similar_length(length) if self.config.lengths else length
 
     def collate(self, samples: Sequence[Sample[object, Heard]]) -> Tensors:
-        """Combine rows into `waveform`, (N, S) float32, right-padded, and `lengths`, (N,)."""
+        """Combine rows into `waveform`, (N, S) float32, right-padded, and `lengths`, (N,).
+
+        Where lengths say what is padding, S is rounded up by less than a sixteenth: an engine
+        keeps something for every shape that it has seen.
+        """
         rows = [row for sample in samples for row in sample.tensors["waveform"]]
         batch = {"waveform": _padded(rows)}
         if self.config.lengths:
             batch["lengths"] = torch.cat([sample.tensors["lengths"] for sample in samples])
+            if self.fixed is None:
+                batch["waveform"] = _at_least(_rounded(max(map(len, rows))), batch["waveform"])
         return batch
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
@@ -160,3 +167,9 @@ def _at_least(samples: int, waveform: torch.Tensor) -> torch.Tensor:
     """With silence behind it, to so many samples."""
     missing = samples - waveform.shape[-1]
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
+
+
+def _rounded(samples: int) -> int:
+    """The next of a few widths: WIDTHS from one power of 2 to the next."""
+    step = max(1, (1 << (samples - 1).bit_length()) // (2 * WIDTHS))
+    return -(-samples // step) * step

@@ -105,6 +105,11 @@ class SpeechRecognition(AudioHandler[SpeechRecognitionConfig, SpeechRecognitionO
         """The windows of a recording."""
         return [(each.start, each.end) for each in self.frames.windows(samples)]
 
+    def padded_sizes(self, batch: Tensors) -> set[int]:
+        """Samples, and the frames that are made of them."""
+        found = super().padded_sizes(batch)
+        return found | {self.frames.count(samples) for samples in found}
+
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Transcript]:
         """Turn frames into text: join windows, then find tokens, then words."""
         logits = next(iter(outputs.values()))

@@ -120,8 +120,7 @@ def verify(
         comparable = own is not None and (rows == {1} or _rows(own) == rows)
         compared += comparable or answer is not None
         if own is not None and comparable:  # one of several windows has its own outputs
-            axes = ladder.handler.varying_axes().items()
-            padded = {batch[name].shape[axis] for name, varying in axes for axis in varying}
+            padded = ladder.handler.padded_sizes(batch)
             for name, found in _of_outputs(index, outputs, own, padded, tolerance).items():
                 each_output[name] = found.worst(each_output.get(name, Difference()))
                 worst = worst.worst(found)

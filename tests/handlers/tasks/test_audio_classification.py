@@ -90,6 +90,26 @@ def test_in_company_each_recording_is_answered_as_alone(folder: Path, way: str) 
     check()
 
 
+@given(st.lists(st.integers(1, 5 * RATE), min_size=1, max_size=4))
+def test_padding_makes_few_widths_and_is_no_part_of_an_answer(
+    folder: Path, lengths: list[int]
+) -> None:
+    padding, exact = configured(folder, lengths=True), configured(folder)
+    samples = [padding.decode(wave(n), Options(top_k=3)) for n in lengths]
+    batch = padding.collate(samples)
+    width, longest = batch["waveform"].shape[1], max(lengths)
+    assert longest <= width < longest * 17 / 16 + 1
+    odd = width >> max(0, width.bit_length() - 6)  # 16 widths from one power of 2 to the next
+    assert width == odd << max(0, width.bit_length() - 6)
+    assert batch["lengths"].tolist() == lengths
+    answers = padding.answer(padding.inference(batch), samples)
+    for n, answer in zip(lengths, answers, strict=True):
+        alone = [exact.decode(wave(n), Options(top_k=3))]
+        assert exact.collate(alone)["waveform"].shape == (1, n)
+        wanted = exact.answer(exact.inference(exact.collate(alone)), alone)[0].to_json()["scores"]
+        assert answer.to_json()["scores"] == pytest.approx(wanted, abs=1e-5)
+
+
 def test_a_fixed_length_is_cut_or_filled_with_silence(folder: Path) -> None:
     handler = configured(folder, **WAYS["fixed with lengths"], normalise=True)
     short, long = (handler.decode(wave(n) * 0.1 + 0.2, Options()) for n in (3000, 5000))
