@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ BLOCK = 1 << 20  # bytes; what is far beyond its bounds is refused after a few o
 OF_A_LIST, OF_A_KEY = 4, 10
 QUOTE, COMMA, COLON, OPEN, CLOSE = b'",:{}'
 LOWER = 0x20  # makes braces of brackets
+WORD = np.uint64(2**64 - 1)
+BACKSLASHES = re.compile(rb"\\*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ def dump(body: object) -> bytes:
     return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def parse(data: bytes, limits: JsonLimits) -> object:
+def parse(data: bytes | bytearray, limits: JsonLimits) -> object:
     """Parse JSON that keeps its bounds; what doesn't is never parsed.
 
     Raises:
@@ -58,7 +61,7 @@ def parse(data: bytes, limits: JsonLimits) -> object:
     return value
 
 
-def check(data: bytes, limits: JsonLimits) -> None:
+def check(data: bytes | bytearray, limits: JsonLimits) -> None:
     """Look JSON over, and refuse what would cost too much to parse.
 
     Args:
@@ -70,11 +73,12 @@ def check(data: bytes, limits: JsonLimits) -> None:
     """
     if len(data) > limits.max_json_bytes:
         raise _beyond(f"{len(data)} bytes", limits.max_json_bytes, "max_json_bytes")
-    opened = data.count(b"[") + data.count(b"{")
-    most = data.count(b",") + OF_A_LIST * opened + OF_A_KEY * data.count(b":")
-    # Most requests are within their bounds even if all of these stand outside of strings.
-    if most <= limits.max_json_values and opened <= limits.max_json_depth:
-        return
+    if len(data) <= BLOCK:
+        opened = data.count(b"[") + data.count(b"{")
+        most = data.count(b",") + OF_A_LIST * opened + OF_A_KEY * data.count(b":")
+        # Most requests are within their bounds even if all of these stand outside of strings.
+        if most <= limits.max_json_values and opened <= limits.max_json_depth:
+            return
     values = depth = start = 0
     inside = False
     while start < len(data):
@@ -102,23 +106,43 @@ def check(data: bytes, limits: JsonLimits) -> None:
         start = end
 
 
-def _block_end(data: bytes, start: int) -> int:
+def _block_end(data: bytes | bytearray, start: int) -> int:
     """Where a block ends that begins at `start`: never between a backslash and what it escapes."""
     end = start + BLOCK
-    if data[end - 1 : end] == b"\\":
-        end += len(data) - end - len(data[end:].lstrip(b"\\")) + 1
+    if data[end - 1 : end] == b"\\" and (found := BACKSLASHES.match(data, end)):
+        end = found.end() + 1
     return min(end, len(data))
 
 
-def _structure(block: bytes, inside: bool) -> tuple[NDArray[np.uint8], bool]:
-    """The bytes of a block that are not within strings; whether it ends within one."""
+def _structure(block: bytes | bytearray, inside: bool) -> tuple[NDArray[np.uint8], bool]:
+    """The bytes of a block, those within strings being 0; whether it ends within one."""
     if b"\\" in block:
         block = block.replace(b"\\\\", b"").replace(b'\\"', b"")
     found = np.frombuffer(block, np.uint8)
     if b'"' not in block:
         return (found[:0] if inside else found), inside
-    within = np.logical_xor.accumulate(found == QUOTE) ^ inside
-    return found[~within], bool(within[-1])
+    within = _behind_odd(found == QUOTE, inside)
+    return found & (within - 1), bool(within[-1])
+
+
+def _behind_odd(marks: NDArray[np.bool_], odd: bool) -> NDArray[np.uint8]:
+    """1 from each mark of an odd number on, to the next; 64 at once, as words of bits.
+
+    Args:
+        marks: where they are.
+        odd: whether there was an odd number before.
+
+    See: G. Langdale, D. Lemire, Parsing Gigabytes of JSON per Second, VLDB Journal 28, 2019.
+    """
+    bits = np.packbits(marks, bitorder="little")
+    words = np.zeros(-(-len(bits) // 8), "<u8")
+    words.view(np.uint8)[: len(bits)] = bits
+    for distance in (1, 2, 4, 8, 16, 32):
+        words ^= words << np.uint64(distance)
+    until = np.bitwise_xor.accumulate(words >> np.uint64(63))
+    words[0] ^= WORD * odd
+    words[1:] ^= WORD * (until[:-1] ^ odd)
+    return np.unpackbits(words.view(np.uint8), count=len(marks), bitorder="little")
 
 
 def _too_deep(limits: JsonLimits) -> BadRequest:

@@ -144,7 +144,7 @@ def received(
             continue
         with suppress(ValueError):
             if media == JSON:
-                found[name] = json_text.parse(bytes(value), limits)
+                found[name] = json_text.parse(value, limits)
             elif media.startswith("text"):
                 found[name] = value.decode("utf-8")
     return found
