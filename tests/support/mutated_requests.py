@@ -24,13 +24,14 @@ def mutated(request: Request, random_: random.Random) -> Request:
     """A request of one part with some of its bytes, or some of its JSON, changed."""
     (part,) = request.parameters
     if part.content_type == "application/json" and random_.random() < 0.7:
-        value = json.dumps(_edited(json.loads(part.value), random_)).encode()
+        value = json.dumps(edited(json.loads(part.value), random_)).encode()
     else:
-        value = _spoiled(bytearray(part.value), random_)
+        value = spoiled(bytearray(part.value), random_)
     return fresh(dataclasses.replace(request, parameters=(dataclasses.replace(part, value=value),)))
 
 
-def _spoiled(data: bytearray, random_: random.Random) -> bytes:
+def spoiled(data: bytearray, random_: random.Random) -> bytes:
+    """Bytes, at least one, of which some were flipped, cut off, doubled or taken out."""
     match random_.randrange(4):
         case 0:
             for _ in range(random_.choice((1, 1, 4, 16))):
@@ -46,7 +47,8 @@ def _spoiled(data: bytearray, random_: random.Random) -> bytes:
     return bytes(data)
 
 
-def _edited(value: Any, random_: random.Random) -> Any:
+def edited(value: Any, random_: random.Random) -> Any:
+    """JSON data in which something is gone, renamed or replaced by what nobody expects."""
     if isinstance(value, (dict, list)) and value and random_.random() < 0.8:
         keys = list(value) if isinstance(value, dict) else range(len(value))
         key = random_.choice(keys)
@@ -57,6 +59,6 @@ def _edited(value: Any, random_: random.Random) -> Any:
             case 1 if isinstance(changed, dict):
                 changed[random_.choice(["parameters", "instances", "data", "\ud800"])] = value
             case _:
-                changed[key] = _edited(value[key], random_)
+                changed[key] = edited(value[key], random_)
         return changed
     return random_.choice(NASTY)

@@ -1,0 +1,1 @@
+"""Fuzzing that stays: targets, what drives them, and the inputs that were once found."""
