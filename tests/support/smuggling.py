@@ -35,6 +35,9 @@ FORMS = {
     "a negative chunk": _post(CHUNKED, "-1\r\n{}\r\n0\r\n\r\n"),
     "an empty chunk's size": _post(CHUNKED, "\r\n{}\r\n0\r\n\r\n"),
     "a chunk longer than it says": _post(CHUNKED, "2\r\n{}{}\r\n0\r\n\r\n"),
+    "a bare LF in a chunk's extension": _post(CHUNKED, "2;a\nb\r\n{}\r\n0\r\n\r\n"),
+    "a line's end in a quoted extension": _post(CHUNKED, '2;a="\r\nb"\r\n{}\r\n0\r\n\r\n'),
+    "a control character before the first line": "\x01" + _post("Content-Length: 2\r\n", "{}"),
     "both lengths": _post(CHUNKED + "Content-Length: 2\r\n", "2\r\n{}\r\n0\r\n\r\n"),
     "both lengths, the other first": _post(
         "Content-Length: 2\r\n" + CHUNKED, "2\r\n{}\r\n0\r\n\r\n"

@@ -1,0 +1,1 @@
+"""What `marsmith doctor` looks at: the machine, its TorchServe, its servers, a configuration."""
