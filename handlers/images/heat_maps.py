@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from handlers.errors import ModelError
+from handlers.images.pixels import Placement
 from handlers.runtimes import Tensors
 from handlers.task import Answer
 
@@ -23,11 +24,13 @@ FOR, AGAINST, NEUTRAL = (178, 24, 43), (33, 102, 172), (247, 247, 247)
 class HeatMap(Answer):
     """What each pixel of the model's input added to a label; above 0 it speaks for the label.
 
+    `box` is where the map lies on the original image: left, top, right, bottom, in its pixels.
     In the picture, pixels that speak for the label are red, those that speak against it blue.
     """
 
     label: str
     heat_map: list[list[float]]
+    box: list[float]
 
     media_types: ClassVar[tuple[str, ...]] = ("image/png",)
 
@@ -42,12 +45,13 @@ class HeatMap(Answer):
         return buffer.getvalue()
 
 
-def of(attributions: torch.Tensor, label: str) -> HeatMap:
+def of(attributions: torch.Tensor, label: str, placement: Placement) -> HeatMap:
     """The map of one image's attributions, (C, H, W): the sum of its channels."""
     if not torch.isfinite(attributions).all():
         raise ModelError("the attributions are not finite", hint="check the input")
     heat = attributions.sum(dim=0).double().round(decimals=DECIMALS)
-    return HeatMap(label, heat.tolist())
+    height, width = heat.shape
+    return HeatMap(label, heat.tolist(), placement.covered(width, height))
 
 
 def windows(inputs: Tensors) -> dict[str, tuple[int, ...]]:

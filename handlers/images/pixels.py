@@ -65,6 +65,19 @@ class Placement:
         scale = edges / torch.tensor(self.inner * 2, dtype=torch.float32)
         return ((boxes - offset) * scale).clamp(min=torch.zeros(4), max=edges)
 
+    def covered(self, width: int, height: int) -> list[float]:
+        """What the model's input covers of the original: left, top, right, bottom, in its pixels.
+
+        A letterbox's ground lies beyond the original's edges.
+
+        Args:
+            width: of the model's input.
+            height: likewise.
+        """
+        across, down = (whole / part for whole, part in zip(self.size, self.inner, strict=True))
+        left, top = -self.left * across, -self.top * down
+        return [left, top, left + width * across, top + height * down]
+
 
 def open_image(data: bytes, limits: Limits) -> Image.Image:
     """Read an image's header, check it, then decode it; of many frames the first.

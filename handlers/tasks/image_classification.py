@@ -106,6 +106,6 @@ class ImageClassification(
         names = self.labels or [str(index) for index in range(int(targets.max()) + 1)]
         (maps,) = attributions.values()
         return [
-            heat_maps.of(each, names[target])
-            for each, target in zip(maps, targets.tolist(), strict=True)
+            heat_maps.of(each, names[target], sample.meta)
+            for each, target, sample in zip(maps, targets.tolist(), samples, strict=True)
         ]

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from marsmith import __version__, our_handlers
-from marsmith.cli import bench, doctor, foreign, keys, rollouts, terminal, unpickle
+from marsmith.cli import bench, doctor, foreign, keys, rollouts, terminal, ui, unpickle
 from marsmith.cli.inputs import media_type, read_input, read_option
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
@@ -393,6 +393,7 @@ app.command(rich_help_panel=SERVERS)(rollouts.rollout)
 app.command(rich_help_panel=SERVERS)(rollouts.rollback)
 app.command(rich_help_panel=SERVERS)(rollouts.versions)
 app.command(rich_help_panel=SERVERS)(doctor.doctor)
+app.command(rich_help_panel=SERVERS)(ui.ui)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVERS)
 
 

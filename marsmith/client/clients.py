@@ -308,6 +308,24 @@ class AsyncClient:
         """See `Client.describe`."""
         return await self._run(self._api.describe(model), self._retries)
 
+    async def forward(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> httpx.Response:
+        """Send a request as it is, with the key of this client, and never again.
+
+        Args:
+            method: such as "POST".
+            path: of the inference API, such as "/predictions/digits".
+            headers: of the request, beside the key.
+            body: as it travels.
+
+        Returns:
+            The answer, whatever its status, whose body is still to be read: close it afterwards.
+        """
+        request = self._api.forwarded(method, path, headers or {}, body)
+        with explained(request, self._api.address(request), self._timeout_s):
+            return await self._send(request, 0, stream=True)
+
     async def models(self) -> list[str]:
         """See `Client.models`."""
         return await self._run(self._api.models())

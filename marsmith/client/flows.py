@@ -132,6 +132,13 @@ class Api:
         content = _content(body, content_type, {**(options or {}), "stream": True})
         return self._request("inference", "POST", f"/predictions/{quote(model, safe='')}", content)
 
+    def forwarded(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> httpx.Request:
+        """The request of `AsyncClient.forward`."""
+        content: Content = {"headers": headers, "content": body}
+        return self._request("inference", method, path, content)
+
     def models(self) -> Flow[list[str]]:
         """See `Client.models`."""
         names: list[str] = []

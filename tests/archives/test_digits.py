@@ -97,7 +97,9 @@ def test_an_explanation_is_a_map_of_what_the_model_saw(
     heat = np.array(explained["heat_map"])
     assert heat.shape == (8, 8)
     assert [each["label"] for each in alone["explanations, occluded"]["predictions"]] == ["3", "3"]
-    assert [each["name"] for each in alone["explanation in v2"]["outputs"]] == ["label", "heat_map"]
+    assert explained["box"] == [0, 0, 8, 8]
+    columns = [each["name"] for each in alone["explanation in v2"]["outputs"]]
+    assert columns == ["label", "heat_map", "box"]
     headers = {"Accept": "image/png, application/json;q=0.5"}
     (response,) = digits.predict([Request.raw(PNGS[0], headers=headers, explain=True)])
     assert response.content_type == "image/png"

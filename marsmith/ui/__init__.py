@@ -1,0 +1,1 @@
+"""A page in the browser for the models of a running server."""

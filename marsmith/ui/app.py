@@ -1,0 +1,174 @@
+"""The page's own server: its files, and the few routes through which the page asks the models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marsmith.errors import ArchiveError, MarsmithError, RequestError
+from marsmith.ui.guard import REPORT_POLICY, Asgi, Guarded
+from marsmith.ui.replies import refusal
+from marsmith.ui.upstream import VERBS, Upstream
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+STATIC = Path(__file__).with_name("static")
+KINDS = ("inputs", "views")
+"""Folders of modules, one for each way in or out: the page asks which there are."""
+MOST_BYTES = 20_971_520
+"""Of a request's body: TorchServe takes no more."""
+SENT_ON = ("content-type", "accept")
+TOLD_BACK = ("content-type", "retry-after", "x-request-id")
+
+Endpoint = Callable[["Request"], Awaitable["Response"]]
+
+
+class Pages:
+    """What is answered at each path.
+
+    Args:
+        upstream: the model server.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def server(self, _: Request) -> Response:
+        """The models, how the server is reached, and the modules that the page is made of."""
+        from starlette.responses import JSONResponse
+
+        upstream = self._upstream
+        names = await upstream.models()
+        key = upstream.key_file and str(upstream.key_file)
+        modules = {
+            kind: sorted(path.name for path in (STATIC / kind).glob("*.js")) for kind in KINDS
+        }
+        models = [{"name": name, "up": await upstream.is_up(name)} for name in names]
+        return JSONResponse({"address": upstream.address, "key": key, "models": models, **modules})
+
+    async def model(self, request: Request) -> Response:
+        """What one model takes and answers."""
+        from starlette.responses import JSONResponse
+
+        return JSONResponse(await self._upstream.describe(request.path_params["name"]))
+
+    async def ask(self, request: Request) -> Response:
+        """Hand a request on to a model, and its answer back, piece by piece."""
+        from starlette.responses import StreamingResponse
+
+        verb = request.path_params["verb"]
+        if verb not in VERBS:
+            return refusal(404, f"there is no {verb!a} here", f"there is: {', '.join(VERBS)}")
+        body = await bounded(request)
+        if body is None:
+            return refusal(413, f"at most {MOST_BYTES} bytes are allowed", "send less at once")
+        headers = {name: request.headers[name] for name in SENT_ON if name in request.headers}
+        version = request.query_params.get("version", "")
+        began = time.perf_counter()
+        answer = await self._upstream.ask(request.path_params["name"], verb, version, headers, body)
+        told = {name: answer.headers[name] for name in TOLD_BACK if name in answer.headers}
+        told["Server-Timing"] = f"model;dur={(time.perf_counter() - began) * 1000:.2f}"
+        return StreamingResponse(pieces(answer), answer.status_code, told)
+
+    async def figures(self, _: Request) -> Response:
+        """The server's figures, by model."""
+        from starlette.responses import JSONResponse
+
+        found = await self._upstream.figures()
+        return JSONResponse({name: vars(each) for name, each in found.items()})
+
+    async def document(self, _: Request) -> Response:
+        """The OpenAPI document."""
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import JSONResponse
+
+        return JSONResponse(await run_in_threadpool(self._upstream.document))
+
+    async def report(self, request: Request) -> Response:
+        """The report of the build that made what is served."""
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import FileResponse
+
+        found = await run_in_threadpool(self._upstream.report, request.path_params["name"])
+        if found is None:
+            return refusal(404, "there is no report of this archive here", "see --model-store")
+        headers = {"Content-Security-Policy": REPORT_POLICY}
+        return FileResponse(found, media_type="text/html", headers=headers)
+
+
+def application(upstream: Upstream, listens_at: str) -> Asgi:
+    """Make the page's server.
+
+    Args:
+        upstream: the model server.
+        listens_at: the address that the page's server is bound to.
+    """
+    from starlette.applications import Starlette
+    from starlette.responses import FileResponse
+    from starlette.routing import Mount, Route
+    from starlette.staticfiles import StaticFiles
+
+    def page(name: str) -> Endpoint:
+        async def answer(_: Request) -> Response:
+            return FileResponse(STATIC / name)
+
+        return answer
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await upstream.client.close()
+
+    pages = Pages(upstream)
+    inner = Starlette(
+        routes=[
+            Route("/", page("index.html")),
+            Route("/docs", page("docs.html")),
+            Route("/api/server", pages.server),
+            Route("/api/figures", pages.figures),
+            Route("/api/openapi.json", pages.document),
+            Route("/api/models/{name}", pages.model),
+            Route("/api/models/{name}/{verb}", pages.ask, methods=["POST"]),
+            Route("/reports/{name}", pages.report),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        exception_handlers={MarsmithError: _refused},
+        lifespan=lifespan,
+    )
+    return Guarded(inner, listens_at)
+
+
+async def bounded(request: Request) -> bytes | None:
+    """Read a body; None if it is too large, as soon as that is known."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MOST_BYTES:
+        return None
+    found = bytearray()
+    async for piece in request.stream():
+        found += piece
+        if len(found) > MOST_BYTES:
+            return None
+    return bytes(found)
+
+
+async def pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The body of an answer as it comes; who stops reading hangs up on the model, too."""
+    try:
+        async for piece in answer.aiter_bytes():
+            yield piece
+    finally:
+        await answer.aclose()
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    status = 404 if isinstance(error, ArchiveError) else 502
+    if isinstance(error, RequestError):
+        status = error.status
+    message = getattr(error, "message", str(error))
+    return refusal(status, message, getattr(error, "hint", ""))

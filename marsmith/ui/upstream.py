@@ -1,0 +1,172 @@
+"""The model server behind the page: where it is, what it serves, and what is known of that."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from marsmith.archive import openapi
+from marsmith.client.clients import AsyncClient
+from marsmith.client.flows import decoded
+from marsmith.errors import MarsmithError, RequestError, ServerError
+from marsmith.ui import figures
+
+if TYPE_CHECKING:
+    import httpx
+
+    from handlers.schema import Json
+    from marsmith.serving.host.run_folder import ServerInfo
+
+VERBS = {"predict": "predictions", "explain": "explanations"}
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A model server.
+
+    Attributes:
+        client: asks it.
+        address: where others ask it.
+        names: its models'; None for a server that is asked for them.
+        key_file: where this machine has the key for a command line; None for no key.
+        archives: the folder of what it serves; None on another machine.
+        reports: the folder of the reports of builds.
+    """
+
+    client: AsyncClient
+    address: str
+    names: tuple[str, ...] | None
+    key_file: Path | None
+    archives: Path | None
+    reports: Path
+
+    @classmethod
+    def local(cls, info: ServerInfo, reports: Path, timeout_s: float) -> Upstream:
+        """A server of this machine, with the key of its own user."""
+        address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
+        management = None if info.front else info.management_address
+        client = AsyncClient(address, management, info.key_file, timeout_s)
+        archives = info.run_dir / "torchserve" / "store"
+        return cls(client, info.inference_address, info.models, info.key, archives, reports)
+
+    @classmethod
+    def elsewhere(
+        cls, address: str, key_file: Path | None, ca: Path | None, reports: Path, timeout_s: float
+    ) -> Upstream:
+        """A server that is known by its address alone."""
+        client = AsyncClient(address, None, key_file, timeout_s, ca)
+        return cls(client, address, None, key_file, None, reports)
+
+    async def models(self) -> tuple[str, ...]:
+        """The names of its models, sorted.
+
+        Raises:
+            ServerError: it doesn't answer, or not as a server of marsmith does.
+        """
+        if self.names is not None:
+            return tuple(sorted(self.names))
+        said = await self._json("/v1/models")
+        match said:
+            case {"data": list(models)}:
+                return tuple(sorted(str(each["id"]) for each in models))
+        raise ServerError(
+            f"{self.address} doesn't list its models", "the page needs a server of marsmith's"
+        )
+
+    async def is_up(self, model: str) -> bool:
+        """Whether a model can be asked now."""
+        response = await self.client.forward("GET", f"/v2/models/{quote(model, safe='')}/ready")
+        await response.aclose()
+        # TorchServe alone has no such path, and doesn't know.
+        return response.status_code != 503
+
+    async def describe(self, model: str) -> dict[str, Json]:
+        """What a model takes and answers, and which of its versions are known.
+
+        Of a model that doesn't describe itself, that is all.
+        """
+        said: Json = None
+        try:
+            said = (await self.client.describe(model)).get("customizedMetadata")
+        except RequestError as error:
+            if error.status != 404 or model not in await self.models():
+                raise
+        known = said if isinstance(said, Mapping) else {}
+        versions: list[Json] = []
+        with suppress(MarsmithError):
+            match await self._json(f"/v2/models/{quote(model, safe='')}"):
+                case {"versions": list(served)}:
+                    versions = served
+        with suppress(MarsmithError):
+            seen = (await self.figures()).get(model, figures.Figures()).versions
+            versions = [*versions, *(each for each in seen if each not in versions)]
+        report = await asyncio.to_thread(self.report, model)
+        return {**known, "versions": versions, "report": report is not None}
+
+    async def ask(
+        self, model: str, verb: str, version: str, headers: Mapping[str, str], body: bytes
+    ) -> httpx.Response:
+        """Ask a model; the answer is still to be read."""
+        path = f"/{VERBS[verb]}/{quote(model, safe='')}"
+        path += f"/{quote(version, safe='')}" if version else ""
+        return await self.client.forward("POST", path, headers, body)
+
+    async def figures(self) -> dict[str, figures.Figures]:
+        """What its metrics say now, by model; nothing where there is no front to count.
+
+        Raises:
+            RequestError: the key is not for metrics.
+        """
+        response = await self.client.forward("GET", "/metrics")
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        if response.status_code == 404:
+            return {}
+        decoded(response) if response.is_error else None
+        return figures.read(response.text)
+
+    def document(self) -> dict[str, object]:
+        """The OpenAPI document of what it serves.
+
+        Raises:
+            ServerError: it runs on another machine.
+            ArchiveError: an archive has no schemas in it.
+        """
+        if self.archives is None:
+            raise ServerError(
+                "a server on another machine doesn't hand out its archives",
+                "make the document where they are: `marsmith openapi model_store/*.mar`",
+            )
+        return openapi.document(sorted(self.archives.glob("*.mar")), self.address)
+
+    def report(self, model: str) -> Path | None:
+        """The page of the report of the build that made what is served; None if it isn't there."""
+        archive = self.archives and self.archives / f"{model}.mar"
+        page = self.reports / f"{model}.report.html"
+        if archive is None or not page.is_file() or page.parent != self.reports:
+            return None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(page.with_suffix(".json").read_text("utf-8"))["archive"]["sha256"]
+            digest = hashlib.sha256()
+            with archive.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+            return page if digest.hexdigest() == told else None
+        return None
+
+    async def _json(self, path: str) -> Json | bytes:
+        response = await self.client.forward("GET", path)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return decoded(response)
