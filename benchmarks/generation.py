@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Load, authorization, put
-from benchmarks.texts import memory, summary, variant
+from benchmarks.texts import memory, summary
 from examples import stdlib_gpt
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.tune.variants import variant
 
 LENGTHS = range(5, 121)  # of prompts, in tokens
 FOLLOWING = 64

@@ -22,24 +22,18 @@ import json
 import random
 import statistics
 import tempfile
-import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
-import yaml
 
 from benchmarks.load import Load, authorization, put
 from benchmarks.stock import Handler, stock_server
 from examples import minilm
-from marsmith.archive import sums
-from marsmith.archive.reading import MANIFEST
-from marsmith.archive.sums import SUMS
 from marsmith.recipe.references import locate
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.tune.variants import variant
 
 TOKENS = range(5, 121)
 TEXTS = 464  # four of each length
@@ -85,22 +79,6 @@ def texts(folder: Path) -> list[bytes]:
         _, end = tokenizer.encode(said, add_special_tokens=False).offsets[wanted - 3]
         made.append(said[:end].encode())
     chance.shuffle(made)
-    return made
-
-
-def variant(archive: Path, name: str, changed: Mapping[str, Any], folder: Path) -> Path:
-    """The same archive served otherwise, with sums that fit it."""
-    made = folder / f"{name}.mar"
-    with zipfile.ZipFile(archive) as given:
-        files = {entry: given.read(entry) for entry in given.namelist() if entry != SUMS}
-    manifest = json.loads(files[MANIFEST])
-    manifest["model"]["modelName"] = name
-    config = yaml.safe_load(files["model-config.yaml"])
-    files[MANIFEST] = json.dumps(manifest).encode()
-    files["model-config.yaml"] = yaml.safe_dump({**config, **changed}).encode()
-    with zipfile.ZipFile(made, "w") as written:
-        for entry, data in {**files, SUMS: sums.of(files)}.items():
-            written.writestr(entry, data)
     return made
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from marsmith import __version__, our_handlers
-from marsmith.cli import bench, doctor, foreign, keys, rollouts, terminal, ui, unpickle
+from marsmith.cli import bench, doctor, foreign, keys, rollouts, terminal, tune, ui, unpickle
 from marsmith.cli.inputs import media_type, read_input, read_option
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
@@ -389,6 +389,7 @@ def without(arguments: Sequence[str], option: str) -> list[str]:
 app.command(rich_help_panel=MAKE)(foreign.adopt)
 app.command(rich_help_panel=MAKE)(unpickle.unpickle)
 app.command(rich_help_panel=SERVERS)(bench.bench)
+app.command(rich_help_panel=SERVERS)(tune.tune)
 app.command(rich_help_panel=SERVERS)(rollouts.rollout)
 app.command(rich_help_panel=SERVERS)(rollouts.rollback)
 app.command(rich_help_panel=SERVERS)(rollouts.versions)

@@ -1,0 +1,145 @@
+"""tune(recipe, archive) -> the best way to serve it on this machine, on one page."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from handlers import device
+from marsmith.bench import figures, measure, target
+from marsmith.bench.figures import Figures
+from marsmith.bench.measure import Traffic
+from marsmith.extras import need
+from marsmith.recipe.sections import Recipe
+from marsmith.serving import server
+from marsmith.tune import search, settings
+from marsmith.tune.search import Found
+from marsmith.tune.settings import Way
+from marsmith.tune.variants import variant
+
+FIRST_S = 2.0
+"""Of a run in the first round."""
+PROBE_S = 5.0
+"""Of a run that bisects the rate; at least `PROBES` requests."""
+PROBES = 300
+ABOVE = 1.1
+"""Times the answers per second of a closed loop: a rate that nothing holds."""
+BUSY = 0.25
+"""Of the cores, wanted by others before the search began: then nothing is sure."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found on this machine.
+
+    Attributes:
+        settings: all that were tried, by name.
+        found: what was measured, and the choice.
+        own: the name of the recipe's own.
+        cores: of the machine.
+        busy: its load average before.
+        seconds: how long it took.
+    """
+
+    settings: dict[str, Way]
+    found: Found
+    own: str
+    cores: int
+    busy: float
+    seconds: float
+
+    @property
+    def best(self) -> Way | None:
+        """The setting that was chosen."""
+        return self.settings[self.found.best] if self.found.best else None
+
+
+def tune(
+    recipe: Recipe,
+    archive: Path,
+    *,
+    p99_ms: float | None = None,
+    connections: int = 16,
+    minutes: float = 10.0,
+    say: Say = lambda line: None,
+) -> Tuned:
+    """Serve an archive in every way that is worth a try, all from one server, and choose.
+
+    Args:
+        recipe: of the archive; its held-out data is sent.
+        archive: as `marsmith build` made it.
+        p99_ms: 99 of 100 answers must come within; then the highest rate that holds it counts,
+            otherwise the answers per second from `connections`.
+        connections: clients that ask one after another.
+        minutes: no round begins later.
+        say: takes one line as each step begins.
+
+    Raises:
+        MarsmithError: the recipe has no evaluation data, the server doesn't start, or the load's
+            generator lagged.
+    """
+    need("bench", "aiohttp")
+    began, busy = time.monotonic(), os.getloadavg()[0]
+    bodies = target.held_out(recipe)
+    ways = {each.name: each for each in settings.space(recipe.serving)}
+    with tempfile.TemporaryDirectory() as work:
+        say(f"serve {recipe.name} in {len(ways)} ways")
+        archives = [variant(archive, n, way.config(), Path(work)) for n, way in ways.items()]
+        with server.serve(archives, port=0, timeout_s=120 * len(ways), on_progress=say) as info:
+
+            def run(name: str, traffic: Traffic) -> Figures:
+                say(f"{ways[name]}: {traffic.words()}")
+                endpoint = target.of_model(info, name, bodies, "held-out data")
+                return figures.of(measure.once(endpoint, traffic), traffic.warm_up_s)
+
+            def closed(name: str, seconds: float) -> Figures:
+                return run(name, Traffic(connections=connections, seconds=seconds))
+
+            def in_time() -> bool:
+                return time.monotonic() - began < minutes * 60
+
+            tried = search.halving(list(ways), closed, FIRST_S, in_time)
+            found = search.chosen(tried, {n: cost(way) for n, way in ways.items()})
+            if p99_ms is not None:
+                found = bounded(found, run, p99_ms)
+    own, cores = settings.of(recipe.serving).name, device.cores()
+    if busy > BUSY * cores:
+        found = replace(found, sure=False, why=f"{found.why}; the machine was busy before: {busy}")
+    return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
+
+
+def bounded(found: Found, run: Callable[[str, Traffic], Figures], p99_ms: float) -> Found:
+    """Choose the finalist that holds the bound at the highest rate.
+
+    Args:
+        found: by `search.chosen`.
+        run: puts a load on a setting.
+        p99_ms: the bound.
+    """
+    rates = {}
+    for name, each in found.tried.items():
+        if each.out or not each.answered:
+            continue
+
+        def probe(rate: float, name: str = name) -> Figures:
+            return run(name, Traffic(rate=rate, seconds=max(PROBE_S, PROBES / rate)))
+
+        rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms)
+    best = max(rates, key=lambda name: rates[name].per_s, default=None)
+    if best is None or not rates[best].per_s:
+        return replace(found, held=rates, best=None, why=f"none answers within {p99_ms:g} ms")
+    others = [each.per_s for name, each in rates.items() if name != best]
+    sure = not others or max(others) <= (1 - search.RESOLUTION) * rates[best].per_s
+    why = f"the highest rate at which 99 of 100 answers come within {p99_ms:g} ms"
+    return replace(found, held=rates, best=best, sure=found.sure and sure, why=why)
+
+
+def cost(setting: Way) -> float:
+    """What a setting takes of the machine, to choose between equals: memory, then waiting."""
+    return setting.workers * 1000 + setting.delay_ms

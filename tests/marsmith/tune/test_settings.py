@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from handlers import device
+from marsmith.recipe.sections import Serving
+from marsmith.tune import settings
+
+
+def test_the_recipes_own_is_tried_and_no_batch_is_larger_than_verified() -> None:
+    serving = Serving(batch_size=6, max_batch_delay_ms=7)
+    ways = settings.space(serving)
+    assert settings.of(serving) in ways
+    assert {way.batch_size for way in ways} == {1, 4, 6}
+    assert all(way.workers * way.threads <= max(device.cores(), way.workers) for way in ways)
+    assert len({way.name for way in ways}) == len(ways)
+
+
+def test_where_requests_join_a_batch_one_worker_is_all() -> None:
+    serving = Serving(batch_size=4, continuous_batching=True, max_workers=1)
+    assert {way.workers for way in settings.space(serving)} == {1}
