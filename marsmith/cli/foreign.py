@@ -55,11 +55,15 @@ def adopt(
     folder: Annotated[
         Path | None, typer.Option("--out", help="An empty folder, or a new one.")
     ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="Of a text_classifier, as JSON, where its own can't be read."),
+    ] = None,
 ) -> None:
     """Write a recipe for an archive that others made, with the files that it needs."""
     from marsmith.foreign.adopt import adopt as run
 
-    made = run(archive, folder)
+    made = run(archive, folder, vocabulary)
     for path in (made.recipe, *made.files):
         out.print(f"wrote {path}", markup=False, soft_wrap=True)
     for each in made.lost:

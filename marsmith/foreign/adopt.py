@@ -11,9 +11,10 @@ from pathlib import Path
 import yaml
 
 from marsmith.errors import ArchiveError, BuildError
-from marsmith.foreign import examine, source
+from marsmith.foreign import carried, examine, source, vocabulary
 from marsmith.foreign.examine import INDEX, Foreign
 from marsmith.foreign.plan import Adoption, plan
+from marsmith.foreign.vocabulary import Vocabulary
 
 SERVING = {
     "batchSize": "batch_size",
@@ -24,7 +25,7 @@ SERVING = {
     "startupTimeout": "startup_timeout_s",
     "jobQueueSize": "job_queue_size",
 }
-LABELS = "labels.json"
+LABELS, WORDS = "labels.json", "vocabulary.json"
 NO_SETTINGS = "batches and workers: TorchServe got them as the archive was registered"
 
 
@@ -37,7 +38,7 @@ class Adopted:
     lost: tuple[str, ...]
 
 
-def adopt(archive: Path, out: Path | None = None) -> Adopted:
+def adopt(archive: Path, out: Path | None = None, words: Path | None = None) -> Adopted:
     """Write a recipe, and the files that it names, for an archive.
 
     Nothing in the archive is run; its model's code is copied, and runs as the recipe is built.
@@ -45,6 +46,7 @@ def adopt(archive: Path, out: Path | None = None) -> Adopted:
     Args:
         archive: a `.mar` of torch-model-archiver's.
         out: an empty folder, or a new one; by default one of the model's name.
+        words: of a text_classifier, where its own can't be read; see `vocabulary.SAY_IT`.
 
     Raises:
         ArchiveError: it is no archive; or it is one of marsmith's.
@@ -62,11 +64,17 @@ def adopt(archive: Path, out: Path | None = None) -> Adopted:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise BuildError(f"{target} exists, and is not an empty folder", "choose another --out")
         origin = _source(found, made, folder)
+        known = _words(made, folder, words)
         target.mkdir(parents=True, exist_ok=True)
         files, left = _files(found, folder, target)
+        files += _carried(made, target)
+        if known:
+            known.write(target / WORDS)
+            files.append(target / WORDS)
         name, renamed = _name(found.name)
         serving, unsaid = _serving(found)
         labelled = {"labels": LABELS} if target / LABELS in files else {}
+        travel = [name for name in (LABELS, WORDS) if target / name in files]
         recipe = target / f"{name}.yaml"
         lost = (*made.lost, *left, *renamed, *unsaid)
         settings: dict[str, object] = {
@@ -75,7 +83,7 @@ def adopt(archive: Path, out: Path | None = None) -> Adopted:
             "task": made.task,
             "source": origin,
             "handler": {**made.handler, **labelled},
-            "files": [LABELS] if labelled else [],
+            "files": travel,
             "serving": serving,
         }
         recipe.write_text("\n".join(_lines(archive.name, settings, lost)) + "\n", "utf-8")
@@ -84,6 +92,9 @@ def adopt(archive: Path, out: Path | None = None) -> Adopted:
 
 def _source(found: Foreign, made: Adoption, folder: Path) -> dict[str, object]:
     if made.source != "factory":
+        if made.factory:
+            arguments = {"model": found.model}
+            return {"factory": f"adopted_model:{made.factory}", "arguments": arguments}
         return {made.source: found.model}
     file = folder / found.model_file
     classes = source.read(file).classes if file.is_file() else ()
@@ -93,8 +104,33 @@ def _source(found: Foreign, made: Adoption, folder: Path) -> dict[str, object]:
             " class of it",
             "leave the others in a file of their own",
         )
+    module = f"{file.stem}:{classes[0]}"
+    if made.factory:
+        arguments = {"model": module, "weights": found.model}
+        return {"factory": f"adopted_model:{made.factory}", "arguments": arguments}
     weights = {"checkpoint": found.model} if found.model else {}
-    return {"factory": f"{file.stem}:{classes[0]}", **weights}
+    return {"factory": module, **weights}
+
+
+def _words(made: Adoption, folder: Path, given: Path | None) -> Vocabulary | None:
+    """The vocabulary of a text_classifier."""
+    if made.factory != "bag_of_words":
+        return None
+    if given is not None:
+        return vocabulary.read_json(given)
+    if not (folder / vocabulary.FILE).is_file():
+        raise BuildError(f"there is no {vocabulary.FILE} in it: TorchServe can't load it either")
+    return vocabulary.read(folder / vocabulary.FILE)
+
+
+def _carried(made: Adoption, target: Path) -> list[Path]:
+    """Write the code that stands for that of TorchServe's handler."""
+    task = made.task.partition(":")[0]
+    needed = ["adopted_model"] * bool(made.factory) + [task] * (task != made.task)
+    files = [target / f"{name}.py" for name in needed]
+    for file in files:
+        shutil.copyfile(Path(carried.__file__).with_name(file.name), file)
+    return files
 
 
 def _files(found: Foreign, folder: Path, target: Path) -> tuple[list[Path], list[str]]:
@@ -106,7 +142,7 @@ def _files(found: Foreign, folder: Path, target: Path) -> tuple[list[Path], list
         needed = file.suffix == ".py" and bool(found.model_file)
         if found.model:  # an ONNX file may have its weights in others, named after it
             needed |= name.as_posix().startswith(found.model)
-        if name.parts[0] == "MAR-INF" or name.as_posix() in (INDEX, handler):
+        if name.parts[0] == "MAR-INF" or name.as_posix() in (INDEX, handler, vocabulary.FILE):
             continue
         if needed:
             (target / name).parent.mkdir(parents=True, exist_ok=True)

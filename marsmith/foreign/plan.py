@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from marsmith.foreign import source
 from marsmith.foreign.examine import COMPILED, ONNX, PICKLE, PROGRAM, TORCHSCRIPT, Foreign
-from marsmith.foreign.source import PROCESSING
+from marsmith.foreign.source import PROCESSING, HandlerSource
 
 IMAGES: Mapping[str, object] = {
     "resize": 256,
@@ -23,14 +23,20 @@ TASKS = {
     "image_classifier": "image_classification",
     "image_segmenter": "semantic_segmentation",
     "vision_handler": "image_classification",
+    "object_detector": "object_detection",
+    "text_classifier": "adopted_texts:AdoptedTexts",
     "base_handler": "tensors",
 }
+CARRIED = {"object_detector": "detector", "text_classifier": "bag_of_words"}
+"""What of `carried/adopted_model.py` makes a model of theirs one from tensors to tensors."""
+CROPPED = ("image_classifier", "image_segmenter")
+LONGEST_TEXT = 10_000
+TEXTS: Mapping[str, object] = {
+    "max_characters": LONGEST_TEXT,
+    "max_tokens": 100_000,
+    "defaults": {"top_k": 1000},
+}
 REFUSED = {
-    "object_detector": "its model answers a list of dicts, one per image with as many boxes as it"
-    " finds, which no engine but the module itself gives in batches: export it to ONNX with fixed"
-    " outputs, and name that file with --task object_detection",
-    "text_classifier": "its words are cut by rules of its own and numbered by a pickled vocabulary,"
-    " which no tokenizer file has: write a handler with --custom that does the same",
     "text_handler": "its words are cut by rules of its own and numbered by a pickled vocabulary,"
     " which no tokenizer file has: write a handler with --custom that does the same",
 }
@@ -46,6 +52,7 @@ class Adoption:
     Attributes:
         task: of the recipe.
         source: the key of the recipe's source; "factory" for a model file and its weights.
+        factory: the function of `carried/adopted_model.py` that is the source; or empty.
         handler: settings of the recipe's `handler:` section.
         lost: what isn't carried over, a line each.
         refused: why there is no recipe; empty if there is one.
@@ -53,6 +60,7 @@ class Adoption:
 
     task: str = ""
     source: str = ""
+    factory: str = ""
     handler: Mapping[str, object] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
     refused: str = ""
@@ -75,8 +83,14 @@ def plan(found: Foreign) -> Adoption:
     kind, why = _source(found)
     if not kind:
         return Adoption(refused=why)
+    factory = CARRIED.get(found.kind, "")
+    if factory and found.form not in (TORCHSCRIPT, PICKLE):
+        return Adoption(
+            refused=f"TorchServe's {found.kind} runs a module, and {found.model or 'its model'} is"
+            f" {found.form or 'not known'}: name the file with --task, and say what it takes"
+        )
     settings, lost = _settings(found)
-    return Adoption(TASKS[found.kind], kind, settings, tuple(lost))
+    return Adoption(TASKS[found.kind], kind, factory, settings, tuple(lost))
 
 
 def verdict(found: Foreign) -> str:
@@ -111,12 +125,15 @@ def _settings(found: Foreign) -> tuple[dict[str, object], list[str]]:
     if found.kind == "base_handler":
         lost.append("how it reads a request: ours takes tensors by their names")
         return {}, lost
-    settings: dict[str, object] = {} if found.kind == "vision_handler" else dict(IMAGES)
+    if found.kind == "text_classifier":
+        return _of_texts(read, lost)
+    settings: dict[str, object] = dict(IMAGES) if found.kind in CROPPED else {}
     if read and (processing := read.attribute(PROCESSING)):
         settings, unknown = source.transforms(processing)
         lost += unknown
     elif found.kind == "vision_handler":
         lost.append(f"{PROCESSING}: say in handler: what it does")
+    settings["upright"] = False  # as TorchServe leaves images that lie on their side
     if read and (top := read.attribute("topk")) not in (None, str(TOP_K)):
         lost.append(f"topk = {top}: clients say it, top_k={top}; 5 is the default")
     if found.kind == "image_segmenter":
@@ -124,4 +141,34 @@ def _settings(found: Foreign) -> tuple[dict[str, object], list[str]]:
         lost.append("the central crop: an answer is of the whole image, as runs of classes")
     if found.kind == "vision_handler":
         lost.append("what it answers: that it classifies is a guess")
+    if found.kind == "object_detector":
+        return _of_detections(read, settings, lost)
     return settings, lost
+
+
+def _of_detections(
+    read: HandlerSource | None, settings: dict[str, object], lost: list[str]
+) -> tuple[dict[str, object], list[str]]:
+    threshold = _number(read, "threshold", 0.5, lost)
+    if "resize" in settings:
+        lost.append("boxes in pixels of the resized image: ours are of the image that was sent")
+    lost.append('the form of an answer: ours is {"label": ..., "score": ..., "box": ...} of each')
+    options = {"score_threshold": threshold, "max_detections": 1000}
+    return {**settings, "outputs": "final", "defaults": options}, lost
+
+
+def _of_texts(read: HandlerSource | None, lost: list[str]) -> tuple[dict[str, object], list[str]]:
+    ngrams = int(_number(read, "ngrams", 2, lost))
+    lost.append('the form of an answer: ours is {"scores": {LABEL: ...}, ...}, the best first')
+    lost.append(f"texts of more than {LONGEST_TEXT} characters: max_characters in handler:")
+    return {"ngrams": ngrams, **TEXTS}, lost
+
+
+def _number(read: HandlerSource | None, name: str, default: float, lost: list[str]) -> float:
+    """The number that a handler of its own sets an attribute to."""
+    said = read.attribute(name) if read else None
+    try:
+        return default if said is None else float(said)
+    except ValueError:
+        lost.append(f"{name} = {said}: {default} is taken")
+        return default

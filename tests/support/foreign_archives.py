@@ -32,6 +32,34 @@ class Net(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.head(torch.flatten(self.pool(image), 1))
 """
+DETECTOR = """
+from typing import Dict, List
+
+import torch
+from torch import nn
+
+
+class Detector(nn.Module):
+    # Finds of an image: as many as its corner says, each brighter part first.
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(3, 9)
+
+    def forward(self, images: INPUT) -> OUTPUT:
+        found: List[Dict[str, torch.Tensor]] = []
+        for image in images:
+            scores = torch.sigmoid(self.score(image.mean(dim=[1, 2]))).sort(descending=True)
+            count = int(image[0, 0, 0] * 9)
+            height, width = image.shape[1], image.shape[2]
+            edges = torch.arange(9)[:count] / 9.0 * min(height, width) / 2
+            boxes = torch.stack([edges, edges, edges + width / 3, edges + height / 4], dim=1)
+            found.append({
+                "boxes": boxes,
+                "labels": scores.indices[:count] % 5 + 1,
+                "scores": scores.values[:count],
+            })
+        return RESULT
+"""
 TRANSFORMS = '''
 """The four transforms of torchvision that TorchServe's image_classifier uses, by hand."""
 
@@ -133,6 +161,20 @@ def net() -> torch.nn.Module:
     return module.requires_grad_(False).eval()
 
 
+def detector_code(*, listed: bool = False, losses: bool = False) -> str:
+    """The file of a detector, with what it takes, and answers."""
+    result = "List[Dict[str, torch.Tensor]]"
+    said = {
+        "INPUT": "List[torch.Tensor]" if listed else "torch.Tensor",
+        "OUTPUT": f"tuple[Dict[str, torch.Tensor], {result}]" if losses else result,
+        "RESULT": "({}, found)" if losses else "found",
+    }
+    code = DETECTOR
+    for name, text in said.items():
+        code = code.replace(name, text)
+    return code
+
+
 def state(module: torch.nn.Module) -> bytes:
     """A module's weights, as torch.save writes them."""
     file = io.BytesIO()
@@ -157,7 +199,9 @@ def torchvision_by_hand(folder: Path) -> Path:
     """Write a `torchvision` with what image_classifier imports, where there is none; its parent."""
     package = folder / "torchvision"
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text("from torchvision import transforms\n")
+    (package / "__init__.py").write_text(
+        "from torchvision import transforms\n__version__ = '0.20.0'\n"
+    )
     (package / "transforms.py").write_text(TRANSFORMS)
     return folder
 
@@ -173,3 +217,10 @@ def images() -> list[bytes]:
         image.save(file, "PNG")
         made.append(file.getvalue())
     return made
+
+
+def forget() -> None:
+    """Forget the modules of recipes that were adopted: those of the next have the same names."""
+    for name in ("adopted_model", "adopted_texts", "nets"):
+        sys.modules.pop(name, None)
+    sys.path[:] = [place for place in sys.path if not place.endswith("/adopted")]

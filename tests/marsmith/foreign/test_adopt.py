@@ -144,7 +144,7 @@ def test_a_recipe_says_what_the_archive_did(tmp_path: Path) -> None:
     assert said["task"] == "image_classification"
     assert said["handler"] == {
         "resize": 256, "crop": 224, "mean": [*foreign.MEAN], "std": [*foreign.STD],
-        "labels": "labels.json",
+        "upright": False, "labels": "labels.json",
     }  # fmt: skip
     assert said["serving"] == {
         "min_workers": 2, "max_workers": 2, "batch_size": 3, "response_timeout_s": 30,
@@ -167,18 +167,6 @@ def test_labels_that_are_missing_or_equal_are_told(tmp_path: Path) -> None:
         "crane", "1", "crane (2)",
     ]  # fmt: skip
     assert "label 1: index_to_name.json has none" in made.lost
-
-
-@pytest.mark.parametrize(
-    ("handler", "words"),
-    [("object_detector", "list of dicts"), ("text_classifier", "pickled vocabulary")],
-)
-def test_what_can_not_become_one_of_ours_is_refused_with_why(
-    tmp_path: Path, handler: str, words: str
-) -> None:
-    with pytest.raises(BuildError, match=words):
-        adopt(packed(tmp_path / "theirs", "torchscript", handler), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_one_of_ours_needs_no_recipe(digits_archive: Path, tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ def test_outputs_are_compared_sample_by_sample() -> None:
     assert compare({"a": turned}, {"a": reference}) == {"a": Difference(1.0, 0.25, 0.0)}
 
 
+def test_outputs_without_any_number_are_equal() -> None:
+    nothing = {"boxes": torch.zeros(2, 0, 4)}
+    assert compare(nothing, nothing) == {"boxes": Difference()}
+
+
 def test_every_output_has_its_own_difference() -> None:
     ones, twos = torch.ones(2, 3), 2 * torch.ones(2, 3)
     found = compare({"a": ones, "b": twos}, {"a": ones, "b": ones})

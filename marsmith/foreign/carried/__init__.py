@@ -1,0 +1,1 @@
+"""Files that `marsmith adopt` writes beside a recipe; each is whole, and the user's own then."""
