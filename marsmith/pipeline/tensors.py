@@ -70,7 +70,8 @@ def outputs_of(runtime: Runtime, batch: Tensors) -> Tensors:
             raise BuildError(
                 f"output {name!r} is another one when the model is asked the same again: it keeps"
                 " something, which one client's request would leave to the next one's",
-                "make the state an input and an output, and name them: handler.inputs, from_output",
+                "make the state an input and an output, and name them: handler.inputs, from_output;"
+                " of a TorchScript file, the source's 'state' does that with its attributes",
             )
     return first
 

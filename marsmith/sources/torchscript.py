@@ -10,6 +10,7 @@ import torch
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, reason
 from marsmith.recipe.sections import Source
+from marsmith.sources import _stateful
 
 
 class TorchScriptFile(Source):
@@ -17,6 +18,13 @@ class TorchScriptFile(Source):
 
     torchscript: Path
     """What `torch.jit.save` wrote."""
+    constants: dict[str, object] = {}
+    """Values of what its `forward` takes and nobody is to give, by name: a sample rate, say."""
+    state: dict[str, int] = {}
+    """Attributes that it keeps from call to call, tensors, and the axis that has the batch there.
+    Each becomes an input, without a leading "_", and an output, "next_" and that name."""
+    reset: list[str] = []
+    """Further attributes that it keeps, which begin each call as they are in the file."""
 
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Load the file.
@@ -26,7 +34,8 @@ class TorchScriptFile(Source):
             say: takes one line about what is being done.
 
         Raises:
-            BuildError: there is no such file, or it isn't TorchScript.
+            BuildError: there is no such file, it isn't TorchScript, or the other settings don't
+                fit it.
         """
         path = self.torchscript
         if not path.is_file():
@@ -40,4 +49,8 @@ class TorchScriptFile(Source):
                 "write one with torch.jit.save(torch.jit.script(model), ...)",
             ) from error
         # A frozen module has no `training` attribute to change; `eval` on it would fail.
-        return module.eval() if hasattr(module, "training") else module
+        module = module.eval() if hasattr(module, "training") else module
+        if self.constants or self.state or self.reset:
+            return _stateful.adapted(module, self.constants, self.state, self.reset)
+        _stateful.check_arguments(module)
+        return module
