@@ -254,8 +254,6 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
                 sample = self.decode(instance, self.default_options)
                 return Sample(sample.tensors, exchange.options, sample.meta)
             return self.decode(instance, exchange.options)
-        except HandlerError as error:
-            return error
         except RAISED as error:  # as in read
             return unexpected(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -18,8 +19,9 @@ import torch
 from ts.context import Context, RequestProcessor
 
 from handlers import base
-from handlers.errors import BadRequest, LoadError
+from handlers.errors import BadRequest, HandlerError, LoadError
 from handlers.explanations import Explainer
+from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 from handlers.task import Answer, Config, Sample
@@ -113,15 +115,19 @@ def reported(handler: Doubler) -> list[tuple[str, float]]:
     return cache.reported
 
 
+def served(handler: Doubler, rows: int, headers: list[dict[str, Any]] | None = None) -> Any:
+    """The handler's context, with a batch of so many rows."""
+    context: Any = handler.context
+    context.request_processor = [RequestProcessor(each) for each in headers or [{}] * rows]
+    return context
+
+
 def answers(
     handler: Doubler, rows: list[Any], headers: list[dict[str, Any]] | None = None
 ) -> list[tuple[int, Any]]:
-    served: Any = handler.context
-    served.request_processor = [
-        RequestProcessor(header) for header in headers or [{} for _ in rows]
-    ]
-    bodies = handler.handle([{"body": row} for row in rows], served)
-    statuses = [served.get_response_status(index)[0] for index in range(len(rows))]
+    context = served(handler, len(rows), headers)
+    bodies = handler.handle([{"body": row} for row in rows], context)
+    statuses = [context.get_response_status(index)[0] for index in range(len(rows))]
     return [(status, json.loads(body)) for status, body in zip(statuses, bodies, strict=True)]
 
 
@@ -294,3 +300,19 @@ def test_requests_of_many_instances_come_after_the_others(
     found = answers(doubler, [{"instances": [1, 2, 3, 4, 5, 6]}, "7", "8"])
     assert [status for status, _ in found] == [200] * 3
     assert order[:2] == [7, 8]
+
+
+def test_what_was_refused_is_gone_with_its_answer_and_waits_for_no_collector(
+    doubler: Doubler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("handlers.errors"), "disabled", True)  # pytest keeps them
+    doubler.handle([{"body": b"1"}], served(doubler, 1))
+    gc.collect()
+    gc.disable()
+    try:
+        rows = [b"word", {"data": "word"}, b"13", b"15", b"[1", {"instances": ["a", 1, "b"]}]
+        doubler.handle([{"body": row} for row in rows], served(doubler, len(rows)))
+        left = [each for each in gc.get_objects() if isinstance(each, (HandlerError, Exchange))]
+        assert left == []
+    finally:
+        gc.enable()
