@@ -15,7 +15,6 @@ from marsmith import our_handlers
 OURS = frozenset({our_handlers.OURS, our_handlers.HOME / "marsmith"})
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 STANDARD = Path(sysconfig.get_path("stdlib"))
-NEVER_TRUE = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) -> list[Path]:
@@ -110,20 +109,36 @@ def _imports(file: Path, name: str) -> Iterator[str]:
         yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
+def parsed(file: Path) -> ast.Module:
+    """The tree of a file.
+
+    Raises:
+        SyntaxError: it isn't Python, for whatever reason.
+    """
+    try:
+        return ast.parse(file.read_bytes())
+    # Of bytes that are no text, and of what is nested too deep for Python itself.
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "it is nested too deep") from error
+
+
 def named(file: Path, name: str) -> Iterator[str]:
     """What a module may import, anywhere in it: modules, or names in them.
 
     Args:
         file: the module's; one that isn't Python imports nothing.
         name: the module's.
+
+    Raises:
+        SyntaxError: it is called `.py`, and isn't Python.
     """
     if file.suffix == ".py":
-        yield from _said(_executed(ast.parse(file.read_bytes())), file, name)
+        yield from _said(_executed(parsed(file)), file, name)
 
 
 def optional(file: Path, name: str) -> set[str]:
     """What a module imports in a `try` that goes on without it; see `named`."""
-    nodes = list(ast.walk(ast.parse(file.read_bytes()))) if file.suffix == ".py" else []
+    nodes = list(ast.walk(parsed(file))) if file.suffix == ".py" else []
     tried = (each for node in nodes if isinstance(node, ast.Try) and _goes_on(node)
              for each in node.body)  # fmt: skip
     return set(_said((inner for each in tried for inner in ast.walk(each)), file, name))
@@ -146,13 +161,20 @@ def _said(nodes: Iterable[ast.AST], file: Path, name: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+def _is_for_types(test: ast.expr) -> bool:
+    match test:
+        case ast.Name("TYPE_CHECKING") | ast.Attribute(ast.Name("typing"), "TYPE_CHECKING"):
+            return True
+    return False
+
+
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes except those under `if TYPE_CHECKING:`."""
     todo = [tree]
     while todo:
         node = todo.pop()
         yield node
-        if isinstance(node, ast.If) and ast.unparse(node.test) in NEVER_TRUE:
+        if isinstance(node, ast.If) and _is_for_types(node.test):
             todo += node.orelse
         else:
             todo += ast.iter_child_nodes(node)

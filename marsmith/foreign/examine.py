@@ -164,10 +164,7 @@ def form_of(model: Path) -> str:
     """What the file of a model is; empty where that isn't known."""
     if model.suffix in (".onnx", ".so"):
         return ONNX if model.suffix == ".onnx" else COMPILED
-    names = []
-    if zipfile.is_zipfile(model):
-        with zipfile.ZipFile(model) as opened_file:
-            names = opened_file.namelist()
+    names = _pickles.zipped(model)
     if any(name.endswith("/constants.pkl") for name in names):
         return TORCHSCRIPT
     if model.suffix == ".pt2" or any("serialized_exported_program" in name for name in names):
@@ -179,9 +176,14 @@ def _scanned(folder: Path) -> dict[str, Pickled]:
     """The pickles of a folder. TorchScript's are left out: no Python is called to read them."""
     found = {}
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
-        if file.suffix == ".py" or not _pickles.is_pickle(file) or form_of(file) == TORCHSCRIPT:
+        if file.suffix == ".py" or form_of(file) == TORCHSCRIPT:
+            continue
+        begins = _pickles.is_pickle(file)
+        if not begins and file.suffix not in PICKLES:
             continue
         scan = _pickles.scan(file)
+        if not begins and not scan.names:  # a pickle may begin with any instruction
+            continue
         if scan.damaged and file.suffix not in PICKLES:  # a text that begins like one
             continue
         found[file.relative_to(folder).as_posix()] = Pickled(
@@ -233,13 +235,18 @@ def read_labels(file: Path) -> dict[int, str]:
 
     See: `load_label_mapping` in TorchServe's `ts/utils/util.py`.
     """
-    said = json.loads(file.read_text("utf-8"))
+    try:
+        said = json.loads(file.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     if not isinstance(said, dict):
         raise ValueError("it must be a mapping")
     names = said.get("object_type_names")
     if isinstance(names, list):
         said = dict(enumerate(names))
-    last = {key: each[-1] if isinstance(each, list) else each for key, each in said.items()}
+    last = {
+        key: each[-1] if each and isinstance(each, list) else each for key, each in said.items()
+    }
     found = {int(key): each for key, each in last.items()}
     if not all(isinstance(name, str) for name in found.values()):
         raise ValueError("names must be strings, or lists that end with one")

@@ -6,6 +6,8 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
+from marsmith import imports
+
 BUILT_IN = {
     "BaseHandler": "base_handler",
     "VisionHandler": "vision_handler",
@@ -46,9 +48,15 @@ def read(file: Path) -> HandlerSource:
     """Read the file of a handler.
 
     Raises:
-        SyntaxError: it isn't Python.
+        SyntaxError: it isn't Python, or is nested too deep.
     """
-    body = ast.parse(file.read_bytes()).body
+    try:
+        return _read(imports.parsed(file).body)
+    except RecursionError as error:
+        raise SyntaxError("it is nested too deep") from error
+
+
+def _read(body: list[ast.stmt]) -> HandlerSource:
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     names = tuple(node.name for node in classes)
@@ -79,7 +87,10 @@ def transforms(source: str) -> tuple[dict[str, object], list[str]]:
         The settings of an image handler of ours that do the same, and a line for each step that
         none does.
     """
-    call = ast.parse(source, mode="eval").body
+    try:
+        call = ast.parse(source, mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError):  # as Python writes what it could read
+        return {}, [f"{PROCESSING} is too deep to be read"]
     steps = call.args[0] if isinstance(call, ast.Call) and _name(call) == "Compose" else None
     if not isinstance(steps, (ast.List, ast.Tuple)):
         return {}, [f"{PROCESSING} = {source} is no list of transforms that can be read"]

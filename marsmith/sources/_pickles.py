@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import _compat_pickle
 import io
+import mmap
 import pickletools
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,8 @@ from typing import IO, Any
 import torch
 
 COMPUTED = "a computed name"
+PICKLED = ".pkl"
+MOST_BYTES = 256 << 20
 LEGACY_PARTS = 5
 """How many pickles are in a file of torch's before 1.6, ahead of its numbers."""
 HARMFUL = frozenset({
@@ -34,6 +37,7 @@ HARMFUL = frozenset({
     "builtins.exec", "builtins.globals", "builtins.open", "builtins.vars",
 })  # fmt: skip
 """Modules, and functions, that run commands or other code, or reach files and the network."""
+LONGEST_HARMFUL = 1 + max(name.count(".") for name in HARMFUL)  # parts; a name may have a million
 KEEPS_THE_FIRST = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
 CALLS = frozenset({"REDUCE", "NEWOBJ", "NEWOBJ_EX", "INST", "OBJ"})
 
@@ -111,11 +115,35 @@ class _List:
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, or a zip of torch's with one in it."""
+    """Whether a file is a pickle, or a zip of torch's with one in it, or one that can't be read."""
     if zipfile.is_zipfile(path):
-        return any(_pickled(path))
+        names = zipped(path)
+        return not names or any(name.endswith(PICKLED) for name in names)
     with path.open("rb") as file:
         return file.read(1) in (b"\x80", b"(", b"c", b"]", b"}")
+
+
+def zipped(path: Path) -> list[str]:
+    """The names in a zip; none where it is no zip, or can't be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # as below
+        return []
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+    """A pickle in a zip: kilobytes can hold gigabytes, and torch's own holds no numbers.
+
+    Raises:
+        ValueError: it is too large.
+        Exception: whatever zipfile raises.
+    """
+    with archive.open(entry) as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{entry.filename} has more than {MOST_BYTES} bytes")
+    return io.BytesIO(data)
 
 
 def scan(path: Path) -> Scan:
@@ -126,14 +154,21 @@ def scan(path: Path) -> Scan:
     """
     found = Scan()
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in _pickled(path):
-                _follow(io.BytesIO(archive.read(name)), found)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():  # by entries: there may be two of one name
+                    if entry.filename.endswith(PICKLED):
+                        _follow(_unpacked(archive, entry), found)
+        except Exception:  # zipfile may raise anything on hostile bytes
+            found.damaged = True
         return found
-    with path.open("rb") as file:
-        first = _follow(file, found)
+    if not path.stat().st_size:
+        return Scan(damaged=True)
+    # A map reads no more than there is, however much an instruction says that there is.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        first = _follow(mapped, found)
         for _ in range(LEGACY_PARTS - 1 if first == torch.serialization.MAGIC_NUMBER else 0):
-            _follow(file, found)
+            _follow(mapped, found)
     return found
 
 
@@ -184,30 +219,25 @@ def _stand_in(name: str, scanned: Scan) -> type:
     return type(name.rpartition(".")[2], (Inert,), {"name": name})
 
 
-def _pickled(path: Path) -> Iterator[str]:
-    with zipfile.ZipFile(path) as archive:
-        yield from (name for name in archive.namelist() if name.endswith(".pkl"))
-
-
 def _is_harmful(name: str) -> bool:
     # The path of a name may lead on from one module to another: torch.serialization.os.system.
     parts = name.split(".")
-    starts = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    starts = {".".join(parts[:end]) for end in range(1, LONGEST_HARMFUL + 1)}
     inside = set(parts[1:-1]) & {"os", "sys", "subprocess", "builtins", "importlib"}
     return name == COMPUTED or bool(starts & HARMFUL) or bool(inside)
 
 
-def _follow(file: IO[bytes], found: Scan) -> object:
+def _follow(file: IO[bytes] | mmap.mmap, found: Scan) -> object:
     """Follow one pickle; return its first number, which tells torch's own files."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     first = None
     try:
-        for code, argument, _ in pickletools.genops(file):
+        for code, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]  # or a map
             if code.name.startswith("LONG") and first is None and len(stack) == 0:
                 first = argument
             _step(code, argument, stack, memo, found)
-    except (ValueError, IndexError, KeyError, UnicodeError):
+    except (ValueError, IndexError, KeyError, OverflowError):
         found.damaged = True
     return first
 

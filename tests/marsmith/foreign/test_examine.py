@@ -132,3 +132,27 @@ def test_labels_are_read_as_torchserve_reads_them(
 def test_a_whole_module_is_a_pickle(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
     assert examine.form_of(tmp_path / "whole.pt") == examine.PICKLE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xff\xfe", b"a = 1\0", b"class A:\n", b"x = " + b"(" * 5000, b"x = " + b"-" * 90_000 + b"1"],
+)
+def test_a_handler_that_is_no_python_is_refused_whatever_it_is(tmp_path: Path, text: bytes) -> None:
+    path = foreign.pack(tmp_path, "own.py", {"own.py": text})
+    with pytest.raises(ArchiveError, match=r"the handler own\.py isn't Python"):
+        examine.examine(path)
+
+
+def test_code_beside_the_handler_may_be_anything(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "own.py": OWN, "deep.py": b"if a" + b".b" * 5000 + b":\n    import os\n", "no.py": b"\xff",
+    }  # fmt: skip
+    found = examine.examine(foreign.pack(tmp_path, "own.py", files, extra=["deep.py", "no.py"]))
+    assert set(found.imports) == {"no_such_package", "rapidfuzz", "ts"}
+
+
+def test_harm_that_begins_unlike_most_pickles_is_named(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {"own.py": OWN, "a.pth": b"N0cposix\nsystem\n(S'x'\ntR."}
+    found = examine.examine(foreign.pack(tmp_path, "own.py", files, model="a.pth"))
+    assert found.harmful == ["posix.system"]

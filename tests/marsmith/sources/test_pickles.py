@@ -7,6 +7,9 @@ import enum
 import os
 import pathlib
 import pickle
+import tracemalloc
+import warnings
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -197,3 +200,50 @@ def test_a_module_that_is_too_old_to_be_read_so_says_what_to_do(tmp_path: Path) 
     with pytest.raises(BuildError, match="can't be read without running it") as caught:
         loaded(tmp_path / "old.pt")
     assert f"marsmith unpickle --i-trust-this {tmp_path / 'old.pt'} --out" in caught.value.hint
+
+
+def zipped(path: Path, *pickles: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """A zip as torch writes it, whose pickles have one name."""
+    with zipfile.ZipFile(path, "w", method) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in pickles:
+            made.writestr("last/data.pkl", each)
+    return path
+
+
+def test_of_two_pickles_of_one_name_both_are_read(tmp_path: Path) -> None:
+    harmful, plain = pickle.dumps(Calls(os.mkdir, "x")), pickle.dumps({"a": 1})
+    for both in ((harmful, plain), (plain, harmful)):
+        assert _pickles.scan(zipped(tmp_path / "last.pt", *both)).harmful
+
+
+def test_what_cannot_be_unpacked_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = zipped(tmp_path / "last.pt", pickle.dumps({"a": 1})).read_bytes()
+    for place in (2, 12, 40, whole.index(b"PK\1\2") + 4, whole.index(b"PK\1\2") + 45):
+        path = tmp_path / f"{place}.pt"
+        path.write_bytes(whole[:place] + b"\xff\xff\xff" + whole[place + 3 :])
+        assert _pickles.is_pickle(path)
+        _pickles.scan(path)
+    monkeypatch.setattr(_pickles, "MOST_BYTES", 1000)
+    assert _pickles.scan(zipped(tmp_path / "bomb.pt", pickle.dumps("x" * 1000))).damaged
+    assert not _pickles.scan(zipped(tmp_path / "small.pt", pickle.dumps("x" * 900))).damaged
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f",  # a text that is longer than any memory
+        b"\x80\x04\x8b\xff\xff\xff\x7f",
+        b"c" + b"a." * 100_000 + b"a\nb\n(tR.",  # a name of many parts
+    ],
+)
+def test_what_says_that_it_is_huge_takes_no_room(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(data)
+    tracemalloc.start()
+    assert not _pickles.scan(path).harmful
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50 * 2**20
