@@ -35,6 +35,7 @@ SPARE_BYTES = 300_000_000
 
 OF_THE_FRONT = (
     "max_body_bytes",
+    "max_json_bytes",
     "queue_timeout_s",
     "response_timeout_s",
     "most",

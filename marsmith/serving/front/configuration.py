@@ -33,6 +33,8 @@ SHADOW_CONNECTIONS = 8
 """Requests of a model that are sent to both sides at once; beyond, to one alone."""
 OPENAI_HEADER = "x-openai-route"
 """By which a handler learns of the path that a client asked at; see `handlers.protocols.openai`."""
+BINARY_HEADER = "inference-header-content-length"
+"""By which a client says how long the JSON before its binary tensors is."""
 BEAT_S = 10
 """A supervisor that has not been heard for so long is dead, and the front no longer live."""
 
@@ -163,6 +165,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         log_format="{" + ",".join(f'"{key}":{value}' for key, value in LOG.items()) + "}",
         server_metadata=json.dumps(SERVER),
         openai_header=OPENAI_HEADER,
+        binary_header=BINARY_HEADER,
         openai_models=json.dumps(_models(plan)),
         openai_errors=OPENAI_ERRORS,
         began=int(time.time()),

@@ -23,6 +23,7 @@ class ModelPlan(BaseModel):
         at_once: how many requests TorchServe gets at once; more wait in the front.
         most: how many requests may be on their way, waiting or not.
         max_body_bytes: of one request.
+        max_json_bytes: of one that is JSON, without binary tensors; None for as many.
         queue_timeout_s: how long a request may wait.
         response_timeout_s: how long TorchServe may take over an answer.
         reads_forms: whether its handler reads forms itself, when they come as bytes.
@@ -40,6 +41,7 @@ class ModelPlan(BaseModel):
     response_timeout_s: float
     reads_forms: bool
     speaks_openai: bool = False
+    max_json_bytes: int | None = None
 
 
 class Front(BaseModel):

@@ -37,6 +37,9 @@ def read(name: str, archive: Path) -> ModelPlan:
     # Archives of marsmith have it; what they carry reads forms that come as bytes.
     front = config.get("front")
     limits = front if isinstance(front, dict) else {}
+    # Its handler refuses what is beyond this, too; the front does it before Java has read it.
+    said_of_handler = config.get("handler") if limits else None
+    handler = said_of_handler if isinstance(said_of_handler, dict) else {}
     usual = Serving()
     response_s = _number(config, "responseTimeout", DEFAULT_RESPONSE_S)
     most = int(_number(config, "jobQueueSize", usual.job_queue_size))
@@ -51,6 +54,7 @@ def read(name: str, archive: Path) -> ModelPlan:
         response_timeout_s=ROUNDS * response_s + SPARE_S,
         reads_forms=isinstance(front, dict),
         speaks_openai=limits.get("openai") is True,
+        max_json_bytes=int(_number(handler, "max_json_bytes", 0)) or None,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handlers.protocols import forms
+from handlers.protocols import binary_tensors, forms
 from marsmith.errors import ServerError
 from marsmith.serving.front import configuration
 from marsmith.serving.front.keys import Key
@@ -45,6 +45,16 @@ def test_haproxy_takes_it_whatever_the_models_and_the_folder_are_called(tmp_path
         assert line in text
     assert str(tmp_path) not in text  # paths may hold anything; all but sockets are relative
     assert forms.HEADER in text.lower()
+
+
+def test_json_has_a_bound_of_its_own_where_that_is_the_lower(tmp_path: Path) -> None:
+    planned = plan(tmp_path, "tiny")
+    (model,) = planned.models
+    for most, there in ((None, False), (999, True), (1000, False)):
+        models = (model.model_copy(update={"max_json_bytes": most}),)
+        text = written(planned.model_copy(update={"models": models}))
+        assert ("max_json_bytes" in text) is there
+    assert configuration.BINARY_HEADER == binary_tensors.HEADER
 
 
 def test_without_keys_none_is_asked_for(tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ def test_what_is_said_is_taken(tmp_path: Path) -> None:
     assert read.reads_forms
 
 
+def test_what_a_handler_of_ours_says_of_json_is_taken(tmp_path: Path) -> None:
+    handler = "handler: {max_json_bytes: 99}\n"
+    assert (
+        settings.read("m", archive(tmp_path, f"front: {{openai: true}}\n{handler}")).max_json_bytes
+        == 99
+    )
+    # Whatever the handler of somebody else's means by it.
+    assert settings.read("m", archive(tmp_path, handler)).max_json_bytes is None
+
+
 @pytest.mark.parametrize("config", [None, "", "batchSize: x\nminWorkers: true\nfront: 3"])
 def test_what_is_not_said_is_as_usual(tmp_path: Path, config: str | None) -> None:
     read = settings.read("m", archive(tmp_path, config))
