@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def ensure_room(folder: Path, size: int) -> None:
+    """Raise what a full disk raises, before a writer is asked that can't bear one.
+
+    PyTorch's writers in C++ end the process when they can't write.
+
+    Args:
+        folder: where it will be written.
+        size: in bytes.
+
+    Raises:
+        OSError: there is less room than that.
+    """
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextmanager
@@ -22,7 +41,12 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to; nothing is there yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+    try:
+        unique = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # nobody knows the other
+        raise
+    with unique as folder:
         unfinished = Path(folder) / path.name
         yield unfinished
         if path.is_dir():  # only a file is replaced in one step

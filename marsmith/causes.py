@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import linecache
+import os
 import site
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import typer
+
 import handlers
 from marsmith.errors import MarsmithError, reason
 
+INSTALLERS = {"site-packages", "dist-packages"}
 LONGEST_LINE = 120  # characters
 OURS = (Path(__file__).parent, Path(handlers.__file__).parent)
 INSTALLED = tuple(
@@ -20,11 +24,15 @@ INSTALLED = tuple(
     for folder in {
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         *site.getsitepackages(),
+        str(Path(str(typer.__file__)).parents[1]),  # after `pip install --target`
         site.getusersitepackages(),
     }
 )
 OF_THE_SYSTEM = {
-    errno.ENOSPC: ("the disk is full", "free some space; nothing half-written is left"),
+    errno.ENOSPC: (
+        "the disk is full",
+        "free some space (`df -h` shows where); nothing half-written is left",
+    ),
     errno.EDQUOT: ("the disk's quota is used up", "free some space, or ask for more"),
     errno.EROFS: ("it is on a file system that is read-only", "name a folder that can be written"),
     errno.EACCES: ("permission is denied", "give yourself the permission, or name another path"),
@@ -36,7 +44,10 @@ OF_THE_SYSTEM = {
     errno.EMFILE: ("too many files are open", "raise the limit: ulimit -n"),
 }
 # Engines write in C++, and say so in words alone.
-FULL = ("no space left", "failed writing file", "os error 28", "enforce fail at inline_container")
+FULL = (
+    "no space left", "failed writing file", "os error 28", "enforce fail at inline_container",
+    "iostream error",
+)  # fmt: skip
 
 
 def explained(error: BaseException) -> MarsmithError | None:
@@ -46,11 +57,12 @@ def explained(error: BaseException) -> MarsmithError | None:
         error: with its traceback, of any kind.
     """
     place = own_place(error)
-    if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
-        said, hint = OF_THE_SYSTEM[error.errno]
+    if isinstance(error, OSError) and error.errno:  # no fault of ours, whatever it is
+        usual = os.strerror(error.errno).lower(), "`df -h`, `ls -ld` and `dmesg` may say more"
+        said, hint = OF_THE_SYSTEM.get(error.errno, usual)
         name = f"{_short(str(error.filename))}: " if error.filename else ""
         return MarsmithError(f"{name}{said}{place}", hint)
-    if any(word in str(error).lower() for word in FULL):
+    if disk_is_full(error):
         said, hint = OF_THE_SYSTEM[errno.ENOSPC]
         return MarsmithError(f"{said}{place}", hint)
     if isinstance(error, RuntimeError) and "home directory" in str(error):
@@ -63,6 +75,13 @@ def explained(error: BaseException) -> MarsmithError | None:
         f"your code raised {name}{'' if said == name else f': {said}'}{place}",
         "mend it there; marsmith only called it",
     )
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error comes of a full disk, whoever raised it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(word in str(error).lower() for word in FULL)
 
 
 def own_place(error: BaseException) -> str:
@@ -79,6 +98,8 @@ def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
 
 def _own(file: str) -> bool:
     path = Path(file)
+    if INSTALLERS & set(path.parts):  # of another Python's, on PYTHONPATH
+        return False
     return (
         not file.startswith("<")
         and path.is_file()

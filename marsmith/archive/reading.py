@@ -200,12 +200,14 @@ def check(archive: Path | Named, into: Path | None = None, held: Path | None = N
 @contextmanager
 def _opened(path: Path, held: Path | None = None) -> Iterator[BinaryIO]:
     try:
-        with (held or path).open("rb") as stream:
-            yield stream
+        stream = (held or path).open("rb")
     except FileNotFoundError as error:
         raise ArchiveError(f"there is no archive {path}") from error
     except OSError as error:
         raise ArchiveError(f"{path} can't be read as an archive: {error.strerror}") from error
+    try:
+        with stream:  # what is unpacked of it may meet a full disk
+            yield stream
     except ArchiveError as error:
         raise ArchiveError(f"{path} is not a sound model archive: {error.message}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -143,6 +144,8 @@ def _run_archiver(
     )
     archive = work / "raw" / f"{recipe.name}.mar"
     if done.returncode or not archive.is_file():
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
         raise BuildError(
             f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-2000:]}"
         )

@@ -40,7 +40,7 @@ def add(
         raise MarsmithError(f"{to_file} can't be made: {error.strerror}") from error
     try:
         to_file.write_text(keys.add(name, scope or ["predict"], rate), "utf-8")
-    except MarsmithError:
+    except BaseException:  # a full disk, Ctrl-C
         to_file.unlink()
         raise
     out.print(f"wrote {to_file}", markup=False)

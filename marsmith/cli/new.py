@@ -10,10 +10,11 @@ import re
 from pathlib import Path
 
 from handlers.schema import unknown
+from marsmith.atomic import replacing
 from marsmith.errors import MarsmithError
 
 TEMPLATES = Path(__file__).parent / "templates"
-NAME = re.compile(r"(?!token)[A-Za-z][A-Za-z0-9_-]*")
+NAME = re.compile(r"(?!token)[A-Za-z][A-Za-z0-9_-]{0,99}")
 
 
 def tasks() -> list[str]:
@@ -40,7 +41,7 @@ def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Pat
     if not NAME.fullmatch(name):
         raise MarsmithError(
             f"{name!r} can't be a model's name",
-            "use letters, digits, '-' and '_', a letter first, but not 'token'",
+            "use up to 100 letters, digits, '-' and '_', a letter first, but not 'token'",
         )
     if task not in tasks():
         raise MarsmithError(unknown(task, tasks(), "--task"))
@@ -52,9 +53,10 @@ def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Pat
     if custom:
         made[f"{module}_handler.py"] = f"{task}.handler.py.j2"
     texts = {file: _render(template, name, task, custom) for file, template in made.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        (folder / file).write_text(text, "utf-8")
+    with replacing(folder) as unfinished:
+        unfinished.mkdir()
+        for file, text in texts.items():
+            (unfinished / file).write_text(text, "utf-8")
     return [folder / file for file in texts]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import io
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from handlers.runtimes.eager import DTYPES
+from marsmith.atomic import ensure_room
 from marsmith.converters import Artifact, Job
 from marsmith.converters._exported import ByPosition, grown
 from marsmith.converters._refusals import refuse_onnx, refuse_torchscript
@@ -54,8 +56,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     model = out / "model.pt2"
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts, to each other
-        written = Path(folder) / "model.pt2"
-        _compile(_program(job, DTYPES.get(precision)), compiler, Path(folder), written)
+        written = _compile(_program(job, DTYPES.get(precision)), compiler, Path(folder))
         _canonicalise(written, model, Path(folder))
     options: dict[str, object] = {"inputs": list(job.batch), "outputs": list(job.outputs)}
     if precision in DTYPES:
@@ -104,9 +105,7 @@ def _open_sizes() -> AbstractContextManager[None]:
     return patched
 
 
-def _compile(
-    program: torch.export.ExportedProgram, compiler: str, folder: Path, written: Path
-) -> None:
+def _compile(program: torch.export.ExportedProgram, compiler: str, folder: Path) -> io.BytesIO:
     import torch._inductor
     from torch._inductor import config
     from torch._inductor.cpu_vec_isa import pick_vec_isa
@@ -123,25 +122,30 @@ def _compile(
             # Torch uses openssl to find out whether it has compiled its own headers before.
             "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         }
+        # By a path, torch's own writer ends the process when the disk is full.
+        package = io.BytesIO()
         try:
             # With gradients there is no freezing.
             with _open_sizes(), torch.no_grad():
                 torch._inductor.aoti_compile_and_package(
-                    program, package_path=str(written), inductor_configs=settings
+                    program, package_path=package, inductor_configs=settings
                 )
         except Exception as error:  # its errors have no other base
             raise BuildError(
                 f"AOTInductor can't compile this model: {reason(error)}", OTHERS
             ) from error
+    package.seek(0)
+    return package
 
 
-def _canonicalise(written: Path, out: Path, folder: Path) -> None:
+def _canonicalise(written: io.BytesIO, out: Path, folder: Path) -> None:
     """Write the same package again, without traces of where and when it was made.
 
     The C++ sources are left out. Paths that failing checks would name are blanked in the machine
     code, and so is the linker's build id, a hash of them.
     """
-    reader = torch._C.PyTorchFileReader(str(written))
+    ensure_room(out.parent, len(written.getbuffer()))
+    reader = torch._C.PyTorchFileReader(written)
     writer = torch._C.PyTorchFileWriter(str(out))
     for name in reader.get_all_records():
         if name.endswith(".cpp") or name in ("version", "byteorder", ".data/serialization_id"):

@@ -12,6 +12,7 @@ from torch import nn
 
 from handlers.runtimes import Tensors
 from handlers.runtimes.eager import DTYPES
+from marsmith.atomic import ensure_room
 from marsmith.converters import Artifact, Job
 from marsmith.converters._refusals import refuse_exported, refuse_onnx
 from marsmith.errors import UnsupportedError, reason
@@ -23,6 +24,7 @@ ENGINE = "x86"  # of the quantised operators: oneDNN's or FBGEMM's, whichever is
 DYNAMIC = {nn.Linear, nn.LSTM, nn.GRU}
 MANY_WEIGHTS = 1_000_000
 MANGLED = re.compile(rb"___torch_mangle_(\d+)")
+PER_RECORD = 1024  # bytes of headers, and to align what is between them
 
 
 def convert(job: Job, precision: str, out: Path) -> Artifact:
@@ -51,7 +53,10 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         # Torch warns that each step is deprecated, and that a trace freezes control flow, which the
         # recipe has agreed to; what is wrong, it raises.
         warnings.simplefilter("ignore")
-        torch.jit.save(_frozen(_lowered(job, precision), job, precision), str(written))
+        module = _frozen(_lowered(job, precision), job, precision)
+        # By a path, torch's own writer ends the process when the disk is full.
+        with written.open("wb") as file:
+            torch.jit.save(module, file)
     _canonicalise(written, canonical)
     written.unlink()
     # Its int8 takes 7 bits of each activation, on every CPU.
@@ -209,6 +214,7 @@ def _canonicalise(written: Path, out: Path) -> None:
     def renumber(data: bytes) -> bytes:
         return MANGLED.sub(lambda found: b"___torch_mangle_" + numbers[found[1]], data)
 
+    ensure_room(out.parent, sum(len(data) + PER_RECORD for data in records.values()))
     writer = torch._C.PyTorchFileWriter(str(out))
     for name, data in records.items():
         canonical = data if name.startswith("constants/") else renumber(data)

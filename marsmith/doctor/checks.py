@@ -23,7 +23,7 @@ def check(model_store: Path, config: Path | None, say: Callable[[str], None]) ->
         ServerError: `config` can't be read.
     """
     if config is not None:
-        say(f"lint {config}")
+        say("lint the configuration")
         yield from lint.check(config)
     say("look at this machine")
     yield from machine.check()

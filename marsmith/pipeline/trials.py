@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from handlers import runtimes
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime
-from marsmith import converters
+from marsmith import causes, converters
 from marsmith.atomic import replacing
 from marsmith.cache import code_of, key_of
 from marsmith.converters import Artifact, Job
@@ -90,7 +90,7 @@ class Trial:
 def attempt(candidate: Candidate, prepared: Prepared) -> Trial:
     """Convert a candidate, unless that was done before, load it and compare it.
 
-    An error of the candidate is never raised: the trial has it.
+    An error of the candidate is never raised: the trial has it. A full disk is none.
     """
     trial = Trial(candidate, prepared.logs / f"{candidate.file_name}.log")
     try:
@@ -105,6 +105,8 @@ def attempt(candidate: Candidate, prepared: Prepared) -> Trial:
             except MarsmithError:
                 raise
             except Exception as error:  # an engine may raise anything, and others may do
+                if causes.disk_is_full(error):  # for the others, too
+                    raise
                 traceback.print_exc()
                 said = f"{type(error).__name__}: {_one_line(str(error))}"
                 raise BuildError(f"{candidate} broke: {said}") from error
@@ -223,17 +225,20 @@ def captured(log: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with log.open("w", encoding="utf-8", errors="replace") as file:
-        try:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-                yield
-        finally:
+    file = log.open("w", encoding="utf-8", errors="replace")
+    try:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # on a full disk, what matters is said elsewhere
             file.flush()
-            for number, saved in enumerate(kept, start=1):
-                os.dup2(saved, number)
-                os.close(saved)
+        for number, saved in enumerate(kept, start=1):
+            os.dup2(saved, number)
+            os.close(saved)
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def _one_line(text: str) -> str:

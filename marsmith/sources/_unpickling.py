@@ -72,9 +72,11 @@ def unpickle(file: Path, out: Path, key: str) -> dict[str, object]:
     if makes_the_same(kind, module):
         return said | {"factory": said["class"]}
     try:
-        torch.jit.script(module).save(str(out / SCRIPT))
+        script = torch.jit.script(module)
     except Exception as error:  # most Python can't be scripted, and says so in many ways
         return said | {"unscriptable": str(error).strip().splitlines()[0][:200]}
+    with (out / SCRIPT).open("wb") as written:  # by a path, a full disk ends the process
+        torch.jit.save(script, written)
     return said | {"script": SCRIPT}
 
 

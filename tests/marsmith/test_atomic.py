@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from marsmith.atomic import replacing
+from marsmith.atomic import ensure_room, replacing
 
 STOPPED_MIDWAY = """
 import sys, time
@@ -67,3 +67,10 @@ def test_a_killed_process_leaves_nothing_half_written(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert not path.exists()
     assert not [each for each in tmp_path.iterdir() if not each.name.startswith(".")]
+
+
+def test_a_disk_without_room_is_one_before_anything_is_written(tmp_path: Path) -> None:
+    ensure_room(tmp_path, 1)
+    with pytest.raises(OSError, match="No space left") as caught:
+        ensure_room(tmp_path, 1 << 60)
+    assert caught.value.filename == str(tmp_path)

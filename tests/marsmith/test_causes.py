@@ -56,6 +56,7 @@ def test_code_of_their_own_is_shown_with_its_line(tmp_path: Path, body: str, wor
         (errno.EACCES, "permission is denied"),
         (errno.ENAMETOOLONG, "too long"),
         (errno.ENOENT, "there is no such file"),
+        (errno.EIO, "input/output error"),
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(number: int, words: str) -> None:
@@ -68,13 +69,22 @@ def test_what_the_system_refuses_is_one_sentence(number: int, words: str) -> Non
 
 def test_engines_say_in_words_that_the_disk_is_full() -> None:
     copies = shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
-    for error in (copies, RuntimeError("PytorchStreamWriter failed writing file data/0")):
+    openvino = RuntimeError("basic_ios::clear: iostream error")
+    torch = RuntimeError("PytorchStreamWriter failed writing file data/0")
+    for error in (copies, torch, openvino):
         said = explained(error)
         assert said
         assert said.message == "the disk is full"
     nowhere = explained(RuntimeError("Could not determine home directory."))
     assert nowhere
     assert "HOME" in nowhere.hint
+
+
+def test_what_another_python_has_installed_is_not_their_code(tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "site-packages"
+    folder.mkdir(parents=True)
+    assert "theirs.py" in own_place(raised(tmp_path, "raise SystemExit(0)"))
+    assert "theirs.py" not in own_place(raised(folder, "raise SystemExit(0)"))
 
 
 def test_a_fault_of_ours_stays_one() -> None:

@@ -90,7 +90,10 @@ def _take(name: str, archive: Named, copy: Path) -> Checked:
     try:
         _copy(archive.path, copy)
     except OSError as error:
-        raise ArchiveError(f"{archive.path} can't be copied: {error.strerror}") from error
+        raise ArchiveError(
+            f"{archive.path} can't be copied to {copy.parent}: {error.strerror}",
+            "a server keeps a copy of each archive: the state folder, $MARSMITH_STATE, needs room",
+        ) from error
     found = check(archive, held=copy)
     if found.said.model.get("modelName") != name:
         raise ArchiveError(f"{archive.path} holds another model than {name!r} by now")
