@@ -30,6 +30,15 @@ function failed(error) {
   main.replaceChildren(h("div", { class: "error", role: "alert" }, h("strong", null, error.message), error.hint ?? ""));
 }
 
+/** Scroll the list, and nothing else, to one of its links: scrollIntoView would move where Tab begins. */
+function uncover(one) {
+  for (const box of [one.closest("ul"), one.closest("nav")]) {
+    const [inner, outer] = [one.getBoundingClientRect(), box.getBoundingClientRect()];
+    if (inner.left < outer.left || inner.right > outer.right) box.scrollLeft += inner.left - outer.left - 16;
+    if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top - 16;
+  }
+}
+
 let [leave, shown] = [() => {}, 0];
 
 async function open(server, modules) {
@@ -37,7 +46,7 @@ async function open(server, modules) {
   for (const one of document.querySelectorAll("#models a")) {
     const chosen = one.getAttribute("href") === `#/${encodeURIComponent(name)}`;
     if (chosen) one.setAttribute("aria-current", "page"); else one.removeAttribute("aria-current");
-    if (chosen) one.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (chosen) uncover(one);
   }
   leave();
   leave = () => {};

@@ -73,13 +73,15 @@ export function model({ name, description, server, modules, describe }) {
     showOptions();
   }) : [];
   const form = h("form", { class: "part", on: { submit: (event) => { event.preventDefault(); send(); },
-    keydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); send(); } } } },
+    keydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); form.requestSubmit(go); } } } },
   h("div", { class: "part-head" }, h("h3", null, "Input"), kind), holder,
   h("p", null, h("button", { type: "button", class: "plain", on: { click: () => state.input.example() } }, "Use the model's example")),
   optionsHolder, compared({ name, description, server, describe, chosen: (rival) => { state.rival = rival; } }),
   problem, h("div", { class: "bar" }, go, stop,
     streams ? h("label", { class: "check" }, streaming, h("span", null, "word by word")) : [],
     h("span", { class: "quiet small" }, "Ctrl + Enter")));
+  // What is out of its range is said by the browser, which needs to see the field.
+  form.addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
   const desk = h("div", { class: "desk" }, form, h("section", { class: "part", "aria-label": "Answer" }, answers, request.element));
 
   use(state.inputs[0]);

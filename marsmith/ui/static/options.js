@@ -38,7 +38,7 @@ const shown = (value) => value === null ? "" : Array.isArray(value) ? value.join
 const bounds = ({ low, high, step, whole }) => ({ min: low, max: high, step: step ?? (whole ? 1 : "any") });
 
 function number(field, told) {
-  const element = h("input", { ...told, type: "number", inputmode: "decimal", ...bounds(field),
+  const element = h("input", { ...told, type: "number", inputmode: "decimal", ...bounds(field), step: field.whole ? 1 : "any",
     placeholder: field.initial === null ? "the model's own" : undefined, value: shown(field.initial) });
   return { element, text: () => element.value };
 }

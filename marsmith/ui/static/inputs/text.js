@@ -41,7 +41,7 @@ export function make({ description }) {
     const id = newId("text");
     const box = h("textarea", { id, spellcheck: "false", rows: many ? 4 : fields.length > 1 ? 3 : 7,
       placeholder: many ? "one a line" : undefined });
-    if (fields.length > 1) box.style.minHeight = "4.5rem";
+    if (fields.length > 1) box.style.minHeight = many ? "8rem" : "4.5rem";
     const optional = needed ? [] : h("span", { class: "quiet" }, " · optional");
     return { box, element: h("div", { class: "field" }, h("label", { for: id }, words(name), optional), box) };
   });

@@ -17,10 +17,10 @@ export function scores(answer, description) {
   return isOne && Object.values(found).every((one) => typeof one === "number") ? found : null;
 }
 
-/** Bars, best first; of scores that are no shares of 1, the longest is the greatest. */
+/** Bars, best first: of 1, or where a score is greater, of the greatest. */
 export function bars(pairs) {
   const shares = pairs.every(([, score]) => score >= 0 && score <= 1);
-  const most = shares ? 1 : Math.max(...pairs.map(([, score]) => Math.abs(score))) || 1;
+  const most = Math.max(1, ...pairs.map(([, score]) => Math.abs(score)));
   return h("ol", { class: "bars" }, pairs.map(([label, score], place) =>
     h("li", { class: place ? "" : "first" }, h("span", null, label),
       h("span", { class: "value" }, shares ? percent(score) : short(score)),

@@ -25,9 +25,13 @@ export function show({ answer, input }) {
   const { width, height } = answer;
   const pixels = numbers(answer.classes, answer.lengths);
   const palette = colours(answer.classes);
-  const canvas = h("canvas", { width, height, "aria-hidden": "true", style: { opacity: 0.55 } });
+  const canvas = h("canvas", { width, height, "aria-hidden": "true", style: { opacity: 0.65 } });
   const image = new ImageData(width, height);
-  pixels.forEach((number, place) => image.data.set([...palette.get(number), 255], place * 4));
+  // What most of a picture is, mostly its ground, is drawn more lightly than what stands on it.
+  const most = Math.max(...Object.values(answer.areas));
+  const sizes = new Map();
+  answer.classes.forEach((number, run) => sizes.set(number, (sizes.get(number) ?? 0) + answer.lengths[run]));
+  pixels.forEach((number, place) => image.data.set([...palette.get(number), sizes.get(number) === most ? 90 : 255], place * 4));
   canvas.getContext("2d").putImageData(image, 0, 0);
   canvas.style.imageRendering = "pixelated";
   // `areas` has the labels in the order of their numbers.
@@ -36,5 +40,5 @@ export function show({ answer, input }) {
     h("li", null, h("i", { style: { background: `rgb(${known[place % known.length].join(" ")})` } }),
       `${label} `, h("span", { class: "quiet" }, percent(count / pixels.length)))));
   const shown = isPicture(input) ? over(input, () => canvas) : h("div", { class: "over" }, canvas);
-  return h("div", null, shown, opacity("Colours", 0.55, (value) => { canvas.style.opacity = value; }), legend);
+  return h("div", null, shown, opacity("Colours", 0.65, (value) => { canvas.style.opacity = value; }), legend);
 }

@@ -21,7 +21,7 @@ export function lanes(spans, seconds) {
 export function show({ answer, input }) {
   const spans = (answer.words ?? answer.segments ?? []).map((one) => ({ ...one, text: one.word ?? one.text }));
   const seconds = answer.seconds || 1;
-  const notes = [clock(answer.seconds), answer.language && `language: ${answer.language}`, answer.tokens !== undefined && `${answer.tokens} tokens`];
+  const notes = [input.kind !== "file" && clock(answer.seconds), answer.language && `language: ${answer.language}`, answer.tokens !== undefined && `${answer.tokens} tokens`];
   const said = h("p", { class: "said" }, answer.text || "Nothing was said.");
   const note = h("p", { class: "note" }, notes.filter(Boolean).join(" · "));
   if (input.kind !== "file") return h("div", null, said, table(spans), note);
