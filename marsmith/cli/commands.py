@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from marsmith import __version__, our_handlers
-from marsmith.cli import bench, doctor, foreign, keys, rollouts, terminal, tune, ui, unpickle
+from marsmith.cli import bench, deploy, doctor, foreign, keys, rollouts, terminal, tune, ui, unpickle
 from marsmith.cli.inputs import media_type, read_input, read_option
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
@@ -396,6 +396,7 @@ app.command(rich_help_panel=SERVERS)(rollouts.versions)
 app.command(rich_help_panel=SERVERS)(doctor.doctor)
 app.command(rich_help_panel=SERVERS)(ui.ui)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVERS)
+app.add_typer(deploy.app, name="deploy", rich_help_panel=SERVERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -70,19 +70,23 @@ def keys_file() -> Path:
     return state_folder() / "keys.json"
 
 
-def kept() -> tuple[Key, ...]:
+def kept(file: Path | None = None) -> tuple[Key, ...]:
     """Read all keys.
+
+    Args:
+        file: where they are; by default `keys_file`.
 
     Raises:
         MarsmithError: the file can't be read.
     """
+    file = file or keys_file()
     try:
-        return _Kept.model_validate_json(keys_file().read_bytes()).keys
+        return _Kept.model_validate_json(file.read_bytes()).keys
     except FileNotFoundError:
         return ()
     except (OSError, ValidationError) as error:
         raise MarsmithError(
-            f"the keys in {keys_file()} can't be read: {error}",
+            f"the keys in {file} can't be read: {error}",
             hint="mend the file, or remove it and add the keys anew",
         ) from error
 

@@ -433,6 +433,19 @@ def test_a_metric_is_what_the_frontend_takes_for_one(line: str, metric: Metric |
     assert Metric.parse(line) == metric
 
 
+def test_a_log_that_is_taken_is_empty_and_grows_again(tmp_path: Path) -> None:
+    with Harness(write_archive(tmp_path / "tiny.mar")) as harness:
+        assert any("I am loaded" in line for line in harness.take_log())
+        assert harness.log == []
+        for _ in range(2):
+            harness.predict([Request.raw(b"x")])
+            assert [metric.value for metric in harness.metrics() if metric.name == "Rows"] == [1]
+            assert any("Rows" in line for line in harness.take_log())
+        with pytest.raises(ArchiveError, match="exit status 3"):
+            harness.predict([Request.raw(b"x", headers={"X-Do": "exit"})])
+        assert harness.take_log() == []
+
+
 def log(text: str) -> list[str]:
     return textwrap.dedent(text).strip().splitlines()
 

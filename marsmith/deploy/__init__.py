@@ -1,0 +1,1 @@
+"""What other systems deploy archives from: written as their own files."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from marsmith.deploy.ray import write
+from marsmith.errors import ArchiveError
+from marsmith.serving.ray.arguments import ApplicationArguments
+
+
+@pytest.fixture(scope="module")
+def archive(make_tiny_archive: Callable[..., Path]) -> Path:
+    return make_tiny_archive("tiny")
+
+
+@pytest.fixture(scope="module")
+def document(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    arguments = ApplicationArguments(archives=(str(archive),), keys=False, ingresses=2)
+    out = tmp_path_factory.mktemp("out") / "serve.yaml"
+    return yaml.safe_load(write([str(archive)], out, arguments).read_text("utf-8"))
+
+
+def test_an_application_names_archives_by_their_digests(document: Any, archive: Path) -> None:
+    (application,) = document["applications"]
+    assert application["import_path"] == "marsmith.serving.ray:app"
+    arguments = application["args"]
+    (named,) = arguments.pop("archives")
+    assert named.startswith(f"{archive.resolve()}@sha256:")
+    assert arguments == {"keys": False, "ingresses": 2}
+    assert ApplicationArguments.of({"archives": [named], **arguments}).keys is False
+
+
+def test_each_model_is_a_deployment_as_its_archive_says(document: Any) -> None:
+    tiny, ingress = document["applications"][0]["deployments"]
+    assert tiny["name"] == "tiny"
+    assert tiny["max_ongoing_requests"] == 2
+    assert tiny["autoscaling_config"] == {
+        "min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 1,
+    }  # fmt: skip
+    assert tiny["ray_actor_options"] == {"num_cpus": 1, "num_gpus": 0}
+    assert (ingress["num_replicas"], ingress["max_replicas_per_node"]) == (2, 1)
+
+
+def test_ray_takes_it(document: Any) -> None:
+    schema = pytest.importorskip("ray.serve.schema")
+    schema.ServeDeploySchema.model_validate(document)
+    document["applications"][0]["deployments"][0]["autoscaling_config"]["min_replica"] = 1
+    with pytest.raises(ValueError, match="min_replica"):
+        schema.ServeDeploySchema.model_validate(document)
+
+
+def test_two_models_of_one_name_are_refused(archive: Path, tmp_path: Path) -> None:
+    arguments = ApplicationArguments(archives=(str(archive),))
+    with pytest.raises(ArchiveError, match="two archives hold a model named 'tiny'"):
+        write([str(archive), str(archive)], tmp_path / "serve.yaml", arguments)
+    assert not (tmp_path / "serve.yaml").exists()
