@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_agent_register_timeout_ms": "180000",
     "RAY_raylet_start_wait_time_s": "180",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
@@ -25,14 +27,15 @@ NODE = {"num_cpus": 4, "object_store_memory": 120_000_000, "include_dashboard": 
 
 def main(port: str, workers: str, temp: str, *archives: str) -> None:
     """Serve until standard input ends."""
-    os.environ.update(QUIET)
+    Path(temp, "ray").mkdir(parents=True)
+    os.environ.update(QUIET, RAY_TMPDIR=temp)
     import ray
     from ray import serve
     from ray.cluster_utils import Cluster
 
     from marsmith.serving.ray import app
 
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": temp})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE})
     try:
         nodes = [cluster.add_node(**NODE) for _ in range(int(workers))]
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
