@@ -25,7 +25,7 @@ from benchmarks.stock import Handler, stock_server
 from examples.resnet50 import held_out
 from handlers import cpu
 from marsmith.bench import target
-from marsmith.bench.figures import Figures
+from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic, measure
 from marsmith.bench.target import Body, Endpoint
 from marsmith.errors import MarsmithError
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("peers.json"))
     options = parser.parse_args()
     bodies = [Body(each, "image/jpeg") for each in held_out()]
-    found: dict[str, dict[int, list[Figures]]] = {}
+    found: dict[str, dict[int, list[Summary]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         model = extracted(options.archive, Path(folder))
         every = contenders(options.archive, model, options.python, bodies)
@@ -73,7 +73,7 @@ def main() -> None:
     table(found, options.connections)
 
 
-def table(found: Mapping[str, Mapping[int, list[Figures]]], connections: list[int]) -> None:
+def table(found: Mapping[str, Mapping[int, list[Summary]]], connections: list[int]) -> None:
     """Print the medians as Markdown, and the CPU's instructions."""
     print(f"instructions: {', '.join(sorted(cpu.instructions()))}\n")
     heads = [f"{count} connections, answers/s (rounds) | p50 ms | p99 ms" for count in connections]

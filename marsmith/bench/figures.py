@@ -18,7 +18,7 @@ LAG_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Figures:
+class Summary:
     """One run behind its warm-up.
 
     Latencies are from the moment a request was meant to be sent to its answer's last byte.
@@ -56,7 +56,7 @@ class Figures:
     overloaded: bool
 
 
-def of(run: Run, warm_up_s: float, slo_ms: float | None = None) -> Figures:
+def of(run: Run, warm_up_s: float, slo_ms: float | None = None) -> Summary:
     """Summarise a run.
 
     Args:
@@ -90,7 +90,7 @@ def of(run: Run, warm_up_s: float, slo_ms: float | None = None) -> Figures:
         )
     tokens = sum(each.tokens for each in good)
     within = None if slo_ms is None else int((latency * 1e3 <= slo_ms).sum())
-    return Figures(
+    return Summary(
         requests=len(counted),
         seconds=seconds,
         per_s=len(good) / seconds,
@@ -117,7 +117,7 @@ class Spread:
     most: float
 
 
-def spread(runs: Sequence[Figures], figure: Callable[[Figures], float | None]) -> Spread | None:
+def spread(runs: Sequence[Summary], figure: Callable[[Summary], float | None]) -> Spread | None:
     """A figure of several runs; None where they have none."""
     values = [value for each in runs if (value := figure(each)) is not None]
     if not values:

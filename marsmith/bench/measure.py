@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from marsmith.bench import arrivals, figures, sending
-from marsmith.bench.figures import Figures
+from marsmith.bench.figures import Summary
 from marsmith.bench.processes import Cost, Watch
 from marsmith.bench.sending import Run
 from marsmith.bench.target import Endpoint
@@ -71,7 +71,7 @@ class Measured:
     load: str
     warm_up_s: float
     slo_ms: float | None
-    runs: tuple[Figures, ...]
+    runs: tuple[Summary, ...]
     costs: tuple[Cost, ...]
     busy: float
 
@@ -100,7 +100,7 @@ def measure(
         UnsupportedError: aiohttp is not installed.
     """
     runs: list[Run] = []
-    found: list[Figures] = []
+    found: list[Summary] = []
     costs: Sequence[Cost] = ()
     busy = os.getloadavg()[0]
     for number in range(repeats):

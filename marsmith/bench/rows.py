@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from marsmith.bench.figures import Figures
+from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Measured
 
-Figure = Callable[[Figures], float | None]
+Figure = Callable[[Summary], float | None]
 
 
 def rows(measured: Measured) -> list[tuple[str, Figure]]:

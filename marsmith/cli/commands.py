@@ -13,7 +13,18 @@ import typer
 from rich.markup import escape
 
 from marsmith import __version__, our_handlers
-from marsmith.cli import bench, deploy, doctor, foreign, keys, rollouts, terminal, tune, ui, unpickle
+from marsmith.cli import (
+    bench,
+    deploy,
+    doctor,
+    foreign,
+    keys,
+    rollouts,
+    terminal,
+    tune,
+    ui,
+    unpickle,
+)
 from marsmith.cli.inputs import media_type, read_input, read_option
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError

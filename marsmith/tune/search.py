@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from marsmith.bench.figures import Figures
+from marsmith.bench.figures import Summary
 
 S = TypeVar("S")
 FINALISTS = 3
@@ -29,7 +29,7 @@ class Tried:
         out: why it was measured no longer; "" for a finalist.
     """
 
-    figures: tuple[Figures, ...] = ()
+    figures: tuple[Summary, ...] = ()
     out: str = ""
 
     @property
@@ -88,7 +88,7 @@ class Found:
 
 def halving(
     names: Sequence[str],
-    measure: Callable[[str, float], Figures],
+    measure: Callable[[str, float], Summary],
     seconds: float,
     in_time: Callable[[], bool] = lambda: True,
 ) -> dict[str, Tried]:
@@ -146,7 +146,7 @@ def chosen(tried: Mapping[str, Tried], cost: Mapping[str, float]) -> Found:
     return Found(tried, {}, best, repeated and spread <= max(ahead, EQUAL - 1), why)
 
 
-def held(probe: Callable[[float], Figures], most: float, p99_ms: float) -> Held:
+def held(probe: Callable[[float], Summary], most: float, p99_ms: float) -> Held:
     """The highest rate at which 99 of 100 answers come in time, by bisection.
 
     Args:

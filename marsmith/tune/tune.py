@@ -11,7 +11,7 @@ from pathlib import Path
 
 from handlers import device
 from marsmith.bench import figures, measure, target
-from marsmith.bench.figures import Figures
+from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
 from marsmith.extras import need
 from marsmith.recipe.sections import Recipe
@@ -93,12 +93,12 @@ def tune(
         archives = [variant(archive, n, way.config(), Path(work)) for n, way in ways.items()]
         with server.serve(archives, port=0, timeout_s=120 * len(ways), on_progress=say) as info:
 
-            def run(name: str, traffic: Traffic) -> Figures:
+            def run(name: str, traffic: Traffic) -> Summary:
                 say(f"{ways[name]}: {traffic.words()}")
                 endpoint = target.of_model(info, name, bodies, "held-out data")
                 return figures.of(measure.once(endpoint, traffic), traffic.warm_up_s)
 
-            def closed(name: str, seconds: float) -> Figures:
+            def closed(name: str, seconds: float) -> Summary:
                 return run(name, Traffic(connections=connections, seconds=seconds))
 
             def in_time() -> bool:
@@ -114,7 +114,7 @@ def tune(
     return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
 
 
-def bounded(found: Found, run: Callable[[str, Traffic], Figures], p99_ms: float) -> Found:
+def bounded(found: Found, run: Callable[[str, Traffic], Summary], p99_ms: float) -> Found:
     """Choose the finalist that holds the bound at the highest rate.
 
     Args:
@@ -127,7 +127,7 @@ def bounded(found: Found, run: Callable[[str, Traffic], Figures], p99_ms: float)
         if each.out or not each.answered:
             continue
 
-        def probe(rate: float, name: str = name) -> Figures:
+        def probe(rate: float, name: str = name) -> Summary:
             return run(name, Traffic(rate=rate, seconds=max(PROBE_S, PROBES / rate)))
 
         rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms)

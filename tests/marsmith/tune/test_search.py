@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marsmith.bench.figures import Figures
+from marsmith.bench.figures import Summary
 from marsmith.tune.search import RESOLUTION, chosen, halving, held
 
 
-def figures(per_s: float, p99_ms: float = 10.0, errors: Mapping[str, int] = {}) -> Figures:
-    return Figures(
+def figures(per_s: float, p99_ms: float = 10.0, errors: Mapping[str, int] = {}) -> Summary:
+    return Summary(
         requests=100, seconds=1, per_s=per_s, p50_ms=p99_ms / 2, p90_ms=p99_ms, p99_ms=p99_ms,
         p999_ms=p99_ms, within_per_s=None, first_p50_ms=1, first_p99_ms=1, tokens_per_s=None,
         errors=errors, lag_p99_ms=0, overloaded=False,
@@ -24,7 +24,7 @@ def figures(per_s: float, p99_ms: float = 10.0, errors: Mapping[str, int] = {}) 
 def test_a_planted_optimum_is_found_in_few_runs(rates: dict[str, float]) -> None:
     runs = 0
 
-    def measure(name: str, seconds: float) -> Figures:
+    def measure(name: str, seconds: float) -> Summary:
         nonlocal runs
         runs += 1
         return figures(rates[name])
