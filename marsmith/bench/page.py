@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SHARES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 SIZE_PT, TEXT_PT = (740, 300), 9.0
+BOX = (0.06, 0.14, 0.9, 0.8)  # of the axes, as shares of the plot
 MOST_POINTS = 5000  # of a plot; a page must open at once
 
 
@@ -49,8 +50,8 @@ def render(measured: Measured, runs: Sequence[Run]) -> str:
 
 
 def told(value: float) -> str:
-    """A figure in four digits at most behind the first."""
-    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    """A figure in four digits, and no more than two behind the point."""
+    return f"{float(f'{round(value, 2):.4g}'):,g}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def lines(found: Spread) -> tuple[str, str, str]:
@@ -61,15 +62,17 @@ def lines(found: Spread) -> tuple[str, str, str]:
 def _distribution(measured: Measured, runs: Sequence[Run]) -> str:
     """Latency over the share of the answers that came within it, by nines."""
     with figure(*SIZE_PT, TEXT_PT) as drawn:
-        axes = drawn.add_axes((0.07, 0.14, 0.91, 0.8), facecolor="none")
+        axes = drawn.add_axes(BOX, facecolor="none")
         for run in runs:
             taken = np.sort(_latencies_ms(run, measured.warm_up_s))
             shares = np.arange(1, len(taken) + 1) / (len(taken) + 1)
             step = max(1, len(taken) // MOST_POINTS)
             axes.plot(-np.log10(1 - shares[::step]), taken[::step], color=FRONT, linewidth=1.2)
-        axes.set_xticks([-np.log10(1 - each) for each in SHARES])
-        axes.set_xticklabels([f"{each * 100:g} %" for each in SHARES])
-        axes.set_xlim(0, axes.get_xlim()[1])
+        end = axes.dataLim.xmax
+        axes.set_xlim(0, end)
+        shown = [each for each in SHARES if -np.log10(1 - each) <= end]
+        axes.set_xticks([-np.log10(1 - each) for each in shown])
+        axes.set_xticklabels([f"{each * 100:g} %" for each in shown])
         if measured.slo_ms is not None:
             axes.axhline(measured.slo_ms, color=REFUSED, linewidth=0.8, dashes=(4, 3))
         _quiet(axes)
@@ -79,7 +82,7 @@ def _distribution(measured: Measured, runs: Sequence[Run]) -> str:
 def _timeline(measured: Measured, run: Run) -> str:
     """Latency over the time that each request was meant to be sent at."""
     with figure(*SIZE_PT, TEXT_PT) as drawn:
-        axes = drawn.add_axes((0.07, 0.14, 0.91, 0.8), facecolor="none")
+        axes = drawn.add_axes(BOX, facecolor="none")
         step = max(1, len(run.exchanges) // MOST_POINTS)
         for failed, colour in ((False, FRONT), (True, REFUSED)):
             shown = [each for each in run.exchanges[::step] if bool(each.error) == failed]
@@ -107,7 +110,7 @@ def _latencies_ms(run: Run, warm_up_s: float) -> np.ndarray[tuple[int], np.dtype
 def _quiet(axes: Axes) -> None:
     axes.set_ylim(0, None)
     axes.set_ylabel("ms", color=QUIET)
-    axes.tick_params(length=0, labelcolor=QUIET)
+    axes.tick_params(length=0, labelcolor=QUIET, pad=7)
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
