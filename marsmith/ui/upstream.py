@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 from marsmith.archive import openapi
 from marsmith.client.clients import AsyncClient
-from marsmith.client.flows import decoded
+from marsmith.client.flows import UNIX, decoded
 from marsmith.errors import MarsmithError, RequestError, ServerError
+from marsmith.serving.host import run_folder
+from marsmith.serving.host.plan import SIDES
 from marsmith.ui import figures
 
 if TYPE_CHECKING:
@@ -34,17 +36,15 @@ class Upstream:
     Attributes:
         client: asks it.
         address: where others ask it.
-        names: its models'; None for a server that is asked for them.
         key_file: where this machine has the key for a command line; None for no key.
-        archives: the folder of what it serves; None on another machine.
+        info: what is known of a server of this machine; None for another's.
         reports: the folder of the reports of builds.
     """
 
     client: AsyncClient
     address: str
-    names: tuple[str, ...] | None
     key_file: Path | None
-    archives: Path | None
+    info: ServerInfo | None
     reports: Path
 
     @classmethod
@@ -53,8 +53,7 @@ class Upstream:
         address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
         management = None if info.front else info.management_address
         client = AsyncClient(address, management, info.key_file, timeout_s)
-        archives = info.run_dir / "torchserve" / "store"
-        return cls(client, info.inference_address, info.models, info.key, archives, reports)
+        return cls(client, info.inference_address, info.key, info, reports)
 
     @classmethod
     def elsewhere(
@@ -62,7 +61,7 @@ class Upstream:
     ) -> Upstream:
         """A server that is known by its address alone."""
         client = AsyncClient(address, None, key_file, timeout_s, ca)
-        return cls(client, address, None, key_file, None, reports)
+        return cls(client, address, key_file, None, reports)
 
     async def models(self) -> tuple[str, ...]:
         """The names of its models, sorted.
@@ -70,8 +69,8 @@ class Upstream:
         Raises:
             ServerError: it doesn't answer, or not as a server of marsmith does.
         """
-        if self.names is not None:
-            return tuple(sorted(self.names))
+        if self.info is not None:
+            return tuple(sorted(self.info.models))
         said = await self._json("/v1/models")
         match said:
             case {"data": list(models)}:
@@ -141,16 +140,18 @@ class Upstream:
             ServerError: it runs on another machine.
             ArchiveError: an archive has no schemas in it.
         """
-        if self.archives is None:
+        archives = self._archives()
+        if archives is None:
             raise ServerError(
                 "a server on another machine doesn't hand out its archives",
                 "make the document where they are: `marsmith openapi model_store/*.mar`",
             )
-        return openapi.document(sorted(self.archives.glob("*.mar")), self.address)
+        return openapi.document(sorted(archives.glob("*.mar")), self.address)
 
     def report(self, model: str) -> Path | None:
         """The page of the report of the build that made what is served; None if it isn't there."""
-        archive = self.archives and self.archives / f"{model}.mar"
+        archives = self._archives()
+        archive = archives and archives / f"{model}.mar"
         page = self.reports / f"{model}.report.html"
         if archive is None or not page.is_file() or page.parent != self.reports:
             return None
@@ -162,6 +163,16 @@ class Upstream:
                     digest.update(piece)
             return page if digest.hexdigest() == told else None
         return None
+
+    def _archives(self) -> Path | None:
+        """The folder of the archives that are served now; None for another machine's."""
+        if self.info is None:
+            return None
+        # After a rollout another TorchServe serves, whose folders bear the name of its side.
+        now = run_folder.read_info(self.info.run_dir) or self.info
+        side = Path(now.management_address.removeprefix(UNIX)).parent.name
+        folder = now.run_dir / side if side in SIDES[1:] else now.run_dir
+        return folder / "torchserve" / "store"
 
     async def _json(self, path: str) -> Json | bytes:
         response = await self.client.forward("GET", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def test_the_report_of_another_build_is_not_shown(
     with page(Upstream.local(digits_server, tmp_path, 60.0)) as other:
         assert other.get("/api/models/digits").json()["report"] is False
         assert other.get("/reports/digits").status_code == 404
+
+
+def test_after_a_rollout_the_report_is_of_what_serves_now(
+    digits_server: ServerInfo, store: Path, tmp_path: Path
+) -> None:
+    shutil.copy(digits_server.key_file, tmp_path)
+    (tmp_path / "b" / "torchserve" / "store").mkdir(parents=True)
+    shutil.copy(store / "digits.mar", tmp_path / "b" / "torchserve" / "store")
+    now = {side: f"unix:{digits_server.temp_dir / side}/management" for side in ("", "b")}
+    for side, report in (("", None), ("b", store / "digits.report.html")):
+        changed = {"run_dir": tmp_path, "management_address": now[side]}
+        info = digits_server.model_copy(update=changed)
+        assert Upstream.local(info, store, 60.0).report("digits") == report
 
 
 def test_a_request_and_its_answer_are_handed_on_without_the_key(

@@ -167,7 +167,7 @@ def test_a_refusal_says_what_to_do(browser: Browser, address: str) -> None:
         page.get_by_label("The body of the request").fill('{"data": "no picture"}')
         page.click(SENDS)
         page.wait_for_selector("article [role=alert]")
-        assert "image" in page.locator("article [role=alert]").inner_text()
+        assert "encode the file's bytes" in page.locator("article [role=alert]").inner_text()
         page.get_by_label("The body of the request").fill("{")
         page.click(SENDS)
         page.get_by_text("this is not JSON").wait_for()
