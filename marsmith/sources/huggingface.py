@@ -20,7 +20,7 @@ from marsmith.errors import BuildError, UnsupportedError
 from marsmith.extras import need
 from marsmith.recipe.sections import Source, Untouched
 from marsmith.sources import heads
-from marsmith.sources.heads import _tokenizer, read_object
+from marsmith.sources.heads import _tokenizer, _unserved, read_object
 
 WEIGHTS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -74,6 +74,7 @@ class HuggingFace(Source):
         need("huggingface", "transformers")
         folder = self.huggingface
         check(folder)
+        _unserved.refuse(folder, self.head)
         head = heads.find(self.head)
         say(f"load {folder.name} for {self.head}")
         model, found = _read(folder, head.AUTO)
