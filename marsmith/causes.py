@@ -38,7 +38,10 @@ OF_THE_SYSTEM = {
     errno.EACCES: ("permission is denied", "give yourself the permission, or name another path"),
     errno.EPERM: ("permission is denied", "give yourself the permission, or name another path"),
     errno.ENAMETOOLONG: ("its name is too long", "name it with less than 200 bytes"),
-    errno.ENOENT: ("there is no such file or folder", "it may have been removed meanwhile"),
+    errno.ENOENT: (
+        "there is no such file or folder",
+        "paths begin at the folder of the command",
+    ),
     errno.ENOTDIR: ("what should be a folder is a file", "name another path"),
     errno.EISDIR: ("what should be a file is a folder", "name another path"),
     errno.EMFILE: ("too many files are open", "raise the limit: ulimit -n"),

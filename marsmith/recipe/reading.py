@@ -82,6 +82,13 @@ def _read(path: Path) -> dict[str, object]:
             f"the recipe {path} can't be read: {error.strerror}",
             f"`marsmith new` writes one; there are others in {shipped('archiver_configs')}",
         ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise RecipeError(
+            f"{path} is not YAML: {place}{error.problem or error.context}",
+            "mend it there: a bracket, a quote or the spaces before a key",
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):

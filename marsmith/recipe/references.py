@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -31,7 +32,10 @@ def resolve(reference: str) -> Callable[..., Any]:
     """
     name, _, attribute = reference.partition(":")
     if not name or not attribute:
-        raise RecipeError(f"{reference!r} must be of the form module:function")
+        raise RecipeError(
+            f"{reference!r} must be of the form module:function",
+            f"as '{name.rpartition('.')[0]}:{name.rpartition('.')[2]}'" if "." in name else "",
+        )
     on_path(Path())
     our_handlers.refuse_hidden(reference, imported_by(reference))
     try:
@@ -50,7 +54,8 @@ def resolve(reference: str) -> Callable[..., Any]:
     try:
         function = getattr(module, attribute)
     except AttributeError:
-        hint = ""
+        near = difflib.get_close_matches(attribute, vars(module), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"define it in {module.__file__}"
         if name == "__main__":  # in another process than the script's, or the notebook's
             hint = (
                 f"name it by its file: 'my_script:{attribute}' for my_script.py, which must do"

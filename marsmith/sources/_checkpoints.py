@@ -47,7 +47,9 @@ def load(module: torch.nn.Module, path: Path, key: str | None, say: Callable[[st
             several sets of weights fit that differ, or none does.
     """
     if not path.is_file():
-        raise BuildError(f"there is no checkpoint {path}")
+        raise BuildError(
+            f"there is no checkpoint {path}", "a path in a recipe begins at the recipe's folder"
+        )
     there = _flat(_read(path, say))
     if not there:
         raise BuildError(f"the checkpoint {path.name} must be a state_dict: names to tensors")
@@ -127,7 +129,10 @@ def _read_inertly(path: Path, say: Callable[[str], None], first: Exception) -> o
             "it may have been made to do harm: don't read it with anything",
         )
     if not scanned.names:
-        raise BuildError(f"{said}: {reason(first)}") from first
+        raise BuildError(
+            f"{said}, nor a pickle that can be read: it may be damaged, or of another format",
+            "copy it anew, or save the weights: safetensors.torch.save_model(model, ...)",
+        ) from first
     try:
         held = _pickles.read(path, scanned)
     except Exception as error:  # a pickle can do anything to what stands for its objects

@@ -50,7 +50,10 @@ class Factory(Source):
         torch.manual_seed(SEED)
         module = resolve(self.factory)(**self.arguments)
         if not isinstance(module, torch.nn.Module):
-            raise BuildError(f"{self.factory} returned {type(module).__name__}, not an nn.Module")
+            raise BuildError(
+                f"{self.factory} returned {type(module).__name__}, not an nn.Module",
+                "return the module itself; its weights are the source's `checkpoint`",
+            )
         if self.checkpoint is not None:
             say(f"load {self.checkpoint.name}")
             _checkpoints.load(module, self.checkpoint, self.checkpoint_key, say)

@@ -97,7 +97,9 @@ class Ladder:
                 given = self.handler.answer(outputs, batch)
             except (HandlerError, RuntimeError, ValueError) as problem:
                 said = f"the {name} model fails on the data: {problem}{own_place(problem)}"
-                raise BuildError(said) from problem
+                raise BuildError(
+                    said, "the model must take what the settings in `handler:` make of the data"
+                ) from problem
             worst = {k: d.worst(worst.get(k, Difference())) for k, d in here.items()}
             for index, answer in zip(members, given, strict=True):
                 answers[size][index] = answer.to_json()
@@ -193,7 +195,14 @@ class Ladder:
     def _score(self, answers: list[object]) -> float | None:
         if self.metric is None or self.data.expected is None:
             return None
-        return float(self.metric(answers, self.data.expected))
+        value = self.metric(answers, self.data.expected)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise BuildError(
+                f"the metric gave {value!r}, which is no number",
+                "its function returns a float, and a higher one is better",
+            ) from error
 
 
 def _answer(response: Response) -> object:
