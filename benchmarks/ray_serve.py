@@ -27,7 +27,7 @@ from marsmith import our_handlers
 from marsmith.serving import server
 from marsmith.serving.front import keys
 
-ROUNDS, SECONDS, CONNECTIONS, REPLICAS, BATCH = 5, 8.0, 16, 2, 16
+ROUNDS, SECONDS, CONNECTIONS, REPLICAS, BATCH = 3, 5.0, 16, 2, 16
 BY_HAND = "by_hand"
 ROOT = Path(__file__).parents[1]
 
