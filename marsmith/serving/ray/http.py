@@ -103,6 +103,8 @@ class Http:
 
     async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self.begun = True
-        sent = {**headers, "x-request-id": self.id}
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
+        # Ray's proxy says the request's id, which it has made where the client had none.
+        pairs = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+        ]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
