@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+SAID = "said "
+"""What its answers begin with; Ray itself prints what it likes."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_worker_prestart": "0",
@@ -53,9 +55,9 @@ def main(port: str, workers: str, temp: str, *archives: str) -> None:
                 case "status":
                     deployed = serve.status().applications["marsmith"].deployments
                     said = {name: each.replica_states for name, each in deployed.items()}
-                    print(json.dumps(said), flush=True)
+                    print(SAID + json.dumps(said), flush=True)
                     continue
-            print("done", flush=True)
+            print(SAID + "done", flush=True)
         serve.shutdown()
     finally:
         ray.shutdown()

@@ -32,6 +32,7 @@ from tests.support.digit_requests import BAD, GOOD, MUTABLE
 from tests.support.mutated_requests import mutated
 from tests.support.over_http import sent
 from tests.support.paths import ROOT
+from tests.support.ray_cluster import SAID
 from tests.support.servers import authorization
 from tests.support.waiting import wait_until
 
@@ -80,7 +81,8 @@ class OnRay:
         assert out
         into.write(line + "\n")
         into.flush()
-        return out.readline()
+        lines = (each for each in iter(out.readline, "") if each.startswith(SAID))
+        return next(lines).removeprefix(SAID)
 
     def client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.key}"}
