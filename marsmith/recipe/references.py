@@ -55,7 +55,8 @@ def resolve(reference: str) -> Callable[..., Any]:
         function = getattr(module, attribute)
     except AttributeError:
         near = difflib.get_close_matches(attribute, vars(module), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"define it in {module.__file__}"
+        place = getattr(module, "__file__", None) or "a file of its own"
+        hint = f"did you mean {near[0]!r}?" if near else f"define it in {place}"
         if name == "__main__":  # in another process than the script's, or the notebook's
             hint = (
                 f"name it by its file: 'my_script:{attribute}' for my_script.py, which must do"

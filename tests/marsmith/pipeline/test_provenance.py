@@ -63,7 +63,8 @@ def test_a_recipe_and_its_files_are_hashed_and_no_folder_is_named(project: Path)
     found = provenance.of(reading.load(project / "traced.yaml"))
     assert found.recipe == hashlib.sha256((project / "traced.yaml").read_bytes()).hexdigest()
     file = {"name": "model.pt", "sha256": hashlib.sha256(b"weights").hexdigest()}
-    assert found.source == {"kind": "torchscript", "torchscript": file}
+    settings: dict[str, object] = {"constants": {}, "state": {}, "reset": []}
+    assert found.source == {"kind": "torchscript", "torchscript": file, **settings}
     assert (found.commit, found.clean) == (None, None)
     assert str(project) not in found.model_dump_json()
 
