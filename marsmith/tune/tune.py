@@ -110,7 +110,7 @@ def tune(
                 found = bounded(found, run, p99_ms)
     own, cores = settings.of(recipe.serving).name, device.cores()
     if busy > BUSY * cores:
-        found = replace(found, sure=False, why=f"{found.why}; the machine was busy before: {busy}")
+        found = replace(found, sure=False, why=f"{found.why}; the machine was busy before: load {busy:.1f}")
     return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
 
 
