@@ -110,7 +110,8 @@ def tune(
                 found = bounded(found, run, p99_ms)
     own, cores = settings.of(recipe.serving).name, device.cores()
     if busy > BUSY * cores:
-        found = replace(found, sure=False, why=f"{found.why}; the machine was busy before: load {busy:.1f}")
+        why = f"{found.why}; the machine was busy before: load {busy:.1f}"
+        found = replace(found, sure=False, why=why)
     return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
 
 
