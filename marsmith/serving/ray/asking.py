@@ -1,4 +1,4 @@
-"""One model's replicas, asked; one that dies loses no prediction."""
+"""One model's replicas, asked; what one that dies had is asked once more."""
 
 from __future__ import annotations
 
