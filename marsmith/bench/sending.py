@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from marsmith.bench.arrivals import Seconds
 from marsmith.bench.target import Body, Endpoint
-from marsmith.errors import MarsmithError
 from marsmith.extras import need
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 MOST_WAITING = 2000
 """Requests of an open loop that wait for their answers; with more the server doesn't keep up."""
 TOKENS = re.compile(rb'"(?:completion_)?tokens"\s*:\s*(\d+)')
+BROKEN = re.compile(rb'(?:data:\s*)?\{\s*"error"\s*:')
+"""How the last line of an answer begins that failed after its status, a 200, had been sent."""
 AHEAD_S = 0.1  # from the first arrival's plan until it is due
 
 
@@ -34,7 +35,7 @@ class Outcome:
         sent: when it was.
         first: when the first byte of the answer's body came.
         done: when the answer was whole, or the request had failed.
-        error: "" for a status below 400, else the status or what went wrong.
+        error: "" for an answer, else the status or what went wrong.
         tokens: how many the answer says it has; 0 where it says nothing.
     """
 
@@ -166,6 +167,8 @@ async def _ask(
                 answer += chunk
             if response.status >= 400:
                 error = str(response.status)
+            elif BROKEN.match(answer.strip().rpartition(b"\n")[2]):
+                error = "broken off"
             elif found := TOKENS.findall(answer):
                 tokens = int(found[-1])
     except (ClientError, OSError, asyncio.TimeoutError) as problem:
@@ -174,17 +177,3 @@ async def _ask(
     return Outcome(
         intended - began, sent - began, max(first, sent) - began, done - began, error, tokens
     )
-
-
-def expect_answers(run: Run, target: Endpoint) -> None:
-    """Check that some request was answered.
-
-    Raises:
-        MarsmithError: none was.
-    """
-    if run.exchanges and all(each.error for each in run.exchanges):
-        said = ", ".join(sorted({each.error for each in run.exchanges}))
-        raise MarsmithError(
-            f"no request to {target.url} was answered: {said}",
-            "try one alone first, with `marsmith predict` or curl",
-        )

@@ -95,7 +95,14 @@ def _target(
         bodies += target.held_out(read)
         what = f"the held-out data of {read.name}"
     if "://" in named:
+        if options or stream or port is not None:
+            raise MarsmithError(
+                "--option, --stream and --port are for a model of a server of marsmith's",
+                "an address says it all: put them into the address, or into the bodies",
+            )
         return target.of_url(named, bodies, headers)
+    if headers:
+        raise MarsmithError("--header is for an address", "a model is asked by its own user's key")
     info = server.running(port)
     if not bodies:
         with server.client(info) as client:
@@ -127,5 +134,7 @@ def show(measured: Measured) -> None:
     for run in measured.runs:
         for name, times in run.errors.items():
             err.print(f"[yellow]failed:[/] {times} × {name}")
+    if measured.busy > 1:
+        err.print(f"[yellow]busy:[/] the load average before was {measured.busy:.1f}")
     if any(run.overloaded for run in measured.runs):
         err.print("[yellow]overloaded:[/] requests came faster than they were answered")

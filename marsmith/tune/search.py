@@ -146,16 +146,22 @@ def chosen(tried: Mapping[str, Tried], cost: Mapping[str, float]) -> Found:
     return Found(tried, {}, best, repeated and spread <= max(ahead, EQUAL - 1), why)
 
 
-def held(probe: Callable[[float], Summary], most: float, p99_ms: float) -> Held:
+def held(
+    probe: Callable[[float], Summary],
+    most: float,
+    p99_ms: float,
+    in_time: Callable[[], bool] = lambda: True,
+) -> Held:
     """The highest rate at which 99 of 100 answers come in time, by bisection.
 
     Args:
         probe: runs an open loop at a rate.
         most: a rate that can't be held.
         p99_ms: the time.
+        in_time: whether there is time left; where there isn't, the highest so far is taken.
     """
     low, high, known = 0.0, most, Held(0.0, None)
-    while high - low > RESOLUTION * high and high > LEAST_PER_S:
+    while high - low > RESOLUTION * high and high > LEAST_PER_S and in_time():
         rate = (low + high) / 2
         run = probe(rate)
         if run.p99_ms <= p99_ms and not run.errors and not run.overloaded:

@@ -50,13 +50,15 @@ class Way:
         }
 
     def serving(self) -> Mapping[str, int]:
-        """The same as a recipe says it."""
-        return {
+        """The same as a recipe says it; its bound on the workers stays, where there is room."""
+        said = {
             "batch_size": self.batch_size,
             "max_batch_delay_ms": self.delay_ms,
             "min_workers": self.workers,
-            "max_workers": self.workers,
         }
+        return said | (
+            {"max_workers": self.workers} if self.workers > Serving().max_workers else {}
+        )
 
 
 def of(serving: Serving) -> Way:
@@ -67,15 +69,18 @@ def of(serving: Serving) -> Way:
 def space(serving: Serving) -> list[Way]:
     """Every way that is worth a try on this machine, the recipe's own among them.
 
-    Workers are powers of two up to the cores; one alone where requests join a batch that runs. A
-    batch of one waits for nothing. No batch is larger than the recipe's: up to that the build has
+    Workers are powers of two up to the cores, and no more than a recipe's own `max_workers`: what
+    keeps the state of sequences, or lets requests join a batch, says one. A batch of one waits for
+    nothing. No batch is larger than the recipe's: up to that the build has
     verified the model, and no further.
 
     Args:
         serving: of the recipe.
     """
-    workers, cores = [1], device.cores()
-    while workers[-1] * 2 <= min(cores, MOST_WORKERS) and not serving.continuous_batching:
+    said = "max_workers" in serving.model_fields_set
+    most = min(device.cores(), serving.max_workers if said else MOST_WORKERS)
+    workers = [1]
+    while workers[-1] * 2 <= most:
         workers.append(workers[-1] * 2)
     sizes = {size for size in BATCHES if size <= serving.batch_size} | {serving.batch_size}
     found = {

@@ -24,8 +24,8 @@ from marsmith.tune.variants import variant
 FIRST_S = 2.0
 """Of a run in the first round."""
 PROBE_S = 5.0
-"""Of a run that bisects the rate; at least `PROBES` requests."""
-PROBES = 300
+"""Of a run that bisects the rate; longer for `PROBES` requests, up to `MOST_PROBE_S`."""
+PROBES, MOST_PROBE_S = 300, 30.0
 ABOVE = 1.1
 """Times the answers per second of a closed loop: a rate that nothing holds."""
 BUSY = 0.25
@@ -107,7 +107,7 @@ def tune(
             tried = search.halving(list(ways), closed, FIRST_S, in_time)
             found = search.chosen(tried, {n: cost(way) for n, way in ways.items()})
             if p99_ms is not None:
-                found = bounded(found, run, p99_ms)
+                found = bounded(found, run, p99_ms, in_time)
     own, cores = settings.of(recipe.serving).name, device.cores()
     if busy > BUSY * cores:
         why = f"{found.why}; the machine was busy before: load {busy:.1f}"
@@ -115,13 +115,19 @@ def tune(
     return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
 
 
-def bounded(found: Found, run: Callable[[str, Traffic], Summary], p99_ms: float) -> Found:
+def bounded(
+    found: Found,
+    run: Callable[[str, Traffic], Summary],
+    p99_ms: float,
+    in_time: Callable[[], bool] = lambda: True,
+) -> Found:
     """Choose the finalist that holds the bound at the highest rate.
 
     Args:
         found: by `search.chosen`.
         run: puts a load on a setting.
         p99_ms: the bound.
+        in_time: whether there is time left; without it nothing is sure.
     """
     rates = {}
     for name, each in found.tried.items():
@@ -129,14 +135,15 @@ def bounded(found: Found, run: Callable[[str, Traffic], Summary], p99_ms: float)
             continue
 
         def probe(rate: float, name: str = name) -> Summary:
-            return run(name, Traffic(rate=rate, seconds=max(PROBE_S, PROBES / rate)))
+            seconds = min(MOST_PROBE_S, max(PROBE_S, PROBES / rate))
+            return run(name, Traffic(rate=rate, seconds=seconds))
 
-        rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms)
+        rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms, in_time)
     best = max(rates, key=lambda name: rates[name].per_s, default=None)
     if best is None or not rates[best].per_s:
         return replace(found, held=rates, best=None, why=f"none answers within {p99_ms:g} ms")
     others = [each.per_s for name, each in rates.items() if name != best]
-    sure = not others or max(others) <= (1 - search.RESOLUTION) * rates[best].per_s
+    sure = in_time() and (not others or max(others) <= (1 - search.RESOLUTION) * rates[best].per_s)
     why = f"the highest rate at which 99 of 100 answers come within {p99_ms:g} ms"
     return replace(found, held=rates, best=best, sure=found.sure and sure, why=why)
 

@@ -46,6 +46,13 @@ def test_a_closed_loop_has_so_many_on_their_way_and_no_more() -> None:
     assert {(each.error, each.tokens) for each in run.exchanges} == {("", 3)}
 
 
+def test_a_stream_that_ends_with_an_error_is_no_answer() -> None:
+    lines = b'{"text": "a", "tokens": 1}\n{"error": "no time left", "hint": "send less"}\n'
+    with answering(lambda body: (200, lines)) as url:
+        run = open_loop(Endpoint(url, (Body(b"x"),)), np.array([0.0]), 30)
+    assert [each.error for each in run.exchanges] == ["broken off"]
+
+
 def test_what_goes_wrong_is_told_by_its_kind() -> None:
     def answer(body: bytes) -> tuple[int, bytes]:
         return int(body), b"no"

@@ -48,6 +48,8 @@ def test_any_address(tmp_path: Path) -> None:
         (run,) = json.loads(marsmith("bench", url, *options).stdout)["runs"]
         assert run["tokens_per_s"] == pytest.approx(5 * run["per_s"])
         refused = marsmith("bench", url, check=False)
+        ignored = marsmith("bench", url, "--body", body, "--stream", check=False)
+    assert "are for a model of a server" in ignored.stderr
     assert "an address needs bodies" in refused.stderr
 
 

@@ -73,3 +73,4 @@ def test_the_rate_that_holds_a_bound_is_found_to_its_resolution(limit: float) ->
     assert found.per_s <= limit
     assert found.per_s >= limit * (1 - RESOLUTION) - 0.5
     assert held(lambda rate: figures(rate, 500), 110, 50).per_s == 0
+    assert held(lambda rate: figures(rate, 5), 110, 50, lambda: False).per_s == 0
