@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -133,7 +134,14 @@ def named(file: Path, name: str) -> Iterator[str]:
         SyntaxError: it is called `.py`, and isn't Python.
     """
     if file.suffix == ".py":
-        yield from _said(_executed(parsed(file)), file, name)
+        found = file.stat()
+        yield from _named(file, name, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _named(file: Path, name: str, changed_ns: int, size: int) -> tuple[str, ...]:
+    """What a file says as long as it doesn't change: a build asks for some several times."""
+    return tuple(_said(_executed(parsed(file)), file, name))
 
 
 def optional(file: Path, name: str) -> set[str]:

@@ -10,7 +10,7 @@ import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -59,8 +59,8 @@ def needed(modules: Iterable[str], pins: Sequence[str]) -> dict[str, Package]:
     todo = list(named)
     while todo:
         name = todo.pop()
-        if name not in found and (made := _package(name, sorted(named.get(name, ())))):
-            found[name] = made
+        if name not in found and (made := _package(name)):
+            found[name] = made.model_copy(update={"named_by": tuple(sorted(named.get(name, ())))})
             todo += made.requires
     return {name: _among(found[name], found) for name in sorted(found)}
 
@@ -78,8 +78,9 @@ def _imported(file: Path) -> Iterator[str]:
             yield from brings().get(top, ())
 
 
-def _package(name: str, named_by: Sequence[str]) -> Package | None:
-    """What is installed of a package; None if nothing is."""
+@cache
+def _package(name: str) -> Package | None:
+    """What is installed of a package, as this process found it first; None if nothing is."""
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -91,7 +92,7 @@ def _package(name: str, named_by: Sequence[str]) -> Package | None:
         licence=licence,
         spdx=spdx,
         requires=tuple(sorted(set(_requires(found)))),
-        named_by=tuple(named_by),
+        named_by=(),
     )
 
 

@@ -225,14 +225,15 @@ def check_assets(recipe: Recipe, changed: torch.nn.Module, work: Path) -> None:
 def settled() -> Iterator[None]:
     """Use deterministic algorithms in the block, so that equal inputs train equal weights.
 
-    They are slower: nothing is measured with them.
+    They are slower: nothing is measured with them. `torch.use_deterministic_algorithms` would
+    import torch's compiler first, which takes longer than all else in the build of a small model.
     """
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
 
 
 def chosen_device(recipe: Recipe) -> torch.device:
