@@ -44,7 +44,7 @@ def closure(names: Iterable[str], *, ours: bool, without: Collection[str] = ()) 
 def imported_by(name: str) -> Iterator[str]:
     """What the files of a module's `closure` import, except files that are installed or ours."""
     for file, module in _found([name], ours=False).items():
-        if not _installed(file) and not _is_ours(file):
+        if is_users(file):
             yield from named(file, module)
 
 
@@ -93,6 +93,11 @@ def _spec_of(name: str) -> ModuleSpec | None:
 def _home(file: Path, name: str) -> Path:
     """The folder that a module's outermost package lies in."""
     return file.parents[name.count(".") + (file.name == "__init__.py")]
+
+
+def is_users(file: Path) -> bool:
+    """Whether a file is neither installed nor ours."""
+    return not _installed(file) and not _is_ours(file)
 
 
 def _is_ours(file: Path) -> bool:

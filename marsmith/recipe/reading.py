@@ -15,8 +15,9 @@ from handlers.errors import LoadError
 from handlers.schema import SchemaError, unknown
 from marsmith.errors import RecipeError
 from marsmith.our_handlers import refuse_hidden
+from marsmith.recipe import modules
 from marsmith.recipe.candidate import split
-from marsmith.recipe.references import imported_by, locate, on_path
+from marsmith.recipe.references import imported_by, locate
 from marsmith.recipe.sections import Pass, Recipe, Section, Source
 from marsmith.shipped import shipped
 
@@ -44,11 +45,11 @@ def load(recipe: Given) -> Recipe:
             message names the key, and the nearest allowed one.
     """
     if isinstance(recipe, Recipe):
+        modules.use(recipe.file.parent if recipe.file else Path(), Path())
         return recipe
     path = Path("recipe") if isinstance(recipe, Mapping) else Path(recipe)
     data = dict(recipe) if isinstance(recipe, Mapping) else _read(path)
-    on_path(path.parent)
-    on_path(Path())
+    modules.use(path.parent, Path())
     data = {**data, "source": _source(data.get("source"), path), "files": _files(data, path)}
     data |= {name: _with_files(data[name], path) for name in DATA if name in data}
     for key in ("candidates", "requirements"):
@@ -60,7 +61,8 @@ def load(recipe: Given) -> Recipe:
         made = Recipe.model_validate(data)
         if ":" in made.task:
             refuse_hidden(made.task, imported_by(made.task))
-        tasks.find(made.task).settings(made.handler_section)
+        with modules.importing():
+            tasks.find(made.task).settings(made.handler_section)
     except ValidationError as error:
         raise _explained(error, path) from None
     except (LoadError, SchemaError) as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from marsmith import causes, imports, our_handlers
 from marsmith.errors import RecipeError, reason
+from marsmith.recipe import modules
 
 
 def on_path(folder: Path) -> None:
@@ -38,8 +39,10 @@ def resolve(reference: str) -> Callable[..., Any]:
         )
     on_path(Path())
     our_handlers.refuse_hidden(reference, imported_by(reference))
+    _refuse_another(reference, name)
     try:
-        module = importlib.import_module(name)
+        with modules.importing():
+            module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise RecipeError(
             f"{reference!r} can't be imported: {error}{causes.own_place(error)}",
@@ -66,6 +69,18 @@ def resolve(reference: str) -> Callable[..., Any]:
     if not callable(function):
         raise RecipeError(f"{reference!r} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def _refuse_another(reference: str, name: str) -> None:
+    """Refuse a module that the program imported from another place than the recipe means."""
+    for end in range(1, name.count(".") + 2):  # its packages, from the outermost, then itself
+        each = ".".join(name.split(".")[:end])
+        loaded, found = modules.meant(each)
+        if each != our_handlers.NAME and loaded and found and loaded.resolve() != found.resolve():
+            raise RecipeError(
+                f"{reference!r} means {found}, and {each!r} has been imported from {loaded}",
+                "give one of them another name, or build in a program that doesn't import it",
+            )
 
 
 def source_files(reference: str) -> list[Path]:
