@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from handlers.protocols.tensors import DATATYPES
+from handlers.runtimes import eager
 from marsmith.recipe.sections import Untouched
 
 
@@ -69,6 +72,66 @@ def of_onnx(
             }
         )
     return Untouched([None] * len(found), found)
+
+
+def of_torchscript(
+    path: Path,
+    constants: Mapping[str, object],
+    state: Mapping[str, int],
+    instances: Sequence[object],
+    handler: Mapping[str, object],
+) -> Untouched | None:
+    """Call a TorchScript file by the names of its `forward`, on each instance alone, loaded anew.
+
+    Args:
+        path: of the file.
+        constants: values of what `forward` takes and instances don't have.
+        state: attributes that it keeps, and the axis of their batch: set where an instance has one.
+        instances: as in `of_onnx`.
+        handler: as in `of_onnx`.
+
+    Returns:
+        The outputs, and as "next_" and its name each attribute of `state`, with the batch first;
+        None where the instances are no tensors.
+    """
+    inputs = handler.get("inputs")
+    if not isinstance(inputs, Mapping):
+        return None
+    kept = {attribute.replace(".", "_").lstrip("_"): attribute for attribute in state}
+    found: list[dict[str, torch.Tensor] | None] = []
+    for instance in instances:
+        arrays = _arrays(instance, inputs)
+        if arrays is None:
+            found.append(None)
+            continue
+        module: Any = torch.jit.load(str(path), map_location="cpu")
+        module = module.eval() if hasattr(module, "training") else module
+        given = {
+            name: torch.from_numpy(np.asarray(array).astype(_dtype(inputs[name])))[None]
+            for name, array in arrays.items()
+        }
+        for name, attribute in kept.items():
+            _set(module, attribute, given.pop(name).transpose(0, state[attribute]).contiguous())
+        known = {each.name for each in module.forward.schema.arguments}
+        with torch.no_grad():
+            if known.issuperset(given):
+                outputs = eager.named(module(**given, **constants))
+            else:  # one tensor, or those of `*args`, have no names there
+                outputs = eager.named(module(*given.values(), **constants))
+        for name, attribute in kept.items():
+            value: Any = operator.attrgetter(attribute)(module)
+            outputs[f"next_{name}"] = value.transpose(0, state[attribute])
+        found.append(outputs)
+    return Untouched([None] * len(found), found)
+
+
+def _set(module: Any, path: str, value: torch.Tensor) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(operator.attrgetter(parent)(module) if parent else module, name, value)
+
+
+def _dtype(said: Mapping[str, Any]) -> np.dtype[Any]:
+    return np.dtype(DATATYPES[said.get("datatype", "FP32")])
 
 
 _DTYPES = {

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, reason
-from marsmith.recipe.sections import Source
-from marsmith.sources import _stateful
+from marsmith.recipe.sections import Source, Untouched
+from marsmith.sources import _named, _stateful
 
 
 class TorchScriptFile(Source):
@@ -54,3 +54,11 @@ class TorchScriptFile(Source):
             return _stateful.adapted(module, self.constants, self.state, self.reset)
         _stateful.check_arguments(module)
         return module
+
+    def untouched(
+        self, instances: Sequence[object], handler: Mapping[str, object], say: Callable[[str], None]
+    ) -> Untouched | None:
+        """What the file makes of instances that are named tensors, called by their names."""
+        return _named.of_torchscript(
+            self.torchscript, self.constants, self.state, instances, handler
+        )
