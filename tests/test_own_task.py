@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,8 @@ import soundfile
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
-from tests.support.paths import ROOT
+from pages import blocks
 
-PAGE = (ROOT / "docs" / "own-task.md").read_text("utf-8")
 RATE = 44_100  # not the model's
 
 
@@ -27,11 +25,9 @@ def tone(hertz: float) -> bytes:
 
 
 def test_the_task_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, task, recipe = re.findall(
-        r"^```(?:python|yaml)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL
-    )
-    for name, text in {"pitch.py": model, "pitch_task.py": task, "pitch.yaml": recipe}.items():
-        (tmp_path / name).write_text(text)
+    files = ("pitch.py", "pitch_task.py", "pitch.yaml")
+    for name, block in zip(files, blocks.named("a task of one's own"), strict=True):
+        (tmp_path / name).write_text(block.text)
     monkeypatch.chdir(tmp_path)
     build(tmp_path / "pitch.yaml", tmp_path / "store")
     asked = [Request.raw(tone(440)), Request.raw(b"no sound"), Request.raw(tone(120))]

@@ -129,12 +129,15 @@ class Training(Section):
     loss: Reference = "torch.nn.functional:cross_entropy"
     """Takes the model's outputs and the targets of a batch, gives a scalar."""
     epochs: int = Field(5, ge=1)
+    """How often a pass sees all of the data."""
     batch_size: int = Field(64, ge=1)
     """Of all processes together; an epoch leaves out what doesn't fill a batch."""
     learning_rate: float = Field(1e-3, gt=0)
     """The highest of a cosine schedule, with AdamW."""
     weight_decay: float = Field(1e-2, ge=0)
+    """AdamW's."""
     seed: int = 0
+    """Of what is drawn at random, the order of the data among it."""
     workers: int = Field(0, ge=0)
     """Processes that read data ahead, for each process that trains."""
 
@@ -228,10 +231,13 @@ class Serving(Section):
     """How TorchServe runs the archive: becomes the top of its `model-config.yaml`."""
 
     batch_size: int = Field(1, ge=1)
+    """The most requests that a worker answers together."""
     max_batch_delay_ms: int = Field(1, ge=1)
     """How long a batch waits to fill; TorchServe turns 0 into 100."""
     min_workers: int = Field(1, ge=1)
+    """Processes that each have the model, when the server starts."""
     max_workers: int = Field(4, ge=1)
+    """How far `marsmith scale` may go."""
     response_timeout_s: int | None = Field(None, ge=1)
     """A worker that takes longer for a batch is killed and started anew. By default ten times what
     the build measured, and never so little that it would cut what the task's own bounds allow."""
@@ -272,17 +278,21 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=200)
     """The model's and the archive's."""
     version: str = Field("1.0", pattern=r"^[A-Za-z0-9_.-]+$")
+    """The archive's; a server may have two of a model while one is rolled out."""
     task: str
     """A module of `handlers`, or "module:Class" of one's own, whose file or whole package travels
     in the archive."""
     source: Source
+    """Where the model comes from."""
     runtime: str = "torchscript"
     """A module of `handlers.runtimes`, by default the source's own; or "auto": the best of the
     candidates."""
     precision: Precision = "fp32"
+    """Of the runtime; int8 is calibrated, int8_dynamic finds ranges as it runs."""
     candidates: tuple[str, ...] = ()
     """With "auto": each "runtime" or "runtime:precision"; all of them is "all"."""
     objective: Objective = "throughput"
+    """What decides, with "auto": the time of one request, requests per second, or bytes."""
     passes: tuple[Pass, ...] = ()
     """Changes made to the module before conversion, in this order."""
     training: Training | None = None

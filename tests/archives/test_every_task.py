@@ -21,6 +21,7 @@ from handlers.protocols.json_text import JSON
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
 from marsmith.report.report import Report
+from pages import examples
 from tests.support import random_requests
 from tests.support.answers import check_refused, strict_json
 from tests.support.mutated_requests import fresh, mutated
@@ -167,6 +168,12 @@ def test_its_example_is_answered(worker: Harness, description: dict[str, Any]) -
     (response,) = worker.predict([example(description, explain=False)])
     assert response.status == 200
     strict_json(response)
+
+
+def test_its_page_shows_what_it_takes_and_answers(worker: Harness) -> None:
+    task = worker.archive.stem.removeprefix("new_")
+    said, kept = examples.asked(worker), examples.read(task)
+    assert examples.alike(said, kept), f"{said}\npython -m pages.examples asks all tasks anew"
 
 
 def test_an_explanation_is_given_or_refused(worker: Harness, description: dict[str, Any]) -> None:
