@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import zipfile
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -42,6 +44,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what would be uploaded: the sources, and a wheel that is made of them."""
+    folder = tmp_path_factory.mktemp("distributions")
+    shutil.copytree(ROOT, folder / "checkout", ignore=NOT_OF_IT)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist"]
+    subprocess.run([*build, folder / "checkout"], check=True, capture_output=True)
+    return folder / "dist"
+
+
 def packages(environment: Path) -> Path:
     return Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
 
@@ -57,6 +69,28 @@ def run(environment: Path, folder: Path, *command: str, check: bool = True) -> s
     assert "Traceback" not in done.stderr, done.stderr
     assert not check or done.returncode == 0, done.stderr
     return done.stdout + (done.stderr if done.returncode else "")
+
+
+@pytest.mark.parametrize("checker", ["twine check --strict", "check_wheel_contents"])
+def test_what_would_be_uploaded_is_sound(distributions: Path, checker: str) -> None:
+    wheel_alone = checker == "check_wheel_contents"
+    files = sorted(distributions.glob("*.whl" if wheel_alone else "*"))
+    assert len(files) == (1 if wheel_alone else 2)
+    command = [sys.executable, "-m", *checker.split(), *map(str, files)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_sources_have_what_the_wheel_has_and_no_tests(distributions: Path) -> None:
+    (sources,), (wheel,) = distributions.glob("*.tar.gz"), distributions.glob("*.whl")
+    with tarfile.open(sources) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+        inside = {name for name in inside if ".data/" not in name}
+    assert inside <= names
+    assert {"constraints.txt", "CHANGELOG.md", "LICENSE", "README.md"} <= names
+    assert not [name for name in names if name.startswith(("tests", "build", "model_store"))]
 
 
 def test_nothing_of_the_packages_is_left_out(environment: Path) -> None:
