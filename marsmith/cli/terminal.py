@@ -9,20 +9,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from marsmith.archive.reading import Named, instructions
-from marsmith.report.measurements import Timing
-from marsmith.report.report import ConversionReport, Report, Status
 from marsmith.report.words import metric_name
-from marsmith.serving.front.keys import Key
-from marsmith.serving.rollout import Step
-from marsmith.serving.torchserve.status import ServerStatus
+
+if TYPE_CHECKING:  # importing them takes a second, and a command needs but a few
+    from marsmith.archive.reading import Named
+    from marsmith.report.measurements import Timing
+    from marsmith.report.report import ConversionReport, Report, Status
+    from marsmith.serving.front.keys import Key
+    from marsmith.serving.rollout import Step
+    from marsmith.serving.torchserve.status import ServerStatus
 
 Say = Callable[[str], None]
 
@@ -143,6 +145,7 @@ def speeds(timing: Timing | None) -> tuple[str, str]:
 def warn_of_instructions(archive: Path | Named) -> None:
     """Print what is to be feared of an archive on this CPU, if it was made for another."""
     from handlers import cpu  # not before the command has claimed the name
+    from marsmith.archive.reading import instructions
 
     for warning in cpu.warnings(instructions(archive)):
         err.print(f"[bold yellow]warning:[/] {escape(str(archive))}: {escape(warning)}")
