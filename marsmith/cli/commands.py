@@ -129,6 +129,7 @@ def build(
         typer.echo(f"wrote {signing.sign(model_store / f'{read.name}.mar', key)}", err=True)
     if as_json:
         out.print_json(data=report.model_dump())
+        terminal.show_doubts(report)
     else:
         terminal.show_report(report, model_store)
 

@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from marsmith.report.words import metric_name
+from marsmith.report.doubts import doubtful, doubts, held_out
+from marsmith.report.words import counted, metric_name
 
 if TYPE_CHECKING:  # importing them takes a second, and a command needs but a few
     from marsmith.archive.reading import Named
     from marsmith.report.measurements import Timing
-    from marsmith.report.report import ConversionReport, Report, Status
+    from marsmith.report.report import CandidateResult, ConversionReport, Report, Status
     from marsmith.serving.front.keys import Key
     from marsmith.serving.rollout import Step
     from marsmith.serving.torchserve.status import ServerStatus
@@ -95,19 +96,46 @@ def printable(text: str) -> str:
 def show_report(report: Report, store: Path) -> None:
     """Print a build's candidates, its ladder, and what was written."""
     out.print(candidates_table(report))
-    for row in report.candidates:
-        if row.status != "admissible":
-            out.print(f"{row.candidate} {row.status}: {row.verdict}", markup=False)
+    for line in verdicts(report):
+        out.print(line, markup=False)
     metric = metric_name(report.metric)
     ladder = Table("form", metric, "largest error", "least cosine", box=SIMPLE, pad_edge=False)
     for rung in report.ladder:
         worst = rung.difference
-        cosine = f"{worst.min_cosine:.6f}" if rung.outputs else "-"
+        cosine = said_of(report, f"{worst.min_cosine:.6f}") if rung.outputs else "-"
         ladder.add_row(rung.name, number(rung.metric), f"{worst.max_abs_error:.2g}", cosine)
     out.print(ladder)
     archive, name = report.archive, report.name
     out.print(f"{store / name}.mar  {archive.bytes:,} bytes  sha256 {archive.sha256}")
     out.print(f"{store / name}.report.html")
+    show_doubts(report)
+
+
+def show_doubts(report: Report) -> None:
+    """Print, where nobody overlooks it, what the figures of a report don't show."""
+    for doubt in doubts(report):
+        err.print(f"[bold yellow]warning: {doubt.title}:[/] {escape(doubt.said)}")
+        err.print(f"[bold]hint:[/] {escape(doubt.hint)}")
+
+
+def said_of(report: Report, cosine: str) -> str:
+    """A cosine, with what it is of where that is next to nothing."""
+    of = doubtful(report)
+    return f"{cosine} ({of})" if of and cosine != "-" else cosine
+
+
+def verdicts(report: Report) -> Iterator[str]:
+    """The reasons why candidates were not taken, each once, with the logs of what broke."""
+    same: dict[tuple[str, str], list[CandidateResult]] = {}
+    for row in report.candidates:
+        if row.status != "admissible":
+            same.setdefault((row.status, row.verdict), []).append(row)
+    for (status, verdict), rows in same.items():
+        names = ", ".join(row.candidate for row in rows)
+        count = f"{len(rows)} candidates " if len(rows) > 1 else ""
+        yield f"{count}{status}: {verdict}: {names}" if count else f"{names} {status}: {verdict}"
+        if status == "failed":
+            yield f"  what the engine said: {', '.join(row.log for row in rows)}"
 
 
 def candidates_table(report: Report) -> Table:
@@ -116,8 +144,14 @@ def candidates_table(report: Report) -> Table:
     columns: list[Column | str] = [Column(each, no_wrap=True) for each in ("candidate", "verdict")]
     figures = ["MB", *([metric_name(metric)] if metric else []), "cosine", "ms at 1"]
     figures.append(f"per s at {original.batch_size}")
-    columns += [Column(each, min_width=max(6, *map(len, each.split()))) for each in figures]
+    columns += [
+        Column(each, min_width=max(6, *map(len, each.split())), no_wrap=each == "cosine")
+        for each in figures
+    ]
     table = Table(*columns, box=SIMPLE, pad_edge=False)
+
+    what = "sample" if held_out(report) else "example"
+    of = f" of {counted(report.samples, what)}" if doubtful(report) else ""
 
     def add(name: str, verdict: str, size: str, score: float | None, *figures: str) -> None:
         table.add_row(name, verdict, size, *([number(score)] if metric else []), *figures)
@@ -129,7 +163,7 @@ def candidates_table(report: Report) -> Table:
             f"[{COLOURS[row.status]}]{row.status}[/]",
             number(row.bytes and row.bytes / 1e6, 2),
             row.metric,
-            number(row.difference.min_cosine if row.difference else None),
+            f"{row.difference.min_cosine:.4f}{of}" if row.difference else "-",
             *speeds(row.timing),
         )
     return table
@@ -156,7 +190,10 @@ def show_conversion(report: ConversionReport) -> None:
     table = Table("output", "largest error", "relative", "least cosine", box=SIMPLE, pad_edge=False)
     for name, worst in report.outputs.items():
         error, relative = worst.max_abs_error, worst.max_rel_error
-        table.add_row(name, f"{error:.2g}", f"{relative:.2g}", f"{worst.min_cosine:.6f}")
+        cosine = f"{worst.min_cosine:.6f}"
+        if report.samples == 1:
+            cosine += " (of 1 sample alone)"
+        table.add_row(name, f"{error:.2g}", f"{relative:.2g}", cosine)
     out.print(table)
     for file, size in report.files.items():
         out.print(f"{file}  {size:,} bytes", markup=False)

@@ -98,8 +98,9 @@ def build(
                 rungs.append(ladder.served(archive, best.measured, best.answers))
                 gate(rungs[-1], prepared.original, recipe.accept)
         report = reporting.report(
-            prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds
-        )
+            prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds,
+            before=store / f"{recipe.name}.report.json",
+        )  # fmt: skip
         reporting.write(report, work)
         (work / "cdx.json").write_bytes(dump(sbom.document(archive)))
         publish(recipe, best, tried if keep_all else [], work, store)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from marsmith.errors import GateError, MarsmithError
 from marsmith.pipeline.trials import Trial
 from marsmith.recipe.sections import Objective, Recipe
+from marsmith.report.doubts import SLOWER
 from marsmith.report.measurements import Timing
 
 Figures = Callable[[int, Timing], tuple[float, float]]
@@ -58,7 +59,14 @@ def shipped(tried: Sequence[Trial]) -> Trial:
 def _compared(timing: Timing, original: Timing) -> str:
     faster = timing.samples_per_s / original.samples_per_s
     sooner = original.p50_ms / timing.p50_ms
-    return f"{faster:.2f}× the original's throughput, {sooner:.2f}× its speed at batch 1"
+    return (
+        f"{faster:.2f}× the original's throughput{_slower(faster)},"
+        f" {sooner:.2f}× its speed at batch 1{_slower(sooner)}"
+    )
+
+
+def _slower(ratio: float) -> str:
+    return " (slower)" if ratio < SLOWER else ""
 
 
 def expect_some(tried: Sequence[Trial]) -> None:
@@ -78,7 +86,12 @@ def _why_none(tried: Sequence[Trial]) -> MarsmithError:
             error.hint = f"{error.hint}; " if error.hint else ""
             error.hint += f"see what the engine said in {tried[0].log}"
         return error
-    lines = "\n".join(f"  {t.candidate}: {t.status}: {t.verdict}" for t in tried)
+    same: dict[tuple[str, str], list[str]] = {}
+    for trial in tried:
+        same.setdefault((trial.status, trial.verdict), []).append(str(trial.candidate))
+    lines = "\n".join(
+        f"  {', '.join(names)}: {status}: {verdict}" for (status, verdict), names in same.items()
+    )
     return GateError(
         f"no candidate may be shipped:\n{lines}",
         "mend the model, or the bounds in 'accept'; nothing was written",

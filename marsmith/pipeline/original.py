@@ -29,6 +29,7 @@ from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import ORIGINAL, Rung
 from marsmith.report.report import Provenance
+from marsmith.report.words import counted
 from marsmith.serving import server
 from marsmith.verify import metrics, untouched
 from marsmith.verify.batches import Batches
@@ -49,6 +50,7 @@ class Prepared:
         ladder: compares with the module that is converted.
         job: what every converter gets.
         reference: the original model, before any passes.
+        answers: the original's, by batch size.
         rungs: what was measured of the original, and after the passes if there are any.
         passed: what each pass reports.
         made_from: a key of the module and of all else that a conversion depends on.
@@ -63,6 +65,7 @@ class Prepared:
     ladder: Ladder
     job: Job
     reference: Runtime
+    answers: Answers
     rungs: list[Rung]
     passed: Sequence[Mapping[str, object]]
     made_from: str
@@ -107,8 +110,9 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         handler = configured(recipe)
         ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
         batches = ladder.batches
-    say(f"measure the original on {len(batches.samples)} samples")
-    rungs = verified(recipe, ladder, *ladder.measure(ORIGINAL, reference, refer=True), say)
+    say(f"measure the original on {counted(len(batches.samples), 'sample')}")
+    measured, answers = ladder.measure(ORIGINAL, reference, refer=True)
+    rungs = verified(recipe, ladder, measured, answers, say)
     batch, ranges = ordered(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, cache, say)
@@ -123,7 +127,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         calibration=ranges, source=source, settings=recipe.conversion, device=device,
     )  # fmt: skip
     return Prepared(
-        recipe, handler, ladder, job, reference, rungs, passed, made_from(job),
+        recipe, handler, ladder, job, reference, answers, rungs, passed, made_from(job),
         measured_on(recipe, ladder), cache, kept / "logs" / recipe.name, provenance.of(given),
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from handlers.device import cores
 from marsmith.archive import packages
 from marsmith.archive.reading import inspect
 from marsmith.archive.writing import dump
+from marsmith.pipeline import samples
 from marsmith.pipeline.choice import shipped
 from marsmith.pipeline.original import Prepared
 from marsmith.pipeline.trials import Trial, versions
@@ -72,12 +73,14 @@ def report(
     original: Timing,
     archive: Path,
     seconds: dict[str, float],
+    before: Path,
 ) -> Report:
     """The report of a build: the facts, and what belongs to this machine and moment."""
+    best, data, largest = shipped(tried), prepared.ladder.data, max(prepared.answers)
     runtimes = sorted({trial.candidate.runtime for trial in tried})
     found = inspect(archive)
     return Report(
-        **dict(facts(prepared, shipped(tried))),
+        **dict(facts(prepared, best)),
         objective=prepared.recipe.objective,
         archive=ArchiveFile(sha256=found["sha256"], bytes=found["bytes"]),
         ladder=tuple(ladder),
@@ -93,6 +96,12 @@ def report(
             threads=original.threads,
         ),
         seconds=seconds,
+        # What passes have trained is no longer as chance made it.
+        random=() if prepared.recipe.training else prepared.recipe.source.random(),
+        answers=samples.compared(data, prepared.answers[largest], best.answers[largest])
+        if prepared.recipe.evaluation
+        else None,
+        earlier=samples.earlier(before),
     )
 
 

@@ -80,6 +80,10 @@ class Source(Section):
         """
         raise TypeError(f"{type(self).__name__} loads nothing")
 
+    def random(self) -> tuple[str, ...]:
+        """The names of the weights that nothing but chance has set, once it is loaded."""
+        return ()
+
     def files(self) -> list[Path]:
         """The files and folders that the model is read from: those that the section names."""
         return [value for value in dict(self).values() if isinstance(value, Path)]

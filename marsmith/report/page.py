@@ -9,9 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marsmith.report.doubts import SLOWER, basis, doubtful, doubts
 from marsmith.report.measurements import ORIGINAL
 from marsmith.report.plot import Point, draw, front
-from marsmith.report.words import DIGITS, facts, fixed, megabytes, metric_name, number, times, told
+from marsmith.report.words import (
+    DIGITS,
+    counted,
+    facts,
+    fixed,
+    megabytes,
+    metric_name,
+    number,
+    times,
+    told,
+)
 
 if TYPE_CHECKING:
     from marsmith.report.measurements import Difference
@@ -19,6 +30,8 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 STYLE = Path(__file__).with_name("page.css")
+SCRIPT = Path(__file__).with_name("page.js")
+FILTERS = (counted, fixed, megabytes, number, times, told)
 PLOTS = {"wide": (740, 380), "narrow": (335, 420)}  # points
 
 
@@ -26,19 +39,29 @@ def render(report: Report) -> str:
     """Make the page of a report.
 
     Returns:
-        HTML with the plot in it and without scripts; the same for equal reports.
+        HTML with the plot in it, and one script, which all but sorting and filtering does without;
+        the same for equal reports.
     """
     from jinja2 import Environment
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {each.__name__: each for each in (number, fixed, megabytes, times, told)}
+    environment.filters |= {each.__name__: each for each in FILTERS}
     rows = report.ranked()
     points, bound = _points(report, rows), _bound(report)
+    shown = report.answers.shown if report.answers else ()
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         style=Markup(STYLE.read_text("utf-8")),  # noqa: S704 - it is ours
+        script=Markup(SCRIPT.read_text("utf-8")),  # noqa: S704 - so is it
         report=report,
+        basis=basis(report),
+        doubtful=doubtful(report),
+        doubts=doubts(report),
+        slower=SLOWER,
         rows=rows,
+        groups=_groups(rows),
+        metric_title=metric_name(report.metric),
+        shows_expected=any(each.expected is not None for each in shown),
         shipped=report.shipped,
         usable=[row for row in rows if row.usable],
         first=report.first,
@@ -54,6 +77,15 @@ def render(report: Report) -> str:
         facts=facts,
         over=_over,
     )
+
+
+def _groups(rows: Sequence[CandidateResult]) -> list[list[CandidateResult]]:
+    """Candidates that have the same to be said of them, in the place of the best of them."""
+    groups: dict[tuple[str, ...], list[CandidateResult]] = {}
+    for row in rows:
+        key = (row.status, row.verdict, row.hint)
+        groups.setdefault((*key, row.candidate) if row.usable else key, []).append(row)
+    return list(groups.values())
 
 
 def _scored(report: Report) -> bool:

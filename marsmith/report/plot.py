@@ -12,6 +12,7 @@ from marsmith.report.svg import FRONT, INK, LINE, QUIET, REFUSED, embedded, figu
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in points of the figure
 
@@ -87,6 +88,7 @@ def draw(
             (*box, 1 - box[0] - right / width, 1 - box[1] - above / height), facecolor="none"
         )
         _scales(axes, points, bound, names)
+        _whole(drawn, axes, width)
         _lines(axes, points, bound)
         drawn.draw_without_rendering()  # from here on all has its place
         _labels(axes, points, _marks(axes, points))
@@ -129,6 +131,18 @@ def _scales(
         ("not timed" if strip else "", 0, 6 - EDGES_PT[2], "left"),
     ):
         axes.annotate(text, (x, y), xycoords="axes points", color=QUIET, ha=side)
+
+
+def _whole(drawn: Figure, axes: Axes, width: float) -> None:
+    """Make room for the labels of the accuracies, and drop a tick whose label would be cut."""
+    drawn.draw_without_rendering()
+    left = min(label.get_window_extent().x0 for label in axes.get_yticklabels())
+    if left < 0:
+        box = axes.get_position()
+        axes.set_position((box.x0 - left / width, box.y0, box.width + left / width, box.height))
+        drawn.draw_without_rendering()
+    labels = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    axes.set_xticks([at for at, label in labels if label.get_window_extent().x1 <= width])
 
 
 def _lines(axes: Axes, points: Sequence[Point], bound: float | None) -> None:

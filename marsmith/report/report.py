@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marsmith.errors import MarsmithError
 from marsmith.recipe.sections import Accept, Objective
+from marsmith.report.comparisons import AnswerComparison, EarlierBuild
 from marsmith.report.measurements import UNTOUCHED, Difference, LayerHarm, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
@@ -184,6 +185,12 @@ class Report(Facts):
     environment: Environment
     seconds: Mapping[str, float]
     """How long each step took."""
+    random: tuple[str, ...] = ()
+    """The names of the weights that nothing but chance has set."""
+    answers: AnswerComparison | None = None
+    """The shipped model's answers to held-out data beside the original's; None without data."""
+    earlier: EarlierBuild | None = None
+    """What the report says that this one replaced."""
 
     @model_validator(mode="after")
     def _one_is_shipped(self) -> Report:

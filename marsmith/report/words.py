@@ -31,8 +31,13 @@ def metric_name(metric: str | None) -> str:
     return (metric or "metric").rpartition(":")[2].replace("_", " ")
 
 
+def counted(count: int, one: str, more: str = "") -> str:
+    """Format a count of things: "1 sample", "2 samples"."""
+    return f"{number(count)} {one if count == 1 else more or f'{one}s'}"
+
+
 def times(value: float | None) -> str:
-    """Format a ratio."""
+    """Format a ratio of speeds."""
     return number(value) if value is None or value >= 10 else f"{value:.2f}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pydantic import PrivateAttr
 from safetensors.torch import load_model, save_model
 
 from marsmith.cache import Cache, key_of
@@ -14,6 +15,7 @@ from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve, source_files
 from marsmith.recipe.sections import Source
 from marsmith.sources import _checkpoints
+from marsmith.sources._chance import Chance
 from marsmith.training import distributed
 
 SEED = 0
@@ -36,6 +38,8 @@ class Factory(Source):
     train: str | None = None
     """A "module:function" that trains the module in place; its result is kept."""
 
+    _chance: tuple[str, ...] = PrivateAttr(())
+
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Make the module and give it its weights.
 
@@ -48,7 +52,9 @@ class Factory(Source):
             RecipeError: there is no such factory.
         """
         torch.manual_seed(SEED)
-        module = resolve(self.factory)(**self.arguments)
+        make, chance = resolve(self.factory), Chance()
+        with chance:
+            module = make(**self.arguments)
         if not isinstance(module, torch.nn.Module):
             raise BuildError(
                 f"{self.factory} returned {type(module).__name__}, not an nn.Module",
@@ -61,7 +67,13 @@ class Factory(Source):
             if distributed.rank() == 0:
                 self._train_once(module, cache, say)
             distributed.copy(module)
+        else:
+            self._chance = chance.of(module)
         return module.eval()
+
+    def random(self) -> tuple[str, ...]:
+        """The names of the weights that nothing but chance has set, once it is loaded."""
+        return self._chance
 
     def _train_once(
         self, module: torch.nn.Module, cache: Cache, say: Callable[[str], None]

@@ -11,6 +11,10 @@ from marsmith.report.report import Report
 SAMPLE = Path(__file__).with_name("sample.report.json")
 """What version 0.2 wrote for `digits_pruned`, with three candidates and --keep-all."""
 
+DOT = (  # a picture of 1 × 1
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGD4DwAB"
+    "BAEAX+XDSwAAAABJRU5ErkJggg=="
+)
 # status, MB, metric, largest error, cosine, p50 ms, samples/s
 TRIED: dict[str, tuple[Any, ...]] = {
     "eager:fp32": ("admissible", 102.3, 0.7613, 0.0, 1.0, 83.1, 12.3),
@@ -80,6 +84,16 @@ def rung(name: str, metric: float | None, error: float, outputs: tuple[str, ...]
     }
 
 
+def shown(
+    index: int, picture: str, expected: str, before: object, after: object, difference: float | None
+) -> dict[str, Any]:
+    return {
+        "index": index, "text": "11,204 bytes" if picture else "a <b>sleek</b> swimmer",
+        "picture": picture, "expected": expected, "before": json.dumps(before),
+        "after": json.dumps(after), "decided": difference is not None, "difference": difference,
+    }  # fmt: skip
+
+
 def make(**changes: Any) -> Report:
     """The report, with some of its JSON changed."""
     return Report.model_validate(data() | changes)
@@ -128,7 +142,8 @@ def data() -> dict[str, Any]:
         "requirements": [],
         "packages": {},
         "provenance": {
-            "recipe": "5c" * 32, "source": {"kind": "factory"}, "data": {}, "datasets": [],
+            "recipe": "5c" * 32, "source": {"kind": "factory"}, "datasets": [],
+            "data": {"evaluation": "resnet.data:held_out", "calibration": "resnet.data:some"},
             "licence": "", "commit": None, "clean": None,
         },
         "environment": {
@@ -137,4 +152,28 @@ def data() -> dict[str, Any]:
             "threads": 4,
         },
         "seconds": {"original": 312.4, "candidates": 1450.02, "timing": 88.1, "archived": 41.0},
+        "random": [],
+        "answers": {"samples": 50000, "changed": 2, "shown": [
+            shown(17, DOT, "tabby", {"tabby": 0.41, "tiger cat": 0.4}, {"tiger cat": 0.44}, None),
+            shown(3, "", "otter", {"otter": 0.9}, {"otter": 0.82}, 0.08),
+        ]},
+        "earlier": {
+            "sha256": "8e" * 32, "bytes": 98_000_000, "candidate": "openvino:fp32",
+            "metric": 0.7611, "min_cosine": 1.0,
+            "compared_on": "50,000 held-out samples", "model_bytes": 97_000_000,
+            "timing": {"p50_ms": 31.0, "samples_per_s": 33.4, "batch_size": 8, "threads": 4,
+                       "p99_ms": None},
+            "cpu": "Intel(R) Xeon(R) Platinum 8488C",
+            "versions": {"torch": "2.12.0+cpu", "numpy": "2.4.6", "marsmith": "0.1.0"},
+        },
     }  # fmt: skip
+
+
+def alone(**changes: Any) -> dict[str, Any]:
+    """A report on the task's own example, without a metric."""
+    report = data() | {"metric": None, "samples": 1, "passes": [], "answers": None, **changes}
+    for each in (*report["candidates"], *report["ladder"]):
+        each["metric"] = None
+    report["ladder"] = [each | {"samples": 1} for each in report["ladder"]]
+    report["provenance"] = report["provenance"] | {"data": {}}
+    return report

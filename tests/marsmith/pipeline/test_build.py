@@ -105,6 +105,25 @@ def test_an_archive_that_was_refused_is_not_kept(digits_recipe: Recipe, tmp_path
     assert kept == ["onnx-fp32.mar"]
 
 
+def test_the_report_shows_samples_and_trusts_trained_weights(digits_archive: Path) -> None:
+    report = Report.read(digits_archive.with_name("digits.report.json"))
+    assert report.random == ()
+    assert report.answers
+    assert (report.answers.samples, report.answers.changed) == (360, 0)
+    for each in report.answers.shown:
+        assert each.picture
+        assert each.expected == held_out()[each.index][1]
+
+
+def test_weights_that_nobody_trained_are_named(digits_recipe: Recipe, tmp_path: Path) -> None:
+    untrained = changed(digits_recipe, train=None)
+    untrained = untrained.model_copy(update={"evaluation": None, "accept": Accept()})
+    report = build(untrained, tmp_path)
+    assert report
+    assert set(report.random) >= {"features.0.weight", "classifier.weight", "classifier.bias"}
+    assert report.answers is None
+
+
 def test_a_second_build_gives_equal_bytes(
     digits_archive: Path, digits_recipe: Recipe, store: Path
 ) -> None:
@@ -113,6 +132,8 @@ def test_a_second_build_gives_equal_bytes(
     report = build(digits_recipe, store, says.append)
     assert report
     assert report.archive.sha256 == before
+    assert report.earlier
+    assert report.earlier.sha256 == before
     assert any("trained before" in line for line in says)
 
 

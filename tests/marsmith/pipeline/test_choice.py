@@ -57,7 +57,9 @@ def test_how_it_compares_with_the_original_is_said(
     digits_recipe: Recipe, tried: list[Trial]
 ) -> None:
     chosen = choose(tried, digits_recipe, Timing(2.0, 100.0, 8, 1))
-    assert "0.90× the original's throughput, 2.00× its speed" in chosen[0].verdict
+    assert "0.90× the original's throughput (slower), 2.00× its speed" in chosen[0].verdict
+    assert "slower" not in chosen[1].verdict.partition(",")[0]
+    assert chosen[1].verdict.endswith("0.67× its speed at batch 1 (slower)")
 
 
 def test_when_none_is_left_all_reasons_are_said(tmp_path: Path) -> None:
@@ -65,9 +67,10 @@ def test_when_none_is_left_all_reasons_are_said(tmp_path: Path) -> None:
         Trial(Candidate("onnx", "int8"), tmp_path, "refused", "cosine 0.8 < min_cosine 0.99"),
         Trial(Candidate("pt2", "fp32"), tmp_path, "skipped", "there is no C++ compiler"),
     ]
+    tried.append(Trial(Candidate("onnx", "fp16"), tmp_path, "skipped", "there is no C++ compiler"))
     with pytest.raises(GateError, match="onnx:int8: refused: cosine") as caught:
         expect_some(tried)
-    assert "pt2:fp32: skipped: there is no C++ compiler" in caught.value.message
+    assert "pt2:fp32, onnx:fp16: skipped: there is no C++ compiler" in caught.value.message
 
 
 def test_what_stopped_the_only_one_is_said_with_its_log(tmp_path: Path) -> None:

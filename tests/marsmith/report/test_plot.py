@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,3 +69,18 @@ def test_plots_of_two_sizes_share_no_ids() -> None:
                   for size in ((740, 380), (335, 420)))  # fmt: skip
     assert one
     assert not one & other
+
+
+@pytest.mark.parametrize("size", [(740, 380), (335, 420)])
+@pytest.mark.parametrize("fastest", [0.9, 8.7, 99.0, 17.6, 438.0, 1_052.0, 87_700.0, 8_770_000.0])
+def test_no_label_of_an_axis_is_cut(fastest: float, size: tuple[int, int]) -> None:
+    points = [Point(ORIGINAL, 0.99991, fastest / 3), Point("fast", 0.999905, fastest, 1)]
+    svg = draw(points, None, ("samples/s", "accuracy"), *size)
+    middles = re.findall(r'text-anchor: middle[^>]* x="([-\d.]+)"[^>]*>([\d,.]+)<', svg)
+    ends = re.findall(r'text-anchor: end[^>]* x="([-\d.]+)"[^>]*>([\d,.]+)<', svg)
+    assert middles
+    assert ends
+    for x, label in middles:  # a digit is some 6 points wide
+        assert float(x) + 3 * len(label) <= size[0]
+    for x, label in ends:
+        assert float(x) >= 5 * len(label)
