@@ -7,6 +7,9 @@ without a traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class MarsmithError(Exception):
     """The root of every error that marsmith raises on purpose.
@@ -65,3 +68,11 @@ def reason(error: BaseException | None) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     # TorchScript's interpreter begins with the place, and ends with the cause.
     return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]
+
+
+def no_such(kind: str, name: str, known: Sequence[str], where: str = "") -> str:
+    """The message that nothing has a name, with the nearest that something has, and all."""
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ";"
+    there = f"there are: {', '.join(known)}" if known else "there is none"
+    return f"there is no {kind} {name!r}{f' {where}' if where else ''}{guess} {there}"

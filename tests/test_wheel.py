@@ -111,6 +111,8 @@ def test_it_has_what_is_promised(environment: Path, tmp_path: Path) -> None:
     assert recipes.is_relative_to(environment)
     shipped = ROOT / "archiver_configs"
     assert {f.name for f in recipes.iterdir()} == {f.name for f in shipped.glob("*.yaml")}
+    run(environment, tmp_path, "marsmith", "examples", "scenes_detection", "--out", "copy")
+    assert (tmp_path / "copy" / "examples" / "scene_models.py").is_file()
     for task in new.tasks():
         run(environment, tmp_path, "marsmith", "new", f"my_{task}", "--task", task, "--custom")
 

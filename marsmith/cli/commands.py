@@ -15,17 +15,22 @@ from rich.markup import escape
 from marsmith import __version__, our_handlers
 from marsmith.cli import (
     bench,
+    completion,
     deploy,
     doctor,
+    examples,
     foreign,
     keys,
+    listing,
+    reports,
     rollouts,
     terminal,
     tune,
     ui,
     unpickle,
 )
-from marsmith.cli.inputs import media_type, read_input, read_option
+from marsmith.cli import predict as predicting
+from marsmith.cli.inputs import answer_of, bodies
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -35,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 MAKE, ARCHIVES, SERVERS = "From a model to an archive", "Archives", "Servers"
+LISTS = "What there is"
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -71,11 +77,19 @@ def options(
 @app.command(rich_help_panel=MAKE)
 def build(
     recipe: Annotated[
-        Path, typer.Argument(help="A YAML file; see archiver_configs/. Or a model, with --task.")
+        Path,
+        typer.Argument(
+            help="A YAML file; see archiver_configs/. Or a model, with --task.",
+            autocompletion=completion.recipes,
+        ),
     ],
     model_store: Store = STORE,
     task: Annotated[
-        str | None, typer.Option(help="The task of a model that has no recipe: one is written.")
+        str | None,
+        typer.Option(
+            help="The task of a model that has no recipe: one is written.",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     factory: Annotated[
         str | None, typer.Option(help='What makes the module of weights: "module:function".')
@@ -137,7 +151,12 @@ def build(
 @app.command(rich_help_panel=MAKE)
 def new(
     name: Annotated[str, typer.Argument(help="The model's name; the folder's, too.")],
-    task: Annotated[str, typer.Option(help="The task, such as image_classification.")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="The task, such as image_classification.", autocompletion=completion.tasks
+        ),
+    ],
     custom: Annotated[bool, typer.Option(help="Write a handler of your own, too.")] = False,
 ) -> None:
     """Write a folder to start from: a recipe and a model that build and serve as they stand."""
@@ -153,7 +172,12 @@ def new(
 
 @app.command(epilog=f"Formats: {', '.join(formats())}.", rich_help_panel=MAKE)
 def convert(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; see archiver_configs/.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A YAML file; see archiver_configs/.", autocompletion=completion.recipes
+        ),
+    ],
     to: Annotated[str, typer.Option(help="A format, such as onnx or tflite:int8; see below.")],
     to_folder: Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")],
     as_json: AsJson = False,
@@ -240,20 +264,30 @@ def openapi(
 @app.command(rich_help_panel=ARCHIVES)
 def run(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Request bodies; several make one batch.")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Request bodies; several make one batch; - is standard input."),
+    ] = None,
+    text: predicting.Texts = None,
+    media_type: predicting.MediaType = None,
+    as_json: AsJson = False,
 ) -> None:
     """Try an archive in TorchServe's own worker, without a server and without Java."""
     from marsmith.harness.wire import Request
     from marsmith.harness.worker import Harness
 
-    requests = [Request.raw(read_input(path), media_type(path)) for path in inputs]
+    sent = bodies(inputs or [], text or [], media_type)
+    requests = [Request.raw(each.data, each.media_type) for each in sent]
     terminal.warn_of_instructions(archive)
     with Harness(archive, batch_size=len(requests)) as harness:
         responses = harness.predict(requests)
-    for path, response in zip(inputs, responses, strict=True):
-        out.print(
-            f"{path}: {response.status} {response.body.decode('utf-8', 'replace')}", markup=False
-        )
+    for each, response in zip(sent, responses, strict=True):
+        said = response.body.decode("utf-8", "replace")
+        if as_json:
+            line = {"input": each.name, "status": response.status, "answer": answer_of(said)}
+            sys.stdout.write(json.dumps(line) + "\n")
+        else:
+            out.print(f"{each.name}: {response.status} {said}", markup=False)
     if any(response.status >= 400 for response in responses):
         raise typer.Exit(1)
 
@@ -261,7 +295,11 @@ def run(
 @app.command(rich_help_panel=SERVERS)
 def serve(
     archives: Annotated[
-        list[str] | None, typer.Argument(help="Files, or names in the model store; default: all.")
+        list[str] | None,
+        typer.Argument(
+            help="Files, or names in the model store; default: all.",
+            autocompletion=completion.stored,
+        ),
     ] = None,
     model_store: Store = STORE,
     port: Annotated[int, typer.Option(help="Where it listens; 0 takes a free one.")] = 8080,
@@ -334,36 +372,8 @@ def status(port: Port = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=SERVERS)
-def predict(
-    model: str,
-    inputs: Annotated[list[Path], typer.Argument(help="Request bodies, sent one by one.")],
-    option: Annotated[list[str] | None, typer.Option(help="An option, as name=value.")] = None,
-    port: Port = None,
-    timeout_s: Annotated[float, typer.Option(help="For each answer.")] = 60.0,
-    stream: Annotated[bool, typer.Option(help="Print text as it is written.")] = False,
-) -> None:
-    """Send inputs to a running server and print its answers, one JSON line each."""
-    from marsmith.serving import server
-
-    options = dict(read_option(each) for each in option or [])
-    with server.client(server.running(port), timeout_s) as client:
-        for path in inputs:
-            body, kind = read_input(path), media_type(path)
-            if stream:
-                for piece in client.stream(model, body, content_type=kind, options=options):
-                    print(piece["text"], end="", flush=True)
-                print()
-                continue
-            answer = client.predict(model, body, content_type=kind, options=options)
-            if isinstance(answer, bytes):
-                sys.stdout.buffer.write(answer)
-            else:
-                sys.stdout.write(json.dumps(answer) + "\n")
-
-
-@app.command(rich_help_panel=SERVERS)
 def scale(
-    model: str,
+    model: Annotated[str, typer.Argument(autocompletion=completion.served)],
     min_workers: Annotated[int, typer.Option(min=1)],
     max_workers: Annotated[int | None, typer.Option(min=1)] = None,
     port: Port = None,
@@ -398,8 +408,14 @@ def without(arguments: Sequence[str], option: str) -> list[str]:
     return left
 
 
+for each in (listing.tasks, listing.runtimes, listing.metrics, listing.passes):
+    app.command(rich_help_panel=LISTS)(each)
+app.command(rich_help_panel=MAKE)(examples.examples)
+app.command(rich_help_panel=MAKE)(reports.report)
+app.command(rich_help_panel=ARCHIVES)(reports.diff)
 app.command(rich_help_panel=MAKE)(foreign.adopt)
 app.command(rich_help_panel=MAKE)(unpickle.unpickle)
+app.command(rich_help_panel=SERVERS)(predicting.predict)
 app.command(rich_help_panel=SERVERS)(bench.bench)
 app.command(rich_help_panel=SERVERS)(tune.tune)
 app.command(rich_help_panel=SERVERS)(rollouts.rollout)

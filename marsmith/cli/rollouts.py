@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marsmith.cli import terminal
+from marsmith.cli import completion, terminal
 from marsmith.cli.terminal import out, progress
 from marsmith.errors import MarsmithError
 
@@ -20,7 +20,7 @@ Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 
 
 def rollout(
-    model: str,
+    model: Annotated[str, typer.Argument(autocompletion=completion.served)],
     archive: Annotated[Path, typer.Argument(help="The new version's .mar file.")],
     canary: Annotated[str, typer.Option(help="Percentages that it gets in turn.")] = "5,25,50,100",
     hold_s: Annotated[float, typer.Option(help="How long each is held.")] = 30.0,
@@ -64,7 +64,9 @@ def rollout(
         )
 
 
-def rollback(model: str, port: Port = None) -> None:
+def rollback(
+    model: Annotated[str, typer.Argument(autocompletion=completion.served)], port: Port = None
+) -> None:
     """Serve the version of a model again that served before the latest rollout."""
     from marsmith.serving import server
 

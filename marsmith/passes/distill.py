@@ -38,6 +38,7 @@ class Distill(TrainedPass):
     hard_weight: float = Field(0.1, ge=0, le=1)
     """The share of the recipe's own loss, against the targets."""
     epochs: int | None = Field(None, ge=1)
+    """Of the smaller model's training; by default the `training:` section's."""
 
     def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, object]]:
         """Train a student, from random weights that follow from the training's seed.

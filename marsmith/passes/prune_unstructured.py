@@ -20,6 +20,7 @@ class PruneUnstructured(TrainedPass):
     amount: float = Field(0.5, gt=0, lt=1)
     """The share of all these weights that become zeros."""
     epochs: int | None = Field(0, ge=0)
+    """Of training after the change; 0 for none."""
 
     def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, object]]:
         """Prune a module in place, and train the weights that are left.

@@ -34,6 +34,7 @@ class Qat(TrainedPass):
     """
 
     epochs: int | None = Field(None, ge=1)
+    """Of training while weights are rounded; by default the `training:` section's."""
 
     def apply(self, module: nn.Module, work: Work) -> tuple[nn.Module, dict[str, object]]:
         """Train a module in place.

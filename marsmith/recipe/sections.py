@@ -42,7 +42,9 @@ Objective = Literal["latency", "throughput", "size"]
 class Section(BaseModel):
     """A part of a recipe: frozen, and refusing what it doesn't know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,9 @@ class Accept(Section):
     """The smallest cosine similarity of a sample's outputs to the original's."""
 
 
+DECIDED = ("task", "runtime", "precision", "runtime_options", "instructions")
+"""Settings of a handler that the rest of a recipe decides."""
+
 USUAL_RESPONSE_S = 60  # where nothing was measured
 
 
@@ -342,7 +347,7 @@ class Recipe(Section):
     @field_validator("handler")
     @classmethod
     def _said_once(cls, handler: dict[str, object]) -> dict[str, object]:
-        for key in ("task", "runtime", "precision", "runtime_options", "instructions"):
+        for key in DECIDED:
             if key in handler:
                 raise ValueError(f"{key!r} is decided by the rest of the recipe")
         return handler

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from marsmith.archive.reading import Named
 from marsmith.atomic import replacing
 from marsmith.client.clients import Client
-from marsmith.errors import MarsmithError, ServerError
+from marsmith.errors import MarsmithError, ServerError, no_such
 from marsmith.serving import condition, control, notify, startup
 from marsmith.serving.front.configuration import read_certificate
 from marsmith.serving.front.haproxy import find_haproxy
@@ -273,7 +273,7 @@ def scale(
     with client(info) as api:
         names = api.models()
         if model not in names:
-            raise ServerError(f"there is no model {model!r}; there are: {', '.join(names)}")
+            raise ServerError(no_such("model", model, list(names)))
         said = api.model(model)
         before = ModelStatus.model_validate(said)
         if most > 1 and said.get("continuousBatching"):

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from marsmith.errors import MarsmithError, ServerError
+from marsmith.errors import MarsmithError, ServerError, no_such
 from marsmith.serving.backoff import Backoff
 from marsmith.serving.control import SOCKET, Control, Say
 from marsmith.serving.front import keys, metadata
@@ -233,9 +233,7 @@ class Supervisor:
         if self._haproxy is None:
             raise ServerError("without the front there is nothing that could share requests")
         if asked.model not in self._plan.names:
-            raise ServerError(
-                f"there is no model {asked.model!r}; there are: {', '.join(self._plan.names)}"
-            )
+            raise ServerError(no_such("model", asked.model, list(self._plan.names)))
         if not self._rolling.acquire(blocking=False):
             raise ServerError("another version is being rolled out", hint="wait until it is done")
         try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from marsmith.archive.reading import Named, glance
-from marsmith.errors import ArchiveError
+from marsmith.errors import ArchiveError, no_such
 
 # What torch-model-archiver allows; TorchServe itself would split at "," and "=".
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -54,9 +54,8 @@ def _path_of(named: Path, model_store: Path, stored: Sequence[Path]) -> Path:
     for path in [*paths, model_store / f"{named}.mar"]:
         if path.is_file():
             return path
-    names = ", ".join(path.stem for path in stored) or "none"
     raise ArchiveError(
-        f"there is no archive {str(named)!r}; those in {model_store}: {names}",
+        no_such("archive", str(named), [path.stem for path in stored], f"in {model_store}"),
         hint="name the path of a .mar file, or the name of one in the model store",
     )
 

@@ -58,7 +58,7 @@ def test_archives_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     assert find_archives(["a.v2.mar"], store) == {"model_a": Named(a)}
     pin = "@sha256:" + "0" * 64
     assert find_archives([f"a.v2{pin}"], store) == {"model_a": Named(a, "0" * 64)}
-    with pytest.raises(ArchiveError, match=r"no archive 'b'; those in .*: a\.v2$"):
+    with pytest.raises(ArchiveError, match=r"no archive 'b' in .*; there are: a\.v2$"):
         find_archives(["b"], store)
     with pytest.raises(ArchiveError, match="no archive"):
         find_archives([], tmp_path)
