@@ -31,6 +31,8 @@ class Interface(AnswerInterface):
         protocols: those that it is served in.
         max_instances: the most instances in one request.
         input: what an instance may be, for people.
+        instance: the JSON Schema of an instance in JSON.
+        parts: the names of a form's fields that make up an instance; none where it is one field.
         options: the JSON Schema of a request's options.
         explanations: the interface of its explanations; empty where there are none.
     """
@@ -38,6 +40,8 @@ class Interface(AnswerInterface):
     protocols: list[str]
     max_instances: int
     input: dict[str, object]
+    instance: JsonObject
+    parts: list[str]
     options: JsonObject
     explanations: dict[str, object]
 
@@ -57,6 +61,8 @@ def of(task: Task[C, O, M], explainer: Explainer[M] | None) -> Interface:
         "protocols": list(get_args(parsed_request.Protocol)),
         "max_instances": task.config.max_instances,
         "input": task.describe_input(),
+        "instance": task.instance_schema(),
+        "parts": list(task.parts),
         "options": json_schema(task.Options, task.config.defaults or {}),
         **_answers(task.Answer),
         "explanations": explained,

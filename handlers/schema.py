@@ -258,7 +258,7 @@ def type_schema(hint: object) -> JsonObject:
     if origin in (Union, types.UnionType):
         return {"anyOf": [type_schema(argument) for argument in arguments]}
     if origin is Literal:
-        return {"enum": list(arguments)}
+        return {"type": JSON_TYPES[type(arguments[0])], "enum": list(arguments)}
     if origin in (tuple, list):
         count = None if Ellipsis in arguments or origin is list else len(arguments)
         sized = {"minItems": count, "maxItems": count} if count is not None else {}

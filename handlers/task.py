@@ -203,6 +203,10 @@ class Task(ABC, Generic[C, O, M]):
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be, for people and programs."""
 
+    def instance_schema(self) -> JsonObject:
+        """The JSON Schema of an instance in JSON; by default, of anything."""
+        return {}
+
     def group_key(self, sample: Sample[object, M]) -> Hashable:
         """The key of samples that can share a batch; by default, of those of equal shapes."""
         return same_shape(sample)

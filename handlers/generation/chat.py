@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from handlers.errors import BadRequest, LoadError
-from handlers.schema import kind
+from handlers.schema import kind, object_schema
 from handlers.text import text
 
 FILE_NAME = "<template>"
@@ -28,6 +28,11 @@ SECONDS = 2.0
 MAX_CHARACTERS = 1_000_000
 MAX_MESSAGES = 1024
 ROLE, CONTENT = "role", "content"
+MESSAGE = object_schema({ROLE: text.SCHEMA, CONTENT: text.SCHEMA})
+SCHEMA = object_schema(
+    {"messages": {"type": "array", "items": MESSAGE, "minItems": 1, "maxItems": MAX_MESSAGES}}
+)
+"""The JSON Schema of a conversation."""
 
 
 class ChatTemplate:

@@ -20,7 +20,7 @@ from handlers.images import limits, pixels
 from handlers.images.pixels import Placement
 from handlers.protocols import base64_text, tensors
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, setting
 from handlers.task import Config, O, Sample, stack
 
 
@@ -170,6 +170,13 @@ class ImageHandler(base.Handler[C, O, Placement]):
             "tensor": {"datatype": "FP32", "shape": shape, "normalised": True, **order},
             "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
         }
+
+    def instance_schema(self) -> JsonObject:
+        """A file in base64, or pixels row by row."""
+        number: JsonObject = {"type": "number"}
+        pixel: JsonObject = {"anyOf": [number, {"type": "array", "items": number}]}
+        rows: JsonObject = {"type": "array", "items": {"type": "array", "items": pixel}}
+        return {"anyOf": [*base64_text.SCHEMA, rows]}
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The axes of height and width, unless all images are cropped or resized to one size."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 
 from handlers.errors import BadRequest
-from handlers.schema import kind
+from handlers.schema import JsonObject, kind, object_schema
+
+ENCODED: JsonObject = {"type": "string", "contentEncoding": "base64"}
+SCHEMA: tuple[JsonObject, ...] = (ENCODED, object_schema({"b64": ENCODED}))
+"""The JSON Schemas of a file within JSON."""
 
 
 def unwrap(instance: object) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from handlers.errors import BadRequest
-from handlers.schema import MAX_NAMES, kind, unknown
+from handlers.schema import MAX_NAMES, JsonObject, kind, object_schema, unknown
 
 PARTS = ["history", "features"]
 HINT = 'send {"history": ["...", "..."]}'
@@ -42,6 +42,20 @@ def read(instance: object) -> tuple[list[object], object]:
     if not isinstance(history, list):
         raise BadRequest(f"'history' must be a list of ids, not {kind(history)}")
     return history, _plain(instance.get("features"))
+
+
+def schema(names: Sequence[str]) -> JsonObject:
+    """The JSON Schema of an instance.
+
+    Args:
+        names: of the features; none where there are none.
+    """
+    number: JsonObject = {"type": "number"}
+    ids: JsonObject = {"type": "array", "items": {"type": ["string", "integer"]}}
+    one = object_schema(dict.fromkeys(names, number))
+    features: JsonObject = {"anyOf": [one, {"type": "array", "items": number}]}
+    known = {"history": ids, "features": features} if names else {"history": ids}
+    return {"anyOf": [ids, object_schema({}, known)]}
 
 
 def numbers(features: object, names: Sequence[str]) -> list[float]:

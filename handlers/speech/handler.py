@@ -11,7 +11,7 @@ import torch
 
 from handlers import base
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, setting
 from handlers.speech import recordings
 from handlers.task import Config, Sample, similar_length
 
@@ -153,6 +153,10 @@ class AudioHandler(base.Handler[C, O, Heard]):
     def example(self) -> tuple[str, bytes]:
         """A WAV file: a second of a rising tone."""
         return "audio/wav", recordings.tone(self.config.sample_rate)
+
+    def instance_schema(self) -> JsonObject:
+        """A file in base64, or samples."""
+        return recordings.SCHEMA
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""

@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 
 from handlers.errors import BadRequest, LoadError
 from handlers.protocols import base64_text, tensors
+from handlers.schema import JsonObject
 
 Floats = NDArray[np.floating]
 
+SCHEMA: JsonObject = {
+    "anyOf": [*base64_text.SCHEMA, {"type": "array", "items": {"type": "number"}}]
+}
+"""The JSON Schema of a recording: a file in base64, or samples."""
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF")
 RATES = (4_000, 192_000)  # samples per second
 MOST_CHANNELS = 16

@@ -155,6 +155,10 @@ class QuestionAnswering(TextHandler[windows.WindowConfig, QuestionAnsweringOptio
         context = "The first program was written by Ada Lovelace, in 1843."
         return json_text.JSON, json_text.dump({"question": question, "context": context})
 
+    def instance_schema(self) -> JsonObject:
+        """A question and its context."""
+        return {"anyOf": [*text.pair_schema(PARTS)]}
+
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be, and how much of it is read."""
         found = super().describe_input() | {"max_windows": self.config.max_windows}

@@ -16,7 +16,7 @@ from handlers.protocols import json_text
 from handlers.ranking import catalogue, histories
 from handlers.ranking.ranking import Best, Ranking, Wish
 from handlers.runtimes import Tensors
-from handlers.schema import Json, setting
+from handlers.schema import Json, JsonObject, setting
 from handlers.task import Answer, Config, Sample, similar_length
 
 
@@ -164,6 +164,10 @@ class Recommendation(base.Handler[RecommendationConfig, RecommendationOptions, U
         if self.config.features:
             instance["features"] = dict.fromkeys(self.config.features, 0.0)
         return json_text.JSON, json_text.dump(instance)
+
+    def instance_schema(self) -> JsonObject:
+        """A history, or one and features."""
+        return histories.schema(self.config.features)
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""

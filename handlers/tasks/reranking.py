@@ -168,6 +168,11 @@ class Reranking(PairsHandler[RerankingConfig, RerankingOptions]):
         body = {"query": "who wrote the first program?", "documents": documents}
         return json_text.JSON, json_text.dump(body)
 
+    def instance_schema(self) -> JsonObject:
+        """A query and its documents."""
+        documents = text.list_schema(self.config.max_documents)
+        return object_schema({PARTS[0]: text.SCHEMA, PARTS[1]: documents})
+
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be, and how much of it is read."""
         found = super().describe_input() | {"max_documents": self.config.max_documents}

@@ -20,7 +20,7 @@ from handlers.generation.sourced_handler import SourcedConfig, SourcedHandler
 from handlers.generation.streams import EVENTS, LINES
 from handlers.protocols import json_text
 from handlers.runtimes import Tensors
-from handlers.schema import setting, unknown
+from handlers.schema import JsonObject, setting, unknown
 from handlers.speech import recordings
 from handlers.speech.log_mel import LogMel
 from handlers.speech.timestamps import Stamps
@@ -305,6 +305,10 @@ class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, Recor
         sound = base64.b64encode(recordings.tone(self.config.sample_rate)).decode("ascii")
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "num_beams": 1, "min_new_tokens": 0}
         return json_text.JSON, json_text.dump({"data": sound, "parameters": wanted})
+
+    def instance_schema(self) -> JsonObject:
+        """A file in base64, or samples."""
+        return recordings.SCHEMA
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""

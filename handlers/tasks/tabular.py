@@ -21,6 +21,13 @@ from handlers.tables import columns
 from handlers.tables.column_attributions import ColumnAttributions
 from handlers.task import Answer, Config, Sample
 
+# What JSON may have in a column of each type.
+VALUES = {
+    "number": ["number", "boolean", "null"],
+    "category": ["string", "integer", "null"],
+    "any": ["number", "string", "boolean", "null"],
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TabularConfig(Config):
@@ -162,6 +169,13 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
     def example(self) -> tuple[str, bytes]:
         """A row of common values."""
         return json_text.JSON, json_text.dump({"data": self.columns.example()})
+
+    def instance_schema(self) -> JsonObject:
+        """A row: an object, in which any column may be absent, or a list of all values."""
+        named = {each.name: {"type": VALUES[each.type]} for each in self.columns.columns}
+        size = {"minItems": len(named), "maxItems": len(named)}
+        row: JsonObject = {"type": "array", "items": {"type": VALUES["any"]}, **size}
+        return {"anyOf": [{**object_schema({}, named), "additionalProperties": False}, row]}
 
     def describe_input(self) -> dict[str, object]:
         """The columns, in their order."""

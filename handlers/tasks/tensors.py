@@ -16,7 +16,7 @@ from handlers.protocols import base64_text
 from handlers.protocols.exchange import Exchange
 from handlers.protocols.tensors import DATATYPES
 from handlers.runtimes import Tensors
-from handlers.schema import setting, unknown
+from handlers.schema import JsonObject, setting, unknown
 from handlers.task import Config, NoOptions, Sample, stack
 from handlers.tensors import numpy_files, spec
 from handlers.tensors.answer import NamedTensors, answers_of
@@ -274,6 +274,10 @@ class NamedTensorsHandler(base.Handler[TensorsConfig, Asked, None]):
             arrays = {name: _random(self.inputs[name], random) for name in self.required}
             self._example = numpy_files.write(arrays)
         return numpy_files.NPZ, self._example
+
+    def instance_schema(self) -> JsonObject:
+        """The inputs by name: nested lists, or a file in base64."""
+        return spec.input_schema(self.inputs)
 
     def describe_input(self) -> dict[str, object]:
         """The inputs, without the batch dimension."""

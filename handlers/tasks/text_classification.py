@@ -120,6 +120,10 @@ class TextClassification(TextHandler[TextClassificationConfig, TextClassificatio
             )
         return torch.softmax(logits, dim=1)
 
+    def instance_schema(self) -> JsonObject:
+        """A text, or two."""
+        return {"anyOf": [text.SCHEMA, *text.pair_schema()]}
+
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""
         pair = '{"text": "...", "text_pair": "..."}, or a list of both'

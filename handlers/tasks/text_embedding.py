@@ -207,6 +207,11 @@ class TextEmbedding(TextHandler[TextEmbeddingConfig, TextEmbeddingOptions, Texts
             first = last
         return answers
 
+    def instance_schema(self) -> JsonObject:
+        """A text, or one and those that it is compared with."""
+        compared = {"compare_with": text.list_schema(self.config.max_compared)}
+        return {"anyOf": [text.SCHEMA, object_schema({"text": text.SCHEMA}, compared)]}
+
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""
         return {

@@ -248,6 +248,10 @@ class TextGeneration(
         wanted = {"max_new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
         return json_text.JSON, json_text.dump({"data": "import this", "parameters": wanted})
 
+    def instance_schema(self) -> JsonObject:
+        """A text, or a conversation where the model has learnt some."""
+        return text.SCHEMA if self.chat is None else {"anyOf": [text.SCHEMA, chat.SCHEMA]}
+
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""
         described = {**super().describe_input(), "streams": {"media_types": [LINES, EVENTS]}}

@@ -14,7 +14,7 @@ import torch
 from handlers.errors import BadRequest, ModelError
 from handlers.protocols import json_text
 from handlers.runtimes import Tensors
-from handlers.schema import setting
+from handlers.schema import JsonObject, object_schema, setting
 from handlers.task import Sample
 from handlers.tasks.text_classification import TextLabels
 from handlers.text import pairs, text
@@ -152,6 +152,11 @@ class ZeroShotClassification(
         """A sentence, and two labels."""
         body = {"text": "The library opens at nine.", "candidate_labels": ["time", "money"]}
         return json_text.JSON, json_text.dump(body)
+
+    def instance_schema(self) -> JsonObject:
+        """A text, or one and the labels that it may have."""
+        labels = {PARTS[1]: text.list_schema(self.config.max_labels)}
+        return {"anyOf": [text.SCHEMA, object_schema({PARTS[0]: text.SCHEMA}, labels)]}
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be, and how much of it is read."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.errors import BadRequest, LoadError
-from handlers.protocols import tensors
-from handlers.schema import Json, JsonObject, SchemaError, parse, setting
+from handlers.protocols import base64_text, tensors
+from handlers.schema import Json, JsonObject, SchemaError, object_schema, parse, setting
 
 Array = NDArray[np.generic]
 S = TypeVar("S", bound="OutputSpec | InputSpec")
@@ -97,6 +97,18 @@ class InputSpec:
             )
 
 
+def input_schema(inputs: Mapping[str, InputSpec]) -> JsonObject:
+    """The JSON Schema of an instance: inputs by name, or all as an `.npz` in base64.
+
+    Each input is nested lists, or an `.npy` in base64.
+    """
+    kinds: dict[str, JsonObject] = {
+        name: {"anyOf": [schema(each), base64_text.ENCODED]} for name, each in inputs.items()
+    }
+    optional = {name: kinds.pop(name) for name, each in inputs.items() if each.optional}
+    return {"anyOf": [object_schema(kinds, optional), base64_text.ENCODED]}
+
+
 def read(section: Mapping[str, object]) -> dict[str, InputSpec]:
     """Read the specifications of inputs, by name.
 
@@ -150,8 +162,8 @@ def shown(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"[:200]
 
 
-def schema(spec: OutputSpec) -> JsonObject:
-    """The JSON Schema of an output for one instance: a number, or nested lists."""
+def schema(spec: OutputSpec | InputSpec) -> JsonObject:
+    """The JSON Schema of a tensor of one instance: a number, or nested lists."""
     kind = np.dtype(tensors.DATATYPES[spec.datatype]).kind
     item: Json = {"type": {"b": "boolean", "f": "number"}.get(kind, "integer")}
     if spec.shape is None:

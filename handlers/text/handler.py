@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from handlers import base
 from handlers.runtimes import Tensors
+from handlers.schema import JsonObject
 from handlers.task import M, O, Sample, similar_length
 from handlers.text import text
 from handlers.text.tokens import Encoder
@@ -54,6 +55,10 @@ class TextHandler(base.Handler[C, O, M]):
             "max_tokens": self.config.max_tokens,
             "max_characters": self.config.max_characters,
         }
+
+    def instance_schema(self) -> JsonObject:
+        """A text."""
+        return text.SCHEMA
 
 
 def length(tensors: Tensors) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from handlers.errors import BadRequest
-from handlers.schema import kind, setting, unknown
+from handlers.schema import JsonObject, kind, object_schema, setting, unknown
 from handlers.task import Config
 
 PAIR = ("text", "text_pair")
+SCHEMA: JsonObject = {"type": "string"}
+"""The JSON Schema of a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,21 @@ def read_pair(
             hint = f'send {{"{first}": "...", "{second}": "..."}}'
             raise BadRequest(f"the instance has no {name!r}", hint=hint)
     return read(given[0]), None if given[1] is None else read(given[1])
+
+
+def pair_schema(parts: tuple[str, str] = PAIR) -> tuple[JsonObject, JsonObject]:
+    """The JSON Schemas of two texts: an object of `parts`, or a list."""
+    two: JsonObject = {"type": "array", "items": SCHEMA, "minItems": 2, "maxItems": 2}
+    return object_schema(dict.fromkeys(parts, SCHEMA)), two
+
+
+def list_schema(most: int) -> JsonObject:
+    """The JSON Schema of a list of texts.
+
+    Args:
+        most: how many it may have.
+    """
+    return {"type": "array", "items": SCHEMA, "maxItems": most}
 
 
 def parts_of(instance: Mapping[str, object], parts: Sequence[str]) -> list[object]:

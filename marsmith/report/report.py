@@ -94,6 +94,10 @@ class Facts(Frozen):
     max_instances: int
     input: Mapping[str, object]
     """What the task takes, for people."""
+    instance: Mapping[str, object]
+    """A JSON Schema of an instance in JSON."""
+    parts: tuple[str, ...]
+    """The names of a form's fields that make up an instance."""
     options: Mapping[str, object]
     """A JSON Schema of a request's options."""
     output: Mapping[str, object]

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from handlers import tasks
 from handlers.protocols.json_text import JSON
+from marsmith.archive import openapi
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
 from marsmith.report.report import Report
@@ -115,6 +117,34 @@ def test_in_any_company_each_is_answered_as_alone(
             assert distance(content(response), content(alone)) <= TOLERANCE, (form, request)
     assert worker.pid == pid
     assert set(forms) >= {"bad", "data", "v1", "v2"}
+
+
+def test_its_openapi_document_is_true(
+    worker: Harness, description: dict[str, Any], instance: random_requests.Instance
+) -> None:
+    name, random_, answered = worker.archive.stem, random.Random(20261127), Counter[str]()
+    document: Any = openapi.of({name: {"name": name, **description}}, "http://127.0.0.1")
+    bodies = document["paths"][f"/predictions/{name}"]["post"]["requestBody"]["content"]
+    if "example" in bodies[JSON]:
+        check(document, bodies[JSON]["schema"], bodies[JSON]["example"])
+    while len(answered) < 2:
+        form, request = random_requests.good(description, instance, random_)
+        explain = request.headers["explain"] == "True"
+        verb, path = ("explain", "explanations") if explain else ("predict", "predictions")
+        paths = {"data": f"/{path}/{name}", "v1": f"/v1/models/{name}:{verb}"}
+        if form in paths:
+            (response,) = worker.predict([request])
+            told = document["paths"][paths[form]]["post"]["responses"]["200"]["content"]
+            assert response.content_type in told
+            if response.content_type == JSON:
+                check(document, told[JSON]["schema"], response.json())
+                answered[form] += 1
+
+
+def check(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
+    whole = {**schema, "components": document["components"]}
+    Draft202012Validator.check_schema(whole)
+    Draft202012Validator(whole).validate(value)
 
 
 Check = Callable[[int], None]

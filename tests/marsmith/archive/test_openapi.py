@@ -21,11 +21,24 @@ from tests.support.changed_archives import contents, summed
 
 IMAGES = [image for image, _ in held_out()[:2]]
 TEXTS = [base64.b64encode(image).decode() for image in IMAGES]
+# Of each path, a body in its protocol.
 BODIES: dict[str, Any] = {
-    "": {"data": {"b64": TEXTS[0]}},
-    ".v1": {"instances": TEXTS},
-    ".v2": {"inputs": [{"name": "x", "shape": [2], "datatype": "BYTES", "data": TEXTS}]},
+    "/predictions/digits": {"data": {"b64": TEXTS[0]}, "parameters": {"top_k": 2}},
+    "/v1/models/digits:predict": {"instances": TEXTS},
+    "/v2/models/digits/infer": {
+        "inputs": [{"name": "x", "shape": [2], "datatype": "BYTES", "data": TEXTS}]
+    },
+    "/explanations/digits": {"data": TEXTS[0], "parameters": {"target": "3"}},
+    "/v1/models/digits:explain": {"instances": TEXTS},
 }
+NOT_THEIRS = {
+    "/predictions/digits": {"data": 7},
+    "/v1/models/digits:predict": {"instances": []},
+    "/v2/models/digits/infer": {"inputs": [{"name": "x", "shape": [2]}]},
+    "/explanations/digits": {"data": TEXTS[0], "parameters": {"steps": 1}},
+    "/v1/models/digits:explain": {"instances": TEXTS, "parameters": {"top_k": 1}},
+}
+JSON = "application/json"
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +58,13 @@ def check(described: dict[str, Any], schema: dict[str, Any], value: Any) -> None
     Draft202012Validator(whole).validate(value)
 
 
-def ref(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def test_the_document_is_valid(described: dict[str, Any]) -> None:
     validate(described)
-    assert list(described["paths"]) == ["/predictions/digits", "/explanations/digits"]
+    assert list(described["paths"]) == ["/v2/health/ready", *BODIES]
     explained = described["paths"]["/explanations/digits"]["post"]
     assert "image/png" in explained["responses"]["200"]["content"]
+    names = [each["operationId"] for path in described["paths"].values() for each in path.values()]
+    assert len(set(names)) == len(names)
 
 
 def test_archives_of_all_tasks_make_one_document(new_archives: dict[str, Path]) -> None:
@@ -63,32 +74,40 @@ def test_archives_of_all_tasks_make_one_document(new_archives: dict[str, Path]) 
     assert described["servers"] == [{"url": "https://models.example.com"}]
 
 
-@pytest.mark.parametrize("protocol", BODIES)
-@pytest.mark.parametrize(("kind", "explain"), [("Answer", False), ("Explanation", True)])
+@pytest.mark.parametrize("path", BODIES)
 def test_real_answers_are_as_described(
-    described: dict[str, Any], harness: Harness, kind: str, explain: bool, protocol: str
+    described: dict[str, Any], harness: Harness, path: str
 ) -> None:
-    path = "/explanations/digits" if explain else "/predictions/digits"
-    operation = described["paths"][path]["post"]
-    body = BODIES[protocol]
-    check(described, operation["requestBody"]["content"]["application/json"]["schema"], body)
-    (response,) = harness.predict([Request.json(body, explain=explain)])
+    operation, body = described["paths"][path]["post"], BODIES[path]
+    check(described, operation["requestBody"]["content"][JSON]["schema"], body)
+    (response,) = harness.predict([Request.json(body, explain="expl" in path)])
     assert response.status == 200
-    answered = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    answered = operation["responses"]["200"]["content"][JSON]["schema"]
     check(described, answered, response.json())
-    check(described, ref(f"digits.{kind}{protocol}"), response.json())
 
 
-def test_refusals_and_options_are_as_described(described: dict[str, Any], harness: Harness) -> None:
-    options = ref("digits.Answer.options")
-    check(described, options, {"top_k": 3})
-    for parameters in ({"top_k": 0}, {"top_x": 3}):
-        with pytest.raises(ValidationError):
-            check(described, options, parameters)
-        body = {"data": TEXTS[0], "parameters": parameters}
-        (response,) = harness.predict([Request.json(body)])
-        assert response.status == 422
-        check(described, ref("Error"), response.json())
+@pytest.mark.parametrize("path", NOT_THEIRS)
+def test_what_is_refused_is_not_described(
+    described: dict[str, Any], harness: Harness, path: str
+) -> None:
+    operation, body = described["paths"][path]["post"], NOT_THEIRS[path]
+    with pytest.raises(ValidationError):
+        check(described, operation["requestBody"]["content"][JSON]["schema"], body)
+    (response,) = harness.predict([Request.json(body, explain="expl" in path)])
+    assert response.status in (400, 422)
+    answer = operation["responses"][str(response.status)]["$ref"].rpartition("/")[2]
+    said = described["components"]["responses"][answer]["content"][JSON]["schema"]
+    check(described, said, response.json())
+
+
+def test_a_form_has_the_file_and_the_options(described: dict[str, Any]) -> None:
+    body = described["paths"]["/predictions/digits"]["post"]["requestBody"]["content"]
+    assert set(body) == {JSON, "multipart/form-data", "application/octet-stream"}
+    name = body["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]
+    form = described["components"]["schemas"][name]
+    assert form["required"] == ["data"]
+    assert form["properties"]["data"]["format"] == "binary"
+    assert form["properties"]["top_k"]["type"] == "integer"
 
 
 def test_archives_it_knows_nothing_of_are_refused(digits_archive: Path, tmp_path: Path) -> None:
