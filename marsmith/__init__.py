@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from marsmith.archive.reading import inspect
-    from marsmith.client.clients import AsyncClient, Client
+    from marsmith.client.asynchronous import AsyncClient
+    from marsmith.client.clients import Client
     from marsmith.harness.worker import Harness
     from marsmith.pipeline.build import build
     from marsmith.pipeline.convert import convert
@@ -35,7 +36,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "AsyncClient": "client.clients",
+    "AsyncClient": "client.asynchronous",
     "Client": "client.clients",
     "Harness": "harness.worker",
     "Recipe": "recipe.sections",

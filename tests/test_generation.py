@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from marsmith.cli import new
-from marsmith.client.clients import AsyncClient, Client
+from marsmith.client.asynchronous import AsyncClient
+from marsmith.client.clients import Client
 from marsmith.errors import RequestError, ServerError
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading

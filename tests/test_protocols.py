@@ -14,10 +14,13 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from examples.digits import held_out
-from marsmith.client.clients import AsyncClient, Client
+from marsmith.client.asynchronous import AsyncClient
+from marsmith.client.clients import Client
+from marsmith.errors import RequestError
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.answers import same
@@ -52,6 +55,23 @@ def test_our_own_clients_explain(digits_server: ServerInfo, usual: dict[str, flo
 
     assert picture == asyncio.run(ask())
     assert Image.open(io.BytesIO(picture)).format == "PNG"
+
+
+def test_an_image_may_be_whatever_python_has(
+    digits_server: ServerInfo, usual: dict[str, float], tmp_path: Path
+) -> None:
+    file = tmp_path / "digit.png"
+    file.write_bytes(IMAGE)
+    image = Image.open(file)
+    pixels = np.asarray(image)
+    with Client.local(digits_server.port) as client:
+        for body in (file, image, pixels, torch.from_numpy(pixels.copy())):
+            assert same(client.predict("digits", body), usual)
+        several = client.predict("digits", {"instances": [file, image, IMAGE]})
+        assert all(same(each, usual) for each in several["predictions"])
+        with pytest.raises(RequestError) as caught:
+            client.predict("digits", str(file))
+        assert "pathlib.Path" in caught.value.hint
 
 
 class TestGrpc:

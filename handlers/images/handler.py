@@ -22,6 +22,7 @@ from handlers.protocols import base64_text, tensors
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, setting
 from handlers.task import Config, O, Sample, stack
+from handlers.tensors import numpy_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,10 @@ class ImageHandler(base.Handler[C, O, Placement]):
     def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request whose images have more than `max_pixels` together."""
         encoded, decoded = [], 0
-        for instance in instances if len(instances) > 1 else ():
+        for each in instances if len(instances) > 1 else ():
+            instance: object = None
+            with suppress(BadRequest):
+                instance = numpy_files.opened(each)
             if isinstance(instance, np.ndarray):
                 decoded += math.prod(instance.shape[:2]) if instance.dtype == np.uint8 else 0
                 continue
@@ -131,6 +135,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
 
     def decode(self, instance: object, options: O) -> Sample[O, Placement]:
         """Convert an instance to (C, H, W): uint8 pixels, or float32 normalised by the client."""
+        instance = numpy_files.opened(instance)
         if isinstance(instance, list):
             instance = tensors.to_array(instance, "the image")
         if isinstance(instance, np.ndarray):
@@ -167,6 +172,7 @@ class ImageHandler(base.Handler[C, O, Placement]):
             "max_pixels": self.config.max_pixels,
             "max_image_bytes": self.config.max_image_bytes,
             "max_image_side": self.config.max_image_side,
+            "array": "an .npy of pixels, UINT8, or of a tensor; see both",
             "tensor": {"datatype": "FP32", "shape": shape, "normalised": True, **order},
             "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
         }

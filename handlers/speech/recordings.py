@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from handlers.errors import BadRequest, LoadError
 from handlers.protocols import base64_text, tensors
 from handlers.schema import JsonObject
+from handlers.tensors import numpy_files
 
 Floats = NDArray[np.floating]
 
@@ -150,7 +151,8 @@ def tone(rate: int) -> bytes:
 
 
 def _parsed(instance: object) -> object:
-    """A list of samples, if a text is one in JSON: base64 has no brackets."""
+    """A list of samples, if a text is one in JSON: base64 has no brackets; or an `.npy`'s."""
+    instance = numpy_files.opened(instance)
     if not isinstance(instance, str) or not instance.lstrip().startswith("["):
         return instance
     try:
@@ -164,7 +166,7 @@ def described(rate: int, max_seconds: float) -> dict[str, object]:
     """Describe what an instance may be, for people and programs."""
     return {
         "recording": f"an audio file ({', '.join(FORMATS)}), as bytes or base64",
-        "samples": "a list of floats in [-1, 1]; tensors FP32 or INT16; see 'sample_rate'",
+        "samples": "a list of floats in [-1, 1]; .npy or tensors, FP32 or INT16; see 'sample_rate'",
         "sample_rate": rate,
         "max_seconds": max_seconds,
     }

@@ -20,6 +20,7 @@ from handlers.schema import JsonObject, object_schema, setting
 from handlers.tables import columns
 from handlers.tables.column_attributions import ColumnAttributions
 from handlers.task import Answer, Config, Sample
+from handlers.tensors import numpy_files
 
 # What JSON may have in a column of each type.
 VALUES = {
@@ -109,7 +110,7 @@ class Tabular(base.Handler[TabularConfig, TabularOptions, None], Explainer[None]
 
     def decode(self, instance: object, options: TabularOptions) -> _Sample:
         """Convert a row to "numbers", (F,) float32, and "categories", (K,) int64."""
-        row, alone = instance, len(self.columns.names) == 1
+        row, alone = numpy_files.opened(instance), len(self.columns.names) == 1
         if isinstance(row, bytes) or (isinstance(row, str) and not alone):
             row = _parsed(row)
         if alone and (row is None or isinstance(row, (str, int, float, np.generic))):

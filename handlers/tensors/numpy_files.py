@@ -64,6 +64,17 @@ def read(data: bytes) -> Array | dict[str, Array]:
         raise BadRequest("the .npz is damaged") from None
 
 
+def opened(instance: object) -> object:
+    """The array of an instance that is an `.npy`; any other as it is.
+
+    Raises:
+        BadRequest: it is a damaged one.
+    """
+    if isinstance(instance, bytes) and instance.startswith(MAGIC):
+        return np.array(_read_array(instance, "the array"))  # a copy: one that may be written to
+    return instance
+
+
 def _read_array(data: bytes, where: str) -> Array:
     file = io.BytesIO(data)
     try:

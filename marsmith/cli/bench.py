@@ -84,11 +84,12 @@ def _target(
     stream: bool,
 ) -> Endpoint:
     from marsmith.bench import target
-    from marsmith.cli.inputs import media_type, read_input, read_option
+    from marsmith.cli.inputs import read_option
+    from marsmith.client.bodies import media_type, read_file
     from marsmith.recipe.reading import load
     from marsmith.serving import server
 
-    bodies = [target.Body(read_input(path), media_type(path) or target.RAW) for path in files]
+    bodies = [target.Body(read_file(path), media_type(path) or target.RAW) for path in files]
     what = "the files given"
     if recipe is not None:
         read = load(recipe)

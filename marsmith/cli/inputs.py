@@ -10,8 +10,6 @@ from pathlib import Path
 
 from marsmith.errors import MarsmithError
 
-MEDIA_TYPES = {".json": "application/json", ".txt": "text/plain"}
-
 STDIN = Path("-")
 
 
@@ -54,31 +52,16 @@ def bodies(inputs: Sequence[Path], texts: Sequence[str], chosen: str | None = No
 
 
 def _body(path: Path) -> Sent:
+    from marsmith.client.bodies import JSON, media_type, read_file
+
     if path != STDIN:
-        return Sent(str(path), read_input(path), media_type(path))
+        return Sent(str(path), read_file(path), media_type(path))
     data = sys.stdin.buffer.read()
     try:
         is_json = isinstance(json.loads(data), (dict, list))
     except (ValueError, RecursionError):
         is_json = False
-    return Sent("-", data, MEDIA_TYPES[".json"] if is_json else "")
-
-
-def read_input(path: Path) -> bytes:
-    """Read a request body from a file.
-
-    Raises:
-        MarsmithError: the file can't be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MarsmithError(f"the input {path} can't be read: {error.strerror}") from error
-
-
-def media_type(path: Path) -> str:
-    """The media type of an input by its file name; empty for raw bytes."""
-    return MEDIA_TYPES.get(path.suffix.lower(), "")
+    return Sent("-", data, JSON if is_json else "")
 
 
 def read_option(text: str) -> tuple[str, str]:

@@ -7,7 +7,6 @@ the blocking client and the asynchronous one differ only in how they send.
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
+from marsmith.client import bodies
 from marsmith.errors import RequestError, ServerError
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ Verb = Literal["predictions", "explanations"]
 
 LOST_SERVER = "see whether it runs with `marsmith status`; `marsmith serve` starts one"
 UNIX = "unix:"
-AGAIN = (429, 502, 503)
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10
 KEY = re.compile(r"[A-Za-z0-9_-]+")
 BROKEN_OFF = "see the server's log: the worker may have died, or the model writes no text"
 
@@ -92,7 +90,11 @@ class Api:
         sent = {name: value for name, value in headers.items() if value is not None}
         content["headers"] = {**content.get("headers", {}), **sent}
         path = f"/{verb}/{quote(model, safe='')}"
-        answer = decoded((yield self._request("inference", "POST", path, content)))
+        response = yield self._request("inference", "POST", path, content)
+        try:
+            answer = decoded(response)
+        except RequestError as error:
+            raise _of_a_path(error, body) from None
         if isinstance(answer, dict) and answer.keys() == {"error", "hint"}:
             # It took so long that its headers, a 200, had been sent before it failed.
             raise RequestError(500, str(answer["error"]), str(answer["hint"]))
@@ -174,28 +176,6 @@ class Api:
         headers = {**self._headers.get(api, {}), **content.get("headers", {})}
         whole: Content = {**content, "headers": headers}
         return httpx.Request(method, self._addresses[api] + path, **whole)
-
-
-def pause_s(outcome: httpx.Response | httpx.TransportError, attempt: int) -> float | None:
-    """How long to wait before a request is sent again; None if it should not be.
-
-    What says when to come again is asked again then, and so is a server whose connection broke
-    before it had answered: no model changes by being asked.
-
-    Args:
-        outcome: an answer, or why there is none.
-        attempt: how often it has been sent again already.
-    """
-    if isinstance(outcome, httpx.Response):
-        said = outcome.headers.get("Retry-After", "")
-        if outcome.status_code not in AGAIN or not said.isdecimal() or int(said) > LONGEST_PAUSE_S:
-            return None
-        pause = float(said)
-    elif isinstance(outcome, httpx.TimeoutException):
-        return None
-    else:
-        pause = FIRST_PAUSE_S * 2**attempt
-    return pause * random.uniform(1.0, 1.25)  # noqa: S311 - so that not all come at once
 
 
 @contextmanager
@@ -293,29 +273,29 @@ def _content(
     body: object, content_type: str | None, options: Mapping[str, object] | None
 ) -> Content:
     """Encode a body and its options as they travel."""
-    if isinstance(body, bytes) and options and _is_json(content_type):
-        with suppress(ValueError):
-            body = json.loads(body)
-    if isinstance(body, bytes) and options:
+    data, own = bodies.encode(body)
+    kind = content_type or own
+    if options and bodies.JSON in (own, kind.partition(";")[0].strip().lower()):
+        data = bodies.with_options(data, options)
+    elif options:
         fields = {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in options.items()
             if value is not None
         }
-        part = ("data", body, content_type or "application/octet-stream")
+        part = ("data", data, kind or "application/octet-stream")
         return {"files": {"data": part}, "data": fields}
-    if not isinstance(body, bytes):
-        if options:
-            whole: dict[str, Any] = body if isinstance(body, dict) else {"data": body}
-            body = {**whole, "parameters": {**(whole.get("parameters") or {}), **options}}
-        body = json.dumps(body).encode()
-        content_type = content_type or "application/json"
-    headers = {"Content-Type": content_type} if content_type else {}
-    return {"headers": headers, "content": body}
+    return {"headers": {"Content-Type": kind} if kind else {}, "content": data}
 
 
-def _is_json(content_type: str | None) -> bool:
-    return (content_type or "").partition(";")[0].strip().lower() == "application/json"
+def _of_a_path(error: RequestError, body: object) -> RequestError:
+    """A refusal of a text that is the path of a file: what was meant is said, not guessed."""
+    if isinstance(body, str) and error.status < 500:
+        with suppress(OSError, ValueError):
+            if Path(body).is_file():
+                hint = f"a str is text; to send the file: pathlib.Path({body!r})"
+                return RequestError(error.status, error.message, hint)
+    return error
 
 
 def _decode(response: httpx.Response) -> Json | bytes:

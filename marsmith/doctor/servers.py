@@ -13,6 +13,7 @@ from marsmith.doctor.findings import Finding, Level
 from marsmith.doctor.properties import values
 from marsmith.errors import ServerError
 from marsmith.serving import condition
+from marsmith.serving.host.finding import is_alive
 from marsmith.serving.host.plan import PLAN, SIDES, Front, Plan
 from marsmith.serving.host.run_folder import ServerInfo, read_infos
 from marsmith.shipped import shipped
@@ -28,7 +29,7 @@ def check(versions: Mapping[str, str]) -> Iterator[Finding]:
         versions: of TorchServe and the libraries in its jar, by name.
     """
     try:
-        running = [info for info in read_infos() if condition.is_alive(info)]
+        running = [info for info in read_infos() if is_alive(info)]
     except RuntimeError:  # there is no home directory: `places` says so
         return
     if not running:

@@ -6,7 +6,7 @@ import httpx
 
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError
-from marsmith.serving.host import processes, run_folder
+from marsmith.serving.host import finding
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
 
@@ -15,28 +15,14 @@ ASK_S = 5.0
 
 def client(info: ServerInfo, timeout_s: float) -> Client:
     """Make a client of a server, with the key of its own user."""
-    # The front's own socket: it needs no TLS, and is there whatever address the server listens at.
-    address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address
-    # After a rollout another TorchServe serves.
-    now = run_folder.read_info(info.run_dir) or info
-    return Client(address, now.management_address, info.key_file, timeout_s)
-
-
-def is_supervised(info: ServerInfo) -> bool:
-    """Whether its supervisor lives."""
-    return processes.find(info.pid, info.create_time) is not None
-
-
-def is_alive(info: ServerInfo) -> bool:
-    """Whether it serves: what has lost its supervisor still may."""
-    return is_supervised(info) or bool(processes.family(info.temp_dir))
+    return Client(*finding.addresses(info), timeout_s=timeout_s)
 
 
 def status(info: ServerInfo) -> ServerStatus:
     """Return what a server does now: its addresses, models and workers, and what is wrong."""
     problems = []
     models: tuple[ModelStatus, ...] = ()
-    if not is_supervised(info):
+    if not finding.is_supervised(info):
         problems.append("its supervisor has died: nothing is revived; stop it, and serve anew")
     try:
         with client(info, ASK_S) as api:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from marsmith.errors import MarsmithError, ServerError, no_such
 from marsmith.serving import condition, control, notify, startup
 from marsmith.serving.front.configuration import read_certificate
 from marsmith.serving.front.haproxy import find_haproxy
-from marsmith.serving.host import intake, processes, run_folder, settings
+from marsmith.serving.host import finding, intake, processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, Front, Plan
 from marsmith.serving.host.ports import DEFAULT_PORT, choose_ports, free_ports, is_free
 from marsmith.serving.host.run_folder import ServerInfo
@@ -57,6 +57,23 @@ class Server(ServerInfo):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def predict(
+        self,
+        model: str,
+        body: object,
+        *,
+        content_type: str | None = None,
+        options: Mapping[str, object] | None = None,
+        accept: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Any:
+        """Ask a model for a prediction; see `Client.predict`. For many, keep a `client`."""
+        with self.client() as client:
+            return client.predict(
+                model, body, content_type=content_type, options=options, accept=accept,
+                deadline_s=deadline_s,
+            )  # fmt: skip
+
     def client(self, timeout_s: float = 60.0) -> Client:
         """Make a client of it, with the key of its own user."""
         return client(self, timeout_s)
@@ -78,7 +95,7 @@ class Server(ServerInfo):
 
 
 def serve(
-    archives: Sequence[Path | str] = (),
+    archives: Sequence[Path | str] | Path | str = (),
     *,
     model_store: Path = Path("model_store"),
     port: int = DEFAULT_PORT,
@@ -99,7 +116,7 @@ def serve(
 
     Args:
         archives: paths of `.mar` files, or names of archives in the model store, perhaps with
-            "@sha256:DIGEST" behind them; when empty, all archives in the model store.
+            "@sha256:DIGEST" behind them, or one alone; when empty, all archives in the model store.
         model_store: the folder that names are looked up in.
         port: where it listens; 0 takes a free one. Without a front, management and metrics take
             the two after it, gRPC the two after those (7070 and 7071 for the default port).
@@ -127,7 +144,8 @@ def serve(
             that doesn't load. Nothing is left running then, and the logs are kept; the same holds
             for Ctrl-C and SIGTERM.
     """
-    found = find_archives(archives, model_store)
+    several = [archives] if isinstance(archives, (str, Path)) else archives
+    found = find_archives(several, model_store)
     startup.refuse_open(
         host, front=front, keys=keys, tls=tls_cert is not None, insecure=insecure_http
     )
@@ -195,7 +213,7 @@ def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
         with _signals_raise():
             announce()
             notify.say("READY=1")
-            while condition.is_supervised(info):
+            while finding.is_supervised(info):
                 if condition.says(info, "live"):
                     notify.say("WATCHDOG=1")
                 time.sleep(WATCH_S)
@@ -223,18 +241,7 @@ def running(port: int | None = None) -> Server:
     Raises:
         ServerError: there is none, or there are several and `port` is None.
     """
-    alive = _all_running()
-    chosen = [info for info in alive if port in (None, info.port)]
-    if len(chosen) == 1:
-        return chosen[0]
-    listing = "; ".join(f"port {info.port} ({', '.join(info.models)})" for info in alive)
-    if chosen:
-        raise ServerError(f"several servers run: {listing}", hint="choose one with --port")
-    where = "" if port is None else f" on port {port}"
-    raise ServerError(
-        f"no server of marsmith runs{where}" + (f"; there is: {listing}" if alive else ""),
-        hint="start one with `marsmith serve`",
-    )
+    return finding.only(_all_running(), port)
 
 
 def status(info: ServerInfo) -> ServerStatus:
@@ -285,7 +292,7 @@ def scale(
         run_folder.note_workers(info.temp_dir, model, most)
         watch = LoadWatch(info.logs)
         check = readiness.start_check(
-            watch, lambda: condition.is_alive(info), info.logs / "console.log"
+            watch, lambda: finding.is_alive(info), info.logs / "console.log"
         )
         api.scale(model, min_workers, most)
         try:
@@ -417,7 +424,7 @@ def _all_running() -> list[Server]:
     """Return the live servers; remove what is left of dead ones."""
     alive = []
     for info in run_folder.read_infos():
-        if condition.is_alive(info):
+        if finding.is_alive(info):
             alive.append(Server(**dict(info)))
         else:
             stop(info)

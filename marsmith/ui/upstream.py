@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from marsmith.archive import openapi
-from marsmith.client.clients import AsyncClient
+from marsmith.client.asynchronous import AsyncClient
 from marsmith.client.flows import UNIX, decoded
 from marsmith.errors import MarsmithError, RequestError, ServerError
 from marsmith.serving.host import run_folder

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from handlers.errors import BadRequest, LoadError
 from handlers.speech import recordings
+from handlers.tensors import numpy_files
 from tests.support.audio import FORMATS, encode, recording, wave
 
 
@@ -57,8 +58,15 @@ def test_bytes_base64_and_numbers_are_the_same() -> None:
     samples = wave(700)
     file = encode(samples, 16000, subtype="FLOAT")
     whole = np.rint(samples * 32767).astype(np.int16)
-    numbers = samples.tolist()
-    for instance in (file, base64.b64encode(file).decode(), numbers, json.dumps(numbers), samples):
+    numbers, array = samples.tolist(), numpy_files.write_one(samples)
+    for instance in (
+        array,
+        file,
+        base64.b64encode(file).decode(),
+        numbers,
+        json.dumps(numbers),
+        samples,
+    ):
         assert read(instance).samples == pytest.approx(samples)
     assert read(whole).samples == pytest.approx(samples, abs=1e-4)
     assert read(samples.astype(np.float16)).samples == pytest.approx(samples, abs=1e-3)

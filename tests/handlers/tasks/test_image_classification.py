@@ -18,6 +18,7 @@ from handlers.images.pixels import Placement
 from handlers.task import Sample
 from handlers.tasks.image_classification import ImageClassification
 from handlers.tasks.image_classification import ImageClassificationOptions as Options
+from handlers.tensors import numpy_files
 from tests.support.images import encode, noise, png_header
 
 UNPLACED = Placement((0, 0), (0, 0))  # no classifier asks for it
@@ -60,6 +61,8 @@ def test_bytes_and_base64_are_the_same_image(grey: ImageClassification) -> None:
 
 def test_pixels_are_an_image_without_a_file(grey: ImageClassification) -> None:
     assert torch.equal(image_of(grey, np.array(noise())), image_of(grey, encode(noise())))
+    file = numpy_files.write_one(np.array(noise()))
+    assert torch.equal(image_of(grey, file), image_of(grey, encode(noise())))
     in_colour = noise(8, 8, "RGB")
     assert torch.equal(image_of(grey, np.array(in_colour)), image_of(grey, encode(in_colour)))
 
@@ -71,9 +74,19 @@ def test_any_image_becomes_the_models_size(colour: ImageClassification, mode: st
     assert image_of(colour, data).shape == (3, 8, 12)
 
 
+def test_images_in_arrays_count_together(tmp_path: Path) -> None:
+    grey = configured(tmp_path, greyscale=True, max_pixels=1_000_000)
+    large = numpy_files.write_one(np.zeros((900, 900), np.uint8))
+    grey.screen([large])
+    with pytest.raises(BadRequest, match="together"):
+        grey.screen([large, np.zeros((900, 900), np.uint8)])
+    grey.screen([large, large[:-1]])  # it is refused for its own fault
+
+
 def test_a_tensor_is_taken_as_it_is(grey: ImageClassification) -> None:
     values = torch.linspace(-2, 2, 64).reshape(1, 8, 8)
-    for instance in (values.numpy(), values.tolist(), values.numpy().astype(np.float64)):
+    file = numpy_files.write_one(values.numpy())
+    for instance in (values.numpy(), values.tolist(), values.numpy().astype(np.float64), file):
         image = image_of(grey, instance)
         assert image.dtype == torch.float32
         torch.testing.assert_close(image, values)
@@ -118,8 +131,11 @@ def test_an_image_of_nothing_is_refused(tmp_path: Path, size: tuple[int, int], d
         (np.full((3, 8, 12), np.nan, np.float32), 422, "NaN or infinity"),
         (np.zeros((8, 12, 4), np.uint8), 422, "pixels must be"),
         (np.zeros((3,), np.uint8), 422, "pixels must be"),
+        (numpy_files.write_one(np.zeros((20_000, 1), np.uint8)), 413, "too long and thin"),
+        (numpy_files.write_one(np.array(7, np.uint8)), 422, "pixels must be"),
+        (numpy_files.write_one(np.zeros(3))[:-1], 400, "do not fit its shape"),
     ],
-    ids=range(20),
+    ids=range(23),
 )
 def test_what_cannot_be_served_is_told_why(
     colour: ImageClassification, instance: Any, status: int, words: str

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.task import Sample
 from handlers.tasks.tabular import Tabular
 from handlers.tasks.tabular import TabularOptions as Options
+from handlers.tensors import numpy_files
 from marsmith import columns
 from marsmith.verify.metrics import r2
 from tests.support import rents
@@ -96,6 +98,7 @@ def test_every_way_to_send_a_row_gives_one_answer(classifier: Tabular) -> None:
     for body in (
         {"data": row}, {"data": values}, json.dumps(row), json.dumps(values).encode(),
         {"a": 5, "c": -3}, {"data": json.dumps(values)},
+        numpy_files.write_one(np.array([5.0, nan, -3.0])),
     ):  # fmt: skip
         assert one(classifier, body) == wanted, body
     assert same(one(classifier, {"instances": [row, values]})["predictions"], [wanted] * 2, 1e-4)

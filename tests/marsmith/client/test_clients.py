@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
 import socket
 import threading
@@ -13,10 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from marsmith.client.clients import AsyncClient, Client
-from marsmith.errors import RequestError, ServerError
+from marsmith.client.asynchronous import AsyncClient
+from marsmith.client.clients import Client
+from marsmith.errors import MarsmithError, RequestError, ServerError
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
 
@@ -94,10 +99,67 @@ def test_accept_and_the_verb_reach_the_handler(api: Client) -> None:
 
 
 def test_the_asynchronous_client_takes_the_same() -> None:
-    for name, method in inspect.getmembers(Client, inspect.isfunction):
-        if not name.startswith("_"):
+    for name, method in inspect.getmembers(Client, inspect.isroutine):
+        if not name.startswith("_") or name == "__init__":
             other = getattr(AsyncClient, name)
             assert inspect.signature(method).parameters == inspect.signature(other).parameters
+
+
+def test_each_kind_of_body_arrives(api: Client, tmp_path: Path) -> None:
+    (tmp_path / "said.txt").write_text("é")
+    image, array = Image.new("L", (2, 2), 7), np.arange(4, dtype=np.float32)
+    assert api.predict("tiny", "a text")["body"] == "a text"
+    assert api.predict("tiny", "a text", options={"n": 1})["body"] == {
+        "data": "a text", "parameters": {"n": 1},
+    }  # fmt: skip
+    assert api.predict("tiny", {"row": array})["body"] == {"row": [0, 1, 2, 3]}
+    assert Image.open(io.BytesIO(api.predict("tiny", image))).getpixel((1, 1)) == 7
+    for each in (array, torch.from_numpy(array)):
+        assert np.array_equal(np.load(io.BytesIO(api.predict("tiny", each))), array)
+    assert api.predict("tiny", tmp_path / "said.txt")["body"] == "é"
+    with pytest.raises(MarsmithError, match="it may be bytes, a pathlib"):
+        api.predict("tiny", object())
+
+
+def test_a_refused_text_that_is_the_path_of_a_file_says_so(unsteady: Told, tmp_path: Path) -> None:
+    file = tmp_path / "cat.jpg"
+    file.touch()
+    unsteady.told = [(400, {}), (400, {})]
+    with Client(f"http://127.0.0.1:{unsteady.server_port}") as client:
+        with pytest.raises(RequestError) as caught:
+            client.predict("m", str(file))
+        assert f"pathlib.Path({str(file)!r})" in caught.value.hint
+        with pytest.raises(RequestError) as caught:
+            client.predict("m", "no file")
+        assert "Path" not in caught.value.hint
+
+
+def test_the_local_server_is_found_with_its_key(tiny_server: ServerInfo) -> None:
+    with Client.local(tiny_server.port) as client:
+        assert client.predict("tiny", [1])["body"] == [1]
+        assert client.models() == ["tiny"]
+
+    async def ask() -> Any:
+        async with AsyncClient.local(tiny_server.port) as client:
+            return await client.predict("tiny", [1])
+
+    assert asyncio.run(ask())["body"] == [1]
+    with pytest.raises(ServerError, match=f"on port 1; there is: .*port {tiny_server.port} "):
+        Client.local(1)
+
+
+def test_without_a_server_there_is_no_local_one(own_state: Path) -> None:
+    with pytest.raises(ServerError, match="no server of marsmith runs") as caught:
+        Client.local()
+    assert "marsmith serve" in caught.value.hint
+
+
+def test_a_server_is_asked_itself(tiny_server: ServerInfo) -> None:
+    running = server.running(tiny_server.port)
+    assert running.predict("tiny", "x", options={"n": 1})["body"]["parameters"] == {"n": 1}
+    assert running.predict("tiny", [2])["body"] == [2]
+    with pytest.raises(RequestError, match="no such thing"):
+        running.predict("tiny", {"refuse": True})
 
 
 def test_the_asynchronous_client_says_the_same(tiny_server: ServerInfo) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from marsmith.client.clients import AsyncClient, Client
+from marsmith.client.asynchronous import AsyncClient
+from marsmith.client.clients import Client
 from marsmith.client.flows import Api
 from marsmith.errors import MarsmithError, RequestError, ServerError
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from examples.digits import held_out
-from marsmith.client.clients import AsyncClient, Client
+from marsmith.client.asynchronous import AsyncClient
+from marsmith.client.clients import Client
 from marsmith.errors import ServerError
 from marsmith.serving import server
 from marsmith.serving.server import Server
