@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 UNUSED_DAYS = 30
+OURS = ("marsmith.", "handlers.")
+TENSORS = frozenset({"_parameters", "_buffers", "_modules", "training"})
 
 
 class Cache:
@@ -99,10 +103,25 @@ def code_of(*modules: ModuleType | str, without: Sequence[ModuleType] = ()) -> l
 
 
 def module_key(module: torch.nn.Module) -> str:
-    """Make a key of a module's weights, its structure, and the code of its classes."""
+    """Make a key of a module's weights, its structure, all else in it, and its classes' code."""
     defined_in = {type(each).__module__ for each in module.modules()}
-    code = code_of(*(name for name in defined_in if name in sys.modules))
-    return key_of(str(module), code, module.state_dict())
+    code = code_of(*sorted(name for name in defined_in if name in sys.modules))
+    tensors = {**module.state_dict(), **dict(module.named_buffers())}
+    beside = [_beside(each) for each in module.modules()]
+    return key_of(str(module), code, tensors, beside, imports.unseen(defined_in))
+
+
+def _beside(module: torch.nn.Module) -> bytes | str:
+    """What a module has beside tensors and modules; a word of its own where that can't be told."""
+    said = (torch.fx.GraphModule, torch.jit.ScriptModule)
+    if type(module).__module__.startswith(OURS) or isinstance(module, said):
+        return b""  # its text, or its source, says it all
+    own = {name: value for name, value in vars(module).items() if name not in TENSORS}
+    try:
+        found = pickle.dumps(own)
+    except Exception:  # whatever an object raises that isn't made for it
+        return uuid.uuid4().hex
+    return uuid.uuid4().hex if b"__main__" in found else found  # a function of a notebook, perhaps
 
 
 def _feed(digest: _Hash, part: object) -> None:

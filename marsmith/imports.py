@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import sys
 import sysconfig
+import uuid
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -46,6 +47,21 @@ def imported_by(name: str) -> Iterator[str]:
     for file, module in _found([name], ours=False).items():
         if is_users(file):
             yield from named(file, module)
+
+
+def unseen(names: Iterable[str]) -> list[str]:
+    """For each module that is in no file, such as a notebook, a word that never comes again.
+
+    What is kept under a key with one in it is never found: nobody can see whether its code is the
+    same.
+    """
+    return [uuid.uuid4().hex for name in names if _in_memory(name)]
+
+
+def _in_memory(name: str) -> bool:
+    main = sys.modules.get(name) if name == "__main__" else None
+    # IPython leaves there the name of a script that it has run.
+    return hasattr(main, "get_ipython") or file_of(name) is None
 
 
 def _found(names: Iterable[str], ours: bool, without: Collection[str] = ()) -> dict[Path, str]:

@@ -41,7 +41,9 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         )
     if not isinstance(job.source, factory_source.Factory):
         raise UnsupportedError(
-            "eager needs a source with a factory, whose code goes into the archive", OTHERS
+            "eager needs a source with a factory, whose code goes into the archive",
+            f"{OTHERS}; or write a function that makes the module into a file, and name it:"
+            " 'source: {factory: my_file:my_function, checkpoint: ...}'",
         )
     factory, _, function = job.source.factory.partition(":")
     source = inspect.getsourcefile(importlib.import_module(factory))

@@ -14,7 +14,7 @@ from handlers.runtimes import Tensors
 from handlers.runtimes.eager import DTYPES
 from marsmith.atomic import ensure_room
 from marsmith.converters import Artifact, Job
-from marsmith.converters._refusals import refuse_exported, refuse_onnx
+from marsmith.converters._refusals import others, refuse_exported, refuse_onnx
 from marsmith.errors import UnsupportedError, reason
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
@@ -150,16 +150,16 @@ def _frozen(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModu
     }
     scripted: torch.jit.ScriptModule
     try:
-        scripted = _traced(module, batch) if job.source.TRACED else torch.jit.script(module)
+        scripted = _traced(module, batch, job) if job.source.TRACED else torch.jit.script(module)
     except UnsupportedError:
         raise
     except Exception as error:  # the compiler raises what it meets
         if not job.settings.trace:
             raise UnsupportedError(
                 f"TorchScript can't express this model: {reason(error)}",
-                "try 'conversion: {trace: true}', or use 'runtime: eager', which takes any module",
+                f"try 'conversion: {{trace: true}}', or {others(job)}",
             ) from error
-        scripted = _traced(module, batch)
+        scripted = _traced(module, batch, job)
     try:
         frozen = torch.jit.freeze(scripted) if hasattr(scripted, "training") else scripted
         with torch.inference_mode():
@@ -167,12 +167,12 @@ def _frozen(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModu
     except RuntimeError as error:
         raise UnsupportedError(
             f"TorchScript can't run this model in {precision}: {reason(error)}",
-            "use 'runtime: eager', which takes any module",
+            others(job),
         ) from error
     return frozen
 
 
-def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
+def _traced(module: nn.Module, batch: Tensors, job: Job) -> torch.jit.ScriptModule:
     # Checked with another size, to notice a batch size that became a constant.
     sizes = [tuple(_first(tensor, rows) for tensor in batch.values()) for rows in (2, 3)]
     try:
@@ -183,7 +183,7 @@ def _traced(module: nn.Module, batch: Tensors) -> torch.jit.ScriptModule:
     except Exception as error:  # it runs the model's own code
         raise UnsupportedError(
             f"TorchScript can't trace this model: {reason(error)}",
-            "use 'runtime: eager', which takes any module",
+            others(job),
         ) from error
     return traced
 

@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from handlers.runtimes import Tensors
+from marsmith import imports
 from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.recipe.references import source_files
 from marsmith.recipe.sections import Pass, Recipe, Source, Training
@@ -63,6 +64,7 @@ def made_from(change: Pass, module: torch.nn.Module, training: Training | None) 
     return key_of(
         module_key(module), repr(change), repr(training), code_of(type(change).__module__),
         [source_files(each) for each in (*named, *taken)], torch.__version__,
+        imports.unseen(each.partition(":")[0] for each in (*named, *taken)),
     )  # fmt: skip
 
 

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from marsmith.archive import requirements, sbom
 from marsmith.archive.contents import travelling
 from marsmith.archive.writing import dump, package
 from marsmith.errors import MarsmithError
 from marsmith.pipeline import choice, patience, reporting, sensitivity, timing
 from marsmith.pipeline.candidates import wanted
+from marsmith.pipeline.given import recipe_of
 from marsmith.pipeline.original import Prepared, prepare
 from marsmith.pipeline.trials import Trial, attempt
-from marsmith.recipe.reading import Given, load
+from marsmith.recipe.reading import Given
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Timing
 from marsmith.report.report import Report
@@ -32,24 +35,29 @@ Say = Callable[[str], None]
 
 
 def build(
-    recipe: Given,
+    recipe: Given | torch.nn.Module,
     store: str | Path = "model_store",
     say: Say = lambda line: None,
     *,
     retrain: bool = False,
     keep_all: bool = False,
     served: bool = False,
+    **settings: object,
 ) -> Report | None:
     """Make a verified archive of a recipe, of the best candidate that may be shipped.
 
     Args:
-        recipe: what to build: a YAML file, the settings of one as a mapping, or a `Recipe`.
+        recipe: what to build: a YAML file, the settings of one as a mapping, or a `Recipe`; or an
+            `nn.Module` as it is now, wherever its class is defined.
         store: the folder for `NAME.mar`, `NAME.report.json` and `.html`, and `NAME.cdx.json`, its
             bill of materials; made if it isn't there.
         say: takes one line as each step begins.
         retrain: train anew, whatever was trained before.
         keep_all: write a verified archive of every admissible candidate into `NAME.candidates/`.
         served: serve the archive with TorchServe, too, and compare its answers.
+        settings: of a module's recipe: `name`, `task`, `data`, and the sections of a YAML by their
+            names. Functions and data may be given themselves, instead of their names: `data` is a
+            list of (request body, expected answer), a body being what `Client.predict` takes.
 
     Returns:
         The report, as written; None in all processes but the first: they only help to train.
@@ -58,7 +66,7 @@ def build(
         RecipeError: it can't be read, or says something that isn't allowed.
         BuildError: a step failed; the store's archives and reports are unchanged.
     """
-    recipe, store = load(recipe), Path(store)
+    recipe, store = recipe_of(recipe, settings), Path(store)
     candidates = wanted(recipe)  # errors come before the long steps
     requirements.check(recipe, travelling(recipe), {each.runtime for each in candidates})
     seconds: dict[str, float] = {}

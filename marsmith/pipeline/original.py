@@ -18,7 +18,7 @@ from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.tensors import NamedTensorsHandler
-from marsmith import arguments, passes
+from marsmith import arguments, imports, passes
 from marsmith.archive import contents
 from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
@@ -325,5 +325,5 @@ def measured_on(recipe: Recipe, ladder: Ladder) -> str:
     return key_of(
         list(ladder.data.bodies), ladder.data.expected, metric, code, recipe.handler_section,
         contents.travelling(recipe), recipe.requirements, ladder.batch_sizes,
-        torch.get_num_threads(),
+        torch.get_num_threads(), imports.unseen(named),
     )  # fmt: skip

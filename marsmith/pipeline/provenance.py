@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from marsmith.archive.writing import dump
+from marsmith.recipe.live_data import LiveData
 from marsmith.recipe.sections import Recipe
 from marsmith.report.report import Provenance
 from marsmith.verify import arrays
@@ -28,13 +29,20 @@ def of(recipe: Recipe) -> Provenance:
     commit, clean = _checkout(file) if file else (None, None)
     return Provenance(
         recipe=_digest(file) if file else hashlib.sha256(dump(settings)).hexdigest(),
-        source={"kind": type(recipe.source).__module__.rpartition(".")[2], **_source(recipe)},
+        source={
+            "kind": type(recipe.source).__module__.rpartition(".")[2].lstrip("_"),
+            **_source(recipe),
+        },
         data={name: _data(section.data) for name, section in sections.items() if section},
         datasets=tuple(map(str, _several(card.get("datasets")))),
         licence=", ".join(map(str, _several(card.get("license")))),
         commit=commit,
         clean=clean,
     )
+
+
+def _kind(recipe: Recipe) -> str:
+    return type(recipe.source).__module__.rpartition(".")[2].removeprefix("_")
 
 
 def _source(recipe: Recipe) -> dict[str, object]:
@@ -44,9 +52,9 @@ def _source(recipe: Recipe) -> dict[str, object]:
     }
 
 
-def _data(named: str) -> str:
-    """A "module:function", or the name of a file and its digest."""
-    return f"{Path(named).name} {_digest(Path(named))}" if arrays.named(named) else named
+def _data(named: str | LiveData) -> str:
+    """A "module:function", or the name of a file and its digest, or what is in memory."""
+    return f"{Path(named).name} {_digest(Path(named))}" if arrays.named(named) else str(named)
 
 
 def _digest(path: Path) -> str:

@@ -19,10 +19,12 @@ from marsmith.pipeline import samples
 from marsmith.pipeline.choice import shipped
 from marsmith.pipeline.original import Prepared
 from marsmith.pipeline.trials import Trial, versions
+from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.report import ArchiveFile, CandidateResult, Environment, Facts, Report
+from marsmith.sources._module import LiveModule
 
 VERSIONS = ("torch", "numpy", "pillow", "torchserve", "torch-model-archiver", "marsmith")
 COSINE_DIGITS = 3  # more of them differ between CPUs
@@ -121,8 +123,16 @@ def _result(recipe: Recipe, trial: Trial) -> CandidateResult:
         timing=trial.timing,
         archived=trial.archived,
         kept=trial.kept,
-        command=f"marsmith build {recipe.path} --candidate {trial.candidate}",
+        command=_command(recipe, trial.candidate),
     )
+
+
+def _command(recipe: Recipe, candidate: Candidate) -> str:
+    """What builds a candidate alone."""
+    if recipe.file is None and isinstance(recipe.source, LiveModule):
+        form = f"runtime={candidate.runtime!r}, precision={candidate.precision!r}"
+        return f"marsmith.build(module, name={recipe.name!r}, task={recipe.task!r}, ..., {form})"
+    return f"marsmith build {recipe.path} --candidate {candidate}"
 
 
 def _cpu() -> str:

@@ -25,6 +25,9 @@ class Stamp(NamedTuple):
     size: int
 
 
+SCRIPTS = ("__main__", "__mp_main__")
+"""What runs is imported from nowhere."""
+
 _imported: dict[str, Stamp] = {}
 """What recipes have imported in this process: users' modules, not installed and not ours."""
 
@@ -71,6 +74,8 @@ def meant(name: str) -> tuple[Path | None, Path | None]:
 
     What the program has imported itself is noted, too: it may be edited before the next build.
     """
+    if name in SCRIPTS:
+        return None, None
     file = _loaded(name)
     if file and name not in _imported and imports.is_users(file):
         _imported[name] = _stamp(file)

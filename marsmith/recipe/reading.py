@@ -99,6 +99,8 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _source(data: object, path: Path) -> Source:
+    if isinstance(data, Source):  # of a module in memory
+        return data
     known = by_name.known(SOURCES)
     if not isinstance(data, dict):
         raise RecipeError(f"{path.name}: 'source' must be a mapping with one of {', '.join(known)}")
@@ -153,9 +155,9 @@ def _is_path(annotation: object) -> bool:
 
 def _files(data: Mapping[str, object], path: Path) -> tuple[Path, ...]:
     names = data.get("files", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, (str, Path)) for name in names):
         raise RecipeError(f"{path.name}: 'files' must be a list of paths")
-    files = tuple(locate(name, path.parent) for name in names)
+    files = tuple(locate(str(name), path.parent) for name in names)
     for file in files:
         if not file.exists():
             raise RecipeError(f"{path.name}: 'files' names {file}, which does not exist")

@@ -83,6 +83,21 @@ def _refuse_another(reference: str, name: str) -> None:
             )
 
 
+def named(function: Callable[..., Any]) -> str:
+    """The "module:function" that a function is found by again.
+
+    Raises:
+        RecipeError: there is none: it is in another function, say, or has no name.
+    """
+    module, name = (getattr(function, each, "") for each in ("__module__", "__qualname__"))
+    if getattr(sys.modules.get(module), name, None) is not function:
+        raise RecipeError(
+            f"{function!r} can't be found again by a name",
+            "define it with def, or class, at the top of a module or of a cell, and give that",
+        )
+    return f"{module}:{name}"
+
+
 def source_files(reference: str) -> list[Path]:
     """The files that a "module:function" is made of, for keys of what depends on it.
 

@@ -14,12 +14,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    InstanceOf,
     PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from marsmith.recipe.live_data import LiveData
 from marsmith.recipe.pins import PIN, split_pin
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ class Training(Section):
 
     data: Reference
     """Returns a map-style Dataset; an item is (inputs, target), inputs one tensor or a tuple.
-    Items may use torch's random numbers, which differ from epoch to epoch and are the same in
+    LiveData may use torch's random numbers, which differ from epoch to epoch and are the same in
     every run."""
     loss: Reference = "torch.nn.functional:cross_entropy"
     """Takes the model's outputs and the targets of a batch, gives a scalar."""
@@ -182,7 +184,7 @@ class TrainedPass(Pass):
 class Evaluation(Section):
     """Held-out data, and what a good answer is."""
 
-    data: Reference
+    data: Reference | InstanceOf[LiveData]
     """Returns (request body: bytes, expected answer) pairs, or bodies alone; or an `.npz` or `.npy`
     file, relative to the recipe, whose rows are the instances."""
     expected: Reference | None = None
@@ -199,7 +201,7 @@ class Evaluation(Section):
 class Calibration(Section):
     """Data that static quantisation takes its ranges from; it should not be the evaluation's."""
 
-    data: Reference
+    data: Reference | InstanceOf[LiveData]
     """Returns request bodies: bytes, or (bytes, anything) pairs; or a file, as above."""
     samples: int = Field(256, ge=1)
     """How many of them to use, from the first on."""

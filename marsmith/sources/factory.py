@@ -10,6 +10,7 @@ import torch
 from pydantic import PrivateAttr
 from safetensors.torch import load_model, save_model
 
+from marsmith import imports
 from marsmith.cache import Cache, key_of
 from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve, source_files
@@ -91,6 +92,8 @@ class Factory(Source):
 
     def _trained_by(self) -> str:
         """The key of the code of the factory's and the training's module, and of what runs it."""
-        code = [(each, source_files(each)) for each in (self.factory, str(self.train))]
+        names = (self.factory, str(self.train))
+        code = [(each, source_files(each)) for each in names]
+        code_of_cells = imports.unseen(each.partition(":")[0] for each in names)
         versions = torch.__version__, platform.python_version()
-        return key_of(code, sorted(self.arguments.items()), SEED, versions)
+        return key_of(code, sorted(self.arguments.items()), SEED, versions, *code_of_cells)

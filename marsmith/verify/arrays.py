@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from handlers.tensors import numpy_files
 from handlers.tensors.numpy_files import Array
 from marsmith.errors import BuildError, reason
+from marsmith.recipe.live_data import LiveData
 from marsmith.recipe.reading import ARRAY_FILES
 
 
-def named(data: str) -> bool:
-    """Whether a recipe's data is such a file, instead of a "module:function"."""
-    return data.endswith(ARRAY_FILES)
+def named(data: str | LiveData) -> TypeGuard[str]:
+    """Whether a recipe's data is such a file, instead of a "module:function" or in memory."""
+    return isinstance(data, str) and data.endswith(ARRAY_FILES)
 
 
 def bodies(path: Path) -> list[bytes]:

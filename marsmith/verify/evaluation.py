@@ -12,6 +12,7 @@ from handlers.base import Handler
 from handlers.protocols.exchange import Exchange
 from handlers.task import Config, Sample
 from marsmith.errors import BuildError
+from marsmith.recipe.live_data import LiveData
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Evaluation
 from marsmith.verify import arrays
@@ -58,17 +59,19 @@ def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
     return Data(bodies, "", [expected for _, expected in items])
 
 
-def items_of(data: str) -> list[Any]:
-    """What a recipe's data function returns, or the rows of the file that it names instead.
+def items_of(data: str | LiveData) -> list[Any]:
+    """What a recipe's data function returns, or the rows of a file, or what is in memory.
 
     Raises:
         RecipeError: there is no such function.
         BuildError: there is no such file, or it can't be read.
     """
+    if isinstance(data, LiveData):
+        return [*data.items]
     return [*arrays.bodies(Path(data))] if arrays.named(data) else list(resolve(data)())
 
 
-def bodies_of(items: Sequence[object], name: str) -> list[bytes]:
+def bodies_of(items: Sequence[object], name: object) -> list[bytes]:
     """The request bodies of evaluation or calibration data.
 
     Raises:

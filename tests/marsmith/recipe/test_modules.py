@@ -83,3 +83,13 @@ def test_what_the_program_has_from_elsewhere_is_refused(
         made(second)
     assert str(tmp_path / "b") in str(caught.value) or str(tmp_path / "a") in str(caught.value)
     assert caught.value.hint
+
+
+def test_the_program_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "__main__.py").touch()
+    monkeypatch.setattr(sys.modules["__main__"], "given", lambda: 7, raising=False)
+    recipe = recipe_in(tmp_path / "a", "a")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        load(recipe)
+        assert resolve("__main__:given")() == 7
