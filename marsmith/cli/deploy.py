@@ -25,8 +25,13 @@ def ray(
         Path | None, typer.Option(help="Where nodes have the keys; default: this user's there.")
     ] = None,
     ingresses: Annotated[
-        int, typer.Option(min=1, help="Replicas that speak to clients, each on its own node.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Replicas that speak to clients, each on its own node; 0: a single model's own"
+            " replicas do. By default 0 for one archive, else 1.",
+        ),
+    ] = None,
 ) -> None:
     """Write an applications file of archives, for `serve deploy` of Ray Serve."""
     from marsmith.deploy.ray import write

@@ -44,7 +44,7 @@ def write(archives: Sequence[str], out: Path, arguments: ApplicationArguments) -
 def document(models: Sequence[served.Served], arguments: ApplicationArguments) -> dict[str, Any]:
     """What an applications file of some models says."""
     said = arguments.model_dump(mode="json", exclude={"archives"}, exclude_defaults=True)
-    ingress = {"name": application.INGRESS, **application.ingress_options(arguments.ingresses)}
+    ingresses = application.ingresses_of(models, arguments)
     return {
         "proxy_location": "EveryNode",
         "http_options": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - it asks for keys
@@ -54,10 +54,7 @@ def document(models: Sequence[served.Served], arguments: ApplicationArguments) -
                 "route_prefix": "/",
                 "import_path": IMPORT_PATH,
                 "args": {"archives": [model.archive for model in models], **said},
-                "deployments": [
-                    *({"name": model.name, **model.options()} for model in models),
-                    ingress,
-                ],
+                "deployments": application.deployments(models, ingresses),
             }
         ],
     }

@@ -1,9 +1,9 @@
 """Archives on a small Ray cluster of this machine, while standard input is open.
 
-    python -m tests.support.ray_cluster PORT WORKER_NODES TEMP ARCHIVE...
+    python -m tests.support.ray_cluster PORT WORKER_NODES TEMP ARGUMENTS
 
-It prints "UP" when every model answers, takes lines, and answers each: "kill", a node without the
-ingress that clients reach is killed; "add", one joins again; "status".
+The arguments of the application are JSON. It prints "UP" when every model answers, takes lines, and
+answers each: "kill", a node that isn't the head is killed; "add", one joins again; "status".
 """
 
 from __future__ import annotations
@@ -21,13 +21,25 @@ QUIET = {
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_agent_register_timeout_ms": "180000",
-    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_raylet_start_wait_time_s": "60",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
 NODE = {"num_cpus": 4, "object_store_memory": 120_000_000, "include_dashboard": False}
+TRIES = 3
+"""A node whose agents take longer than 15 s to start dies, which a busy machine is too slow for."""
 
 
-def main(port: str, workers: str, temp: str, *archives: str) -> None:
+def joined(cluster: Any) -> Any:
+    """Have a node join, the head first, and try again if it dies at that."""
+    for _ in range(TRIES - 1):
+        try:
+            return cluster.add_node(**NODE)
+        except Exception as error:  # Ray says it as an Exception
+            print(f"a node died while it started: {error}", file=sys.stderr)
+    return cluster.add_node(**NODE)
+
+
+def main(port: str, workers: str, temp: str, arguments: str) -> None:
     """Serve until standard input ends."""
     Path(temp, "ray").mkdir(parents=True)
     os.environ.update(QUIET, RAY_TMPDIR=temp)
@@ -37,21 +49,21 @@ def main(port: str, workers: str, temp: str, *archives: str) -> None:
 
     from marsmith.serving.ray import app
 
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE})
+    cluster = Cluster()
     try:
-        nodes = [cluster.add_node(**NODE) for _ in range(int(workers))]
+        joined(cluster)
+        nodes = [joined(cluster) for _ in range(int(workers))]
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
         http: Any = {"host": "127.0.0.1", "port": int(port)}
         serve.start(http_options=http, proxy_location="HeadOnly")
-        arguments = {"archives": json.dumps(archives), "ingresses": 1 + len(nodes)}
-        serve.run(app(arguments), name="marsmith", route_prefix="/")
+        serve.run(app(json.loads(arguments)), name="marsmith", route_prefix="/")
         print("UP", flush=True)
         for line in sys.stdin:
             match line.strip():
                 case "kill":
                     cluster.remove_node(nodes.pop(), allow_graceful=False)
                 case "add":
-                    nodes.append(cluster.add_node(**NODE))
+                    nodes.append(joined(cluster))
                 case "status":
                     deployed = serve.status().applications["marsmith"].deployments
                     said = {name: each.replica_states for name, each in deployed.items()}

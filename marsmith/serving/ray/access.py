@@ -21,11 +21,12 @@ class Access:
     """Lets those in who have a key.
 
     Args:
-        file: where keys are kept; it may change at any time.
+        files: where keys are kept; they may change at any time.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._read, self._changed = file, 0.0, -1
+    def __init__(self, *files: Path) -> None:
+        self._files, self._read = files, 0.0
+        self._changed: list[int] = []
         self._keys: dict[str, keys.Key] = {}
         self._sent: dict[str, deque[float]] = {}
 
@@ -55,8 +56,9 @@ class Access:
         now = time.monotonic()
         if now - self._read > READ_S:
             self._read = now
-            changed = self._file.stat().st_mtime_ns if self._file.exists() else 0
+            changed = [each.stat().st_mtime_ns if each.exists() else 0 for each in self._files]
             if changed != self._changed:
-                self._keys = {key.sha256: key for key in keys.kept(self._file)}
+                found = (key for file in self._files for key in keys.kept(file))
+                self._keys = {key.sha256: key for key in found}
                 self._changed = changed
         return self._keys

@@ -1,15 +1,20 @@
-"""An application: a deployment for each model, and one that speaks to clients."""
+"""An application: a deployment for each model, and, but for a single one, one for all clients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marsmith.errors import ServerError
 from marsmith.extras import need
 from marsmith.serving.front.keys import keys_file
 from marsmith.serving.ray import served
 from marsmith.serving.ray.arguments import ApplicationArguments
 from marsmith.serving.ray.ingress import Ingress
 from marsmith.serving.ray.replica import ModelReplica
+from marsmith.serving.ray.served import Served
+from marsmith.serving.ray.speaking import SpeakingReplica
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -20,37 +25,72 @@ AT_ONCE = 1000
 """How many requests an ingress has on their way; all but a few wait for models."""
 
 
-def build(arguments: ApplicationArguments) -> Application:
+def build(arguments: ApplicationArguments, more_keys: tuple[Path, ...] = ()) -> Application:
     """Build an application.
 
+    Args:
+        arguments: what it takes.
+        more_keys: further files of keys, where requests need one at all.
+
     Raises:
-        MarsmithError: an archive isn't sound, or Ray is missing.
+        MarsmithError: an archive isn't sound, there are several without an ingress, or Ray is
+            missing.
     """
     need("ray", "ray", "starlette")
-    from ray import serve
-
-    quiet = {"enable_access_log": False}
     models = served.read(arguments.archives)
-    deployed = {}
-    for model in models:
-        deployment = serve.deployment(ModelReplica).options(
-            name=model.name, logging_config=quiet, **model.options()
+    keys = (arguments.keys_file or keys_file(), *more_keys) if arguments.keys else ()
+    ingresses = ingresses_of(models, arguments)
+    deployed = {each["name"]: each for each in deployments(models, ingresses)}
+    if not ingresses:
+        (model,) = models
+        speaking = _deployment(SpeakingReplica, deployed[model.name], speaks=True)
+        return speaking.bind(model, arguments.trust, keys)
+    replicas = {
+        model.name: _deployment(ModelReplica, deployed[model.name]).bind(model, arguments.trust)
+        for model in models
+    }
+    return _deployment(Ingress, deployed[INGRESS], speaks=True).bind(models, replicas, keys)
+
+
+def ingresses_of(models: Sequence[Served], arguments: ApplicationArguments) -> int:
+    """How many replicas speak to the clients of all models; 0: the only model's own do.
+
+    Raises:
+        ServerError: there are several models, and none to speak for them.
+    """
+    if arguments.ingresses is None:
+        return 1 if len(models) > 1 else 0
+    if not arguments.ingresses and len(models) > 1:
+        raise ServerError(
+            f"ingresses: 0 is for one archive alone, and there are {len(models)}",
+            hint="leave ingresses out, or give each archive an application of its own",
         )
-        deployed[model.name] = deployment.bind(model, arguments.trust)
-    ingress = serve.deployment(serve.ingress()(Ingress)).options(
-        name=INGRESS, logging_config=quiet, **ingress_options(arguments.ingresses)
-    )
-    keys = (arguments.keys_file or keys_file()) if arguments.keys else None
-    return ingress.bind(models, deployed, keys)
+    return arguments.ingresses
 
 
-def ingress_options(replicas: int) -> dict[str, Any]:
-    """The options of the ingress, in the words of an applications file."""
-    apart = {"max_replicas_per_node": 1} if replicas > 1 else {}
-    return {
-        "num_replicas": replicas,
+def deployments(models: Sequence[Served], ingresses: int) -> list[dict[str, Any]]:
+    """The deployments' names and options, in the words of an applications file."""
+    if not ingresses:
+        return [{"name": model.name, **model.options(), **_of_clients(model)} for model in models]
+    apart = {"max_replicas_per_node": 1} if ingresses > 1 else {}
+    ingress = {
+        "name": INGRESS,
+        "num_replicas": ingresses,
         "max_ongoing_requests": AT_ONCE,
         "health_check_period_s": served.HEALTH_S,
         "ray_actor_options": {"num_cpus": 0},
         **apart,
     }
+    return [*({"name": model.name, **model.options()} for model in models), ingress]
+
+
+def _of_clients(model: Served) -> dict[str, Any]:
+    """What differs where replicas speak themselves: they refuse, in our words, who is too many."""
+    return {"max_ongoing_requests": max(AT_ONCE, 2 * model.plan.most), "max_queued_requests": -1}
+
+
+def _deployment(kind: type, options: dict[str, Any], *, speaks: bool = False) -> Any:
+    from ray import serve
+
+    deployed = serve.deployment(serve.ingress()(kind) if speaks else kind)
+    return deployed.options(logging_config={"enable_access_log": False}, **options)

@@ -20,8 +20,9 @@ class ApplicationArguments(BaseModel):
         keys: whether requests need a key.
         keys_file: where keys are kept, on nodes with an ingress; by default where
             `marsmith keys` keeps those of this user.
-        ingresses: how many replicas speak to clients; more than one are each on a node of its own,
-            and a node's proxy prefers its own.
+        ingresses: how many replicas speak to the clients of all models; more than one are each on
+            a node of its own, and a node's proxy prefers its own. 0: the replicas of the only
+            model speak themselves, as they do for one archive where this isn't said.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +31,7 @@ class ApplicationArguments(BaseModel):
     trust: tuple[Path, ...] = ()
     keys: bool = True
     keys_file: Path | None = None
-    ingresses: int = Field(1, ge=1)
+    ingresses: int | None = Field(None, ge=0)
 
     @field_validator("archives", "trust", mode="before")
     @classmethod

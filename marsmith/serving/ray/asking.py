@@ -1,4 +1,4 @@
-"""One model's replicas, asked; what one that dies had is asked once more."""
+"""One model's replicas, asked; what one that dies had is asked again, of another or its next."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 from marsmith.harness.wire import Request, Response
 from marsmith.serving.ray import refusals
-from marsmith.serving.ray.batches import WorkerDiedError
+from marsmith.serving.ray.batches import NotAskedError, WorkerDiedError
+from marsmith.serving.ray.condition import Condition
 from marsmith.serving.ray.served import Served
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 logger = logging.getLogger("ray.serve")
-TRIES = 2
+DEATHS = 3
+"""A request that so many died with isn't asked again: it may be what they die of."""
+PAUSE_S = 0.2
 
 
 class Replicas:
@@ -26,27 +29,35 @@ class Replicas:
     Args:
         served: the model.
         handle: Ray's, of its deployment.
+        condition: knows whether a replica runs.
     """
 
-    def __init__(self, served: Served, handle: DeploymentHandle) -> None:
+    def __init__(self, served: Served, handle: DeploymentHandle, condition: Condition) -> None:
         self.served = served
         self._ask = handle.options(method_name="ask")
         self._stream = handle.options(method_name="stream", stream=True)
-        self._seconds = served.plan.queue_timeout_s + served.plan.response_timeout_s
+        self._condition = condition
 
     async def ask(self, request: Request) -> AsyncGenerator[Response, None]:
-        """Ask, and once more if a replica died before it had said anything.
+        """Ask, and again while replicas or workers die that have said nothing.
 
         Raises:
-            RefusedError: too many wait, it takes too long, or a second one died, too.
+            RefusedError: too many wait, nobody is there for too long, the answer takes too long,
+                or `DEATHS` have died with it.
         """
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
-        from ray.serve.exceptions import BackPressureError
+        from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-        for tried in range(1, TRIES + 1):
+        clock, plan = asyncio.get_running_loop().time, self.served.plan
+        patient_until = clock() + plan.queue_timeout_s
+        until = patient_until + plan.response_timeout_s
+        deaths = 0
+        while deaths < DEATHS:
+            if not await self._condition.wait(self.served.name, patient_until):
+                raise refusals.down(self.served.name)
             said = False
             try:
-                async with aclosing(self._parts(request)) as parts:
+                async with aclosing(self._parts(request, until - clock())) as parts:
                     async for part in parts:
                         said = True
                         yield part
@@ -55,23 +66,30 @@ class Replicas:
                 raise refusals.too_long() from None
             except BackPressureError:
                 raise refusals.queue(self.served.name) from None
+            except DeploymentUnavailableError:
+                raise refusals.down(self.served.name) from None
             except (WorkerDiedError, RayError) as error:
                 ours = isinstance(error, WorkerDiedError)
                 told = isinstance(error, (RayTaskError, TaskCancelledError))
                 if said or (told and not ours):
                     raise
-                logger.warning("%s: try %d: %s", self.served.name, tried, error)
+                deaths += not isinstance(error, NotAskedError)
+                logger.warning("%s: asked again: %s", self.served.name, error)
+            if clock() >= patient_until:
+                break
+            await asyncio.sleep(PAUSE_S)
         raise refusals.killed()
 
-    async def _parts(self, request: Request) -> AsyncGenerator[Response, None]:
+    async def _parts(self, request: Request, seconds: float) -> AsyncGenerator[Response, None]:
+        """What a replica says, each part of it within some seconds."""
         if not self.served.streams:
-            yield await asyncio.wait_for(self._ask.remote(request), self._seconds)
+            yield await asyncio.wait_for(self._ask.remote(request), seconds)
             return
         response = self._stream.remote(request)
         try:
             parts = aiter(response)
             while True:
-                yield await asyncio.wait_for(anext(parts), self._seconds)
+                yield await asyncio.wait_for(anext(parts), seconds)
         except StopAsyncIteration:
             pass
         finally:

@@ -30,6 +30,10 @@ class WorkerDiedError(Exception):
     """The worker ended before it had answered; another may be asked."""
 
 
+class NotAskedError(WorkerDiedError):
+    """No worker was asked, for there is none and there will be none."""
+
+
 @dataclass(eq=False)
 class _Ticket:
     """A request on its way.
@@ -60,7 +64,12 @@ class BatchQueue:
         self._size, self._delay_s, self._continuous = size, delay_s, continuous
         self._waiting: deque[_Ticket] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._failed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to be sent."""
+        return len(self._waiting)
 
     async def ask(self, request: Request) -> AsyncGenerator[Response, None]:
         """Ask, and yield the answer, or its parts.
@@ -70,9 +79,12 @@ class BatchQueue:
 
         Raises:
             WorkerDiedError: the worker ended first.
+            NotAskedError: there is none any more.
         """
         ticket = _Ticket(request, asyncio.get_running_loop())
         with self._changed:
+            if self._failed:
+                raise NotAskedError
             self._waiting.append(ticket)
             self._changed.notify()
         try:
@@ -91,6 +103,13 @@ class BatchQueue:
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+    def fail(self) -> None:
+        """Tell all who wait, and all who come, that there is no worker any more."""
+        with self._changed:
+            self._failed = True
+            waiting, self._waiting = self._waiting, deque()
+        _put([(ticket, NotAskedError()) for ticket in waiting])
 
     def serve(self, worker: Worker, between: Callable[[], object]) -> None:
         """Let a worker answer what comes, until it is closed.

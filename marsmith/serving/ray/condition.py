@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger("ray.serve")
 POLL_S = 0.5
@@ -21,35 +21,44 @@ class Condition:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._up: frozenset[str] = frozenset()
+        self._running: Mapping[str, int] = {}
         self._at = -OLD_S
 
     def up(self, name: str) -> bool:
         """Whether a model has a replica that runs."""
-        return name in self._up and asyncio.get_running_loop().time() - self._at < OLD_S
+        return self.running(name) > 0
+
+    def running(self, name: str) -> int:
+        """How many replicas of a model run."""
+        fresh = asyncio.get_running_loop().time() - self._at < OLD_S
+        return self._running.get(name, 0) if fresh else 0
 
     @property
     def all_up(self) -> bool:
         """Whether all models have."""
         return all(self.up(name) for name in self._names)
 
+    async def wait(self, name: str, until: float) -> bool:
+        """Wait for a model, until a time of the loop's; whether it is up."""
+        while not self.up(name) and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(POLL_S / 2)
+        return self.up(name)
+
     async def watch(self) -> None:
         """Ask the controller again and again, until this is cancelled."""
         while True:
             try:
-                self._up = await asyncio.to_thread(_running)
+                self._running = await asyncio.to_thread(_running)
                 self._at = asyncio.get_running_loop().time()
             except Exception:  # it is started anew somewhere; this is asked again
                 logger.warning("Ray's controller doesn't say what runs", exc_info=True)
             await asyncio.sleep(POLL_S)
 
 
-def _running() -> frozenset[str]:
-    """The deployments of this replica's application that have a running replica."""
+def _running() -> dict[str, int]:
+    """How many replicas run of the deployments of this replica's application."""
     from ray import serve
 
     status = serve.status().applications.get(serve.get_replica_context().app_name)
     deployments = status.deployments if status else {}
-    return frozenset(
-        name for name, each in deployments.items() if each.replica_states.get("RUNNING", 0) > 0
-    )
+    return {name: each.replica_states.get("RUNNING", 0) for name, each in deployments.items()}

@@ -45,15 +45,20 @@ class Ingress:
     Args:
         models: what is served.
         handles: Ray's, of their deployments, by name.
-        keys: where keys are kept; None where no request needs one.
+        keys: where keys are kept; nowhere: no request needs one.
     """
 
     def __init__(
-        self, models: Sequence[Served], handles: Mapping[str, DeploymentHandle], keys: Path | None
+        self,
+        models: Sequence[Served],
+        handles: Mapping[str, DeploymentHandle],
+        keys: tuple[Path, ...],
     ) -> None:
-        self._models = {each.name: Replicas(each, handles[each.name]) for each in models}
-        self._access = Access(keys) if keys else None
-        self._condition = Condition(tuple(self._models))
+        self._condition = Condition([each.name for each in models])
+        self._models = {
+            each.name: Replicas(each, handles[each.name], self._condition) for each in models
+        }
+        self._access = Access(*keys) if keys else None
         self._metadata: dict[str, bytes] = {}
         self._began = int(time.time())
         self._names = ", ".join(self._models)
@@ -86,6 +91,9 @@ class Ingress:
             said = {"error": "the front failed", "hint": "tell whoever runs this server"}
             await http.say(500, JSON, json.dumps(said).encode())
 
+    def close(self) -> None:
+        """End what this has started."""
+
     async def _live(self, receive: Receive, send: Send) -> None:
         watching = None
         while True:
@@ -94,6 +102,7 @@ class Ingress:
                 watching = asyncio.create_task(self._condition.watch())
             elif watching:
                 watching.cancel()
+                await asyncio.to_thread(self.close)
             await send({"type": f"{what}.complete"})
             if what == "lifespan.shutdown":
                 return
@@ -134,8 +143,6 @@ class Ingress:
             raise refusals.not_described(plan.name)
         if asked.openai and not plan.speaks_openai:
             raise refusals.not_openai(plan.name)
-        if not self._condition.up(plan.name):
-            raise refusals.down(plan.name)
         body = await self._body(http, plan.max_body_bytes)
         request = _request(http, asked, body, reads_forms=plan.reads_forms)
         async with aclosing(replicas.ask(request)) as parts:

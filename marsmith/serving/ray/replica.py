@@ -6,13 +6,13 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from marsmith.archive.reading import Named
-from marsmith.errors import ArchiveError, MarsmithError
+from marsmith.errors import MarsmithError
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
 from marsmith.serving.host import intake
@@ -23,6 +23,8 @@ from marsmith.serving.ray.served import Served
 logger = logging.getLogger("ray.serve")
 WORKERS = "MARSMITH_WORKERS"
 """Names the folder in which a worker reads with how many others it shares the machine."""
+STARTS = 3
+"""How often in a row a worker of a model that has loaded here may fail to load."""
 
 
 class ModelReplica:
@@ -44,7 +46,8 @@ class ModelReplica:
         self._cores, self._gpu = max(1, int(given.get("CPU", 1))), given.get("GPU", 0) > 0
         self._batches = BatchQueue(served.batch_size, served.delay_s, continuous=served.continuous)
         self._gauges = Gauges(served.name)
-        self._failed: MarsmithError | None = None
+        self._failed: Exception | None = None
+        self._up = False
         self._loaded = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=served.name)
         self._thread.start()
@@ -57,51 +60,82 @@ class ModelReplica:
         Raises:
             WorkerDiedError: the worker ended first, and is started anew.
         """
-        parts = [part async for part in self.stream(request)]
+        async with aclosing(self.stream(request)) as said:
+            parts = [part async for part in said]
         return (
             parts[0]
             if len(parts) == 1
             else replace(parts[0], body=b"".join(part.body for part in parts))
         )
 
-    async def stream(self, request: Request) -> AsyncIterator[Response]:
+    async def stream(self, request: Request) -> AsyncGenerator[Response, None]:
         """Answer a request in the parts that come.
 
         Raises:
             WorkerDiedError: the worker ended first, and is started anew.
         """
-        async for response in self._batches.ask(request):
-            yield response
+        async with aclosing(self._batches.ask(request)) as parts:
+            async for response in parts:
+                yield response
 
     def check_health(self) -> None:
         """Tell Ray that this replica must be replaced, when it must.
 
         Raises:
-            MarsmithError: its worker can't be started.
+            Exception: its worker can't be started.
         """
         if self._failed:
             raise self._failed
 
-    def __del__(self) -> None:
-        """End the worker; Ray calls this when nothing is on its way any more."""
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the worker."""
+        return self._batches.waiting
+
+    @property
+    def up(self) -> bool:
+        """Whether the worker has loaded and not died."""
+        return self._up
+
+    def close(self) -> None:
+        """End the worker, when nothing is on its way any more."""
         self._batches.close()
         self._thread.join(self._served.response_s)
 
+    def __del__(self) -> None:
+        """End the worker; Ray calls this when nothing is on its way any more."""
+        self.close()
+
     def _run(self) -> None:
         try:
-            while True:
-                with self._worker() as harness:
-                    self._loaded.set()
-                    try:
-                        return self._batches.serve(
-                            harness, lambda: self._gauges.count(harness.take_log())
-                        )
-                    except ArchiveError as error:
-                        logger.error("%s: %s; it is started anew", self._served.name, error)
-        except MarsmithError as error:
+            self._keep_serving()
+        except Exception as error:  # a full disk, say: who waits is told, and Ray replaces this
             self._failed = error
         finally:
+            self._batches.fail()
             self._loaded.set()
+
+    def _keep_serving(self) -> None:
+        """Serve with one worker after another, until this is closed.
+
+        Raises:
+            MarsmithError: the first one didn't load, or so many in a row.
+        """
+        failed = 0
+        while True:
+            try:
+                with self._worker() as harness:
+                    failed, self._up = 0, True
+                    self._loaded.set()
+                    self._batches.serve(harness, lambda: self._gauges.count(harness.take_log()))
+                    return
+            except MarsmithError as error:
+                failed += not self._up
+                if failed == STARTS or not self._loaded.is_set():
+                    raise
+                logger.error("%s: %s; it is started anew", self._served.name, error)
+            finally:
+                self._up = False
 
     @contextmanager
     def _worker(self) -> Iterator[Harness]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from marsmith.errors import ArchiveError
 from marsmith.harness.wire import Request, Response
-from marsmith.serving.ray.batches import BatchQueue, WorkerDiedError
+from marsmith.serving.ray.batches import BatchQueue, NotAskedError, WorkerDiedError
 
 
 def response(body: bytes, more: bool | None = None) -> Response:
@@ -133,6 +133,19 @@ def test_a_worker_that_dies_is_told_to_those_whom_it_was_to_answer() -> None:
     assert others == [b"later", b"later"]
     assert len(died) == 1
     batches.close()
+
+
+def test_who_waits_and_who_comes_is_told_that_there_is_no_worker_any_more() -> None:
+    batches = BatchQueue(2, 60.0)
+
+    async def two() -> list[bytes | BaseException]:
+        first = asyncio.create_task(ask(batches, b"waits"))
+        while not batches.waiting:
+            await asyncio.sleep(0)
+        await asyncio.to_thread(batches.fail)
+        return await asyncio.gather(first, ask(batches, b"comes"), return_exceptions=True)
+
+    assert [type(each) for each in asyncio.run(two())] == [NotAskedError, NotAskedError]
 
 
 def test_a_continuous_worker_is_asked_again_without_the_body_until_a_client_hangs_up() -> None:

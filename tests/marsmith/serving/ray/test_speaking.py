@@ -1,0 +1,73 @@
+"""One archive on Ray Serve, whose replicas speak to clients themselves: the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsmith.serving import server
+from tests.support.digit_requests import BAD, GOOD
+from tests.support.on_ray import (
+    IMAGE,
+    WORKER,
+    Both,
+    Load,
+    OnRay,
+    both,
+    differing,
+    differing_paths,
+    started,
+)
+from tests.support.servers import authorization
+from tests.support.waiting import wait_until
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def on_ray(digits_archive: Path, server_state: Path) -> Iterator[OnRay]:
+    with started(digits_archive) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def torchserve(digits_archive: Path, server_state: Path) -> Iterator[server.Server]:
+    with server.serve([digits_archive], port=0) as found:
+        yield found
+
+
+@pytest.fixture
+def clients(on_ray: OnRay, torchserve: server.Server) -> Iterator[Both]:
+    with both(torchserve.inference_address, authorization(torchserve), on_ray) as found:
+        yield found
+
+
+@pytest.mark.parametrize("requests", [GOOD, BAD], ids=["good", "bad"])
+def test_every_request_gets_the_same_bytes(clients: Both, requests: Any) -> None:
+    differ, compared = differing(clients, requests, "digits")
+    assert differ == {}
+    assert compared > 25
+
+
+def test_every_path_gets_the_same_bytes(clients: Both) -> None:
+    assert differing_paths(clients) == []
+
+
+def test_no_other_process_speaks_to_clients(on_ray: OnRay) -> None:
+    assert on_ray.pids("ray::ServeReplica:marsmith:_ingress") == []
+    with on_ray.client() as http:
+        assert http.post("/predictions/digits", content=IMAGE).status_code == 200
+
+
+def test_workers_that_are_killed_again_while_they_load_lose_no_prediction(on_ray: OnRay) -> None:
+    with Load(on_ray) as load:
+        on_ray.wait_for_replicas()
+        first = on_ray.kill(WORKER)
+        wait_until(lambda: set(on_ray.pids(WORKER)) - first != set())
+        on_ray.kill(WORKER)
+        load.goes_on()
+    assert set(load.statuses) == {200}
