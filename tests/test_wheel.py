@@ -49,8 +49,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what would be uploaded: the sources, and a wheel that is made of them."""
     folder = tmp_path_factory.mktemp("distributions")
     shutil.copytree(ROOT, folder / "checkout", ignore=NOT_OF_IT)
-    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist"]
-    subprocess.run([*build, folder / "checkout"], check=True, capture_output=True)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist")]
+    subprocess.run([*build, str(folder / "checkout")], check=True, capture_output=True)
     return folder / "dist"
 
 

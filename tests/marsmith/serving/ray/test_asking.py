@@ -32,7 +32,8 @@ class Scripted(Replicas):
     """Replicas that say, or fail, what they are told to, one try after another."""
 
     def __init__(self, served: Served, condition: Condition, script: list[Any]) -> None:
-        super().__init__(served, Handle(), condition)  # type: ignore[arg-type]
+        handle: Any = Handle()
+        super().__init__(served, handle, condition)
         self.script = script
 
     async def _parts(self, request: Request, seconds: float) -> AsyncGenerator[Response, None]:

@@ -143,7 +143,7 @@ def test_who_waits_and_who_comes_is_told_that_there_is_no_worker_any_more() -> N
         while not batches.waiting:
             await asyncio.sleep(0)
         await asyncio.to_thread(batches.fail)
-        return await asyncio.gather(first, ask(batches, b"comes"), return_exceptions=True)
+        return [*await asyncio.gather(first, ask(batches, b"comes"), return_exceptions=True)]
 
     assert [type(each) for each in asyncio.run(two())] == [NotAskedError, NotAskedError]
 
