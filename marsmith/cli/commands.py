@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 
 from marsmith import __version__, our_handlers
 from marsmith.cli import (
     bench,
     completion,
     deploy,
+    dev,
     doctor,
     examples,
     foreign,
@@ -31,7 +31,7 @@ from marsmith.cli import (
 )
 from marsmith.cli import predict as predicting
 from marsmith.cli.inputs import answer_of, bodies
-from marsmith.cli.terminal import err, out, progress
+from marsmith.cli.terminal import out, progress
 from marsmith.errors import MarsmithError
 
 app = typer.Typer(
@@ -413,6 +413,7 @@ for each in (listing.tasks, listing.runtimes, listing.metrics, listing.passes):
 app.command(rich_help_panel=MAKE)(examples.examples)
 app.command(rich_help_panel=MAKE)(reports.report)
 app.command(rich_help_panel=ARCHIVES)(reports.diff)
+app.command(rich_help_panel=MAKE)(dev.dev)
 app.command(rich_help_panel=MAKE)(foreign.adopt)
 app.command(rich_help_panel=MAKE)(unpickle.unpickle)
 app.command(rich_help_panel=SERVERS)(predicting.predict)
@@ -446,7 +447,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def fail(error: MarsmithError) -> NoReturn:
     """Print an error, and end with status 1."""
-    err.print(f"[bold red]error:[/] {escape(error.message)}")
-    if error.hint:
-        err.print(f"[bold]hint:[/] {escape(error.hint)}")
+    terminal.show_error(error)
     sys.exit(1)

@@ -21,6 +21,7 @@ from marsmith.report.words import counted, metric_name
 
 if TYPE_CHECKING:  # importing them takes a second, and a command needs but a few
     from marsmith.archive.reading import Named
+    from marsmith.errors import MarsmithError
     from marsmith.report.measurements import Timing
     from marsmith.report.report import CandidateResult, ConversionReport, Report, Status
     from marsmith.serving.front.keys import Key
@@ -61,6 +62,13 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield say
         if last:
             own.print(f"[green]✓[/] {escape(last.pop())}")
+
+
+def show_error(error: MarsmithError) -> None:
+    """Show what is wrong, and what to do."""
+    err.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        err.print(f"[bold]hint:[/] {escape(error.hint)}")
 
 
 def show_archive(found: Mapping[str, Any]) -> None:

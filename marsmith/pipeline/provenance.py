@@ -41,10 +41,6 @@ def of(recipe: Recipe) -> Provenance:
     )
 
 
-def _kind(recipe: Recipe) -> str:
-    return type(recipe.source).__module__.rpartition(".")[2].removeprefix("_")
-
-
 def _source(recipe: Recipe) -> dict[str, object]:
     return {
         key: {"name": value.name, "sha256": _digest(value)} if isinstance(value, Path) else value
