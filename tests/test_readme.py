@@ -69,13 +69,6 @@ def test_what_new_writes_is_there(tmp_path: Path) -> None:
     assert reading.load(tmp_path / "my_model" / "my_model.yaml").task == "image_classification"
 
 
-def test_keys_are_made_shown_and_revoked(tmp_path: Path) -> None:
-    bash(blocks.one("keys"), tmp_path, {"MARSMITH_STATE": str(tmp_path / "state")})
-    assert (tmp_path / "shop.key").stat().st_mode & 0o077 == 0
-    listed = bash("marsmith keys list", tmp_path, {"MARSMITH_STATE": str(tmp_path / "state")})
-    assert "shop" not in listed
-
-
 def test_an_archive_packed_by_hand_answers(digits_archive: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "handlers", tmp_path / "handlers")
     with zipfile.ZipFile(digits_archive) as archive:

@@ -145,6 +145,12 @@ def test_tls_is_served(shell: Shell) -> None:
     assert "marsmith_requests_total" in shell.run(f"{ask} https://127.0.0.1:8080/metrics")
 
 
+def test_keys_are_made_shown_and_revoked(shell: Shell) -> None:
+    shell.run(blocks.one("keys"))
+    assert (shell.folder / "shop.key").stat().st_mode & 0o077 == 0
+    assert "shop" not in shell.run("marsmith keys list")
+
+
 def test_doctor_says_what_it_sees(shell: Shell) -> None:
     shutil.copy(ROOT / "config.properties", shell.folder)
     for line in blocks.one("doctor").splitlines():

@@ -73,7 +73,7 @@ class AccessLog:
             The file descriptor that HAProxy is to write to; its reader ends when no one has it.
         """
         ours, theirs = os.pipe()
-        with suppress(OSError):  # where the system's limit is lower
+        with suppress(OSError, AttributeError):  # the system's limit is lower; it isn't Linux
             fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         reader = threading.Thread(target=self._read, args=(ours,), daemon=True, name="access log")
         reader.start()
