@@ -6,6 +6,7 @@ and writes docs/session.svg.
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -72,7 +73,7 @@ def screen(written: str) -> str:
 
 def draw(shown: list[tuple[str, str]]) -> str:
     """A picture of commands and of what they have shown."""
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115, PTH123
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     for command, said in shown:
         console.print(f"[bold green]$[/] [bold]{command}[/]", highlight=False)
         console.print(Text.from_ansi(said))
