@@ -135,8 +135,12 @@ def build(
         from marsmith.training.distributed import launch
 
         raise typer.Exit(launch(nproc, without(sys.argv[1:], "--nproc")))
-    with progress() as say:
-        report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
+    try:
+        with progress() as say:
+            report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
+    except KeyboardInterrupt:
+        terminal.show_stopped(model_store)
+        raise typer.Exit(130) from None
     if report is None:  # another process prints it
         return
     if key is not None:

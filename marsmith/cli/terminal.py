@@ -33,6 +33,8 @@ Say = Callable[[str], None]
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+CACHE = ".cache"  # in a model store
+
 COLOURS: dict[Status, str] = {
     "shipped": "bold green",
     "admissible": "green",
@@ -48,20 +50,39 @@ def progress() -> Iterator[Callable[[str], None]]:
     if not err.is_terminal:
         yield lambda line: err.print(line, markup=False)
         return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     # On a descriptor of its own: what engines write to stderr meanwhile goes to their logs.
     own = Console(file=os.fdopen(os.dup(2), "w"), force_terminal=True, highlight=False)
-    with own.file, own.status("") as status:
-        last: list[str] = []
+    live = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=own, transient=True,
+    )  # fmt: skip
+    with own.file, live:
+        step = live.add_task("")
+        last: list[tuple[str, float]] = []
+
+        def done() -> None:
+            if last:
+                line, began = last.pop()
+                live.print(f"[green]✓[/] {escape(line)} [dim]{time.monotonic() - began:.0f} s[/]")
 
         def say(line: str) -> None:
-            if last:
-                own.print(f"[green]✓[/] {escape(last.pop())}")
-            last.append(line)
-            status.update(escape(line))
+            done()
+            last.append((line, time.monotonic()))
+            live.reset(step, description=escape(line))
 
         yield say
-        if last:
-            own.print(f"[green]✓[/] {escape(last.pop())}")
+        done()
+
+
+def show_stopped(store: Path) -> None:
+    """Print what a build that was stopped has left, and how to go on."""
+    kept = store / CACHE
+    err.print("[bold]stopped:[/] nothing unfinished is left")
+    if kept.is_dir():
+        err.print(f"kept: what was trained, converted and measured so far, in {kept}", markup=False)
+    err.print(f"the same command again {'goes on from there' if kept.is_dir() else 'begins anew'}")
 
 
 def show_error(error: MarsmithError) -> None:

@@ -20,7 +20,8 @@ from marsmith.pipeline import choice, patience, reporting, sensitivity, timing
 from marsmith.pipeline.candidates import wanted
 from marsmith.pipeline.given import recipe_of
 from marsmith.pipeline.original import Prepared, prepare
-from marsmith.pipeline.trials import Trial, attempt
+from marsmith.pipeline.progress import Progress
+from marsmith.pipeline.trials import Trial, attempt, foreseen
 from marsmith.recipe.reading import Given
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Timing
@@ -79,9 +80,11 @@ def build(
                 return None
             ladder, rungs = prepared.ladder, list(prepared.rungs)
         with timed("candidates", seconds):
-            tried = []
+            for reason, names in foreseen(candidates, prepared).items():
+                say(f"{', '.join(names)} will be skipped: {reason}")
+            tried, progress = [], Progress(len(candidates), say)
             for candidate in candidates:
-                say(f"convert to {candidate}, and compare")
+                progress.next(f"convert to {candidate}, and compare")
                 tried.append(sensitivity.mended(attempt(candidate, prepared), prepared, say))
             choice.expect_some(tried)
         with timed("timing", seconds):

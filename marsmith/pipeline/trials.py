@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -144,6 +144,32 @@ def _convert(candidate: Candidate, prepared: Prepared) -> Path:
             _write(converter.convert(prepared.job, candidate.precision, out), unfinished)
         folder = cache.folder / key
     return folder
+
+
+def foreseen(candidates: Sequence[Candidate], prepared: Prepared) -> dict[str, list[str]]:
+    """Which candidates will surely be skipped, by why; others may turn out to be impossible."""
+    found: dict[str, list[str]] = {}
+    for each in candidates:
+        if reason := _impossible(each, prepared.job):
+            found.setdefault(reason, []).append(str(each))
+    return found
+
+
+def _impossible(candidate: Candidate, job: Job) -> str:
+    converter = converters.find(candidate.runtime)
+    engines = getattr(converter, "PACKAGES", ())
+    if candidate.precision not in converter.PRECISIONS:
+        return f"{candidate.runtime} has no {candidate.precision}"
+    if candidate.runtime in engines and candidate.runtime not in versions(candidate.runtime):
+        return f"{candidate.runtime} is not installed: pip install 'marsmith[{candidate.runtime}]'"
+    if candidate.precision == "int8" and not job.calibration:
+        return "static int8 needs data under 'calibration:' in the recipe"
+    if candidate.precision == "bf16":
+        try:
+            expect_bf16(job)
+        except UnsupportedError as error:
+            return f"{error.message}: {error.hint}"
+    return ""
 
 
 def expect_bf16(job: Job) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from examples.digits import DigitsNet, held_out
 from marsmith.archive.reading import inspect
+from marsmith.cli import new
 from marsmith.errors import BuildError, GateError
 from marsmith.pipeline.build import build, publish
 from marsmith.pipeline.candidates import only
@@ -217,6 +218,39 @@ def test_a_stopped_build_leaves_nothing_half_written(
             break
     time.sleep(0.5)
     process.send_signal(number)
-    process.communicate(timeout=300)
-    assert process.returncode not in (0, None)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert "Traceback" not in said
+    if number == signal.SIGINT:
+        assert "stopped: nothing unfinished is left\nthe same command again begins anew" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_build_that_is_stopped_later_says_what_it_keeps(tmp_path: Path) -> None:
+    new.write("tiny", "image_classification", tmp_path)
+    command = [sys.executable, "-m", "marsmith.cli", "build", "tiny/tiny.yaml"]
+    forms = ("eager:fp32", "eager:fp16", "torchscript:fp32", "torchscript:fp16", "torchscript:int8")
+    command += [word for each in forms for word in ("--candidate", each)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("3/5 convert to "):
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 130
+    kept = Path("model_store", ".cache")
+    assert f"kept: what was trained, converted and measured so far, in {kept}\n" in said
+    assert "the same command again goes on from there" in said
+    assert [file.name for file in (tmp_path / "model_store").iterdir()] == [".cache"]
+    assert any((tmp_path / kept / "made").iterdir())
+    # What can't be tried was said before the first of them was.
+    skipped = next(line for line in lines if "will be skipped: static int8 needs data" in line)
+    assert skipped.startswith("torchscript:int8 will")
+    first = next(line for line in lines if line.startswith("1/5 "))
+    assert lines.index(skipped) < lines.index(first)

@@ -15,7 +15,7 @@ from marsmith import converters
 from marsmith.cache import Cache
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.pipeline.original import Prepared, prepare
-from marsmith.pipeline.trials import attempt, captured
+from marsmith.pipeline.trials import attempt, captured, foreseen
 from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Accept, Recipe
 
@@ -41,6 +41,19 @@ def test_an_admissible_candidate_is_measured(prepared: Prepared) -> None:
     assert trial.measured.metric >= 0.98
     assert trial.measured.difference.max_abs_error <= 1e-4
     assert trial.converted.size > 10_000
+
+
+def test_what_is_foreseen_to_be_skipped_is_skipped(prepared: Prepared) -> None:
+    job = replace(prepared.job, calibration=[], instructions=frozenset())
+    without = replace(prepared, job=job, made_from="without")
+    pairs = [("eager", "int8"), ("eager", "bf16"), ("torchscript", "int8"), ("eager", "fp32")]
+    candidates = [Candidate(runtime, precision) for runtime, precision in pairs]
+    found = foreseen(candidates, without)
+    assert list(found.values()) == [["eager:int8"], ["eager:bf16"], ["torchscript:int8"]]
+    assert "eager has no int8" in found
+    for candidate in candidates:
+        skipped = attempt(candidate, without).status == "skipped"
+        assert skipped == any(str(candidate) in names for names in found.values())
 
 
 def test_a_second_attempt_converts_and_measures_nothing_again(
