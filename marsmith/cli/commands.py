@@ -162,11 +162,15 @@ def new(
         ),
     ],
     custom: Annotated[bool, typer.Option(help="Write a handler of your own, too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a folder to start from: a recipe and a model that build and serve as they stand."""
     from marsmith.cli.new import write
 
-    recipe, *others = write(name, task, Path(), custom=custom)
+    recipe, *others = written = write(name, task, Path(), custom=custom)
+    if as_json:
+        out.print_json(data=[*map(str, written)])
+        return
     for path in (recipe, *others):
         out.print(f"wrote {path}", markup=False)
     out.print(f"next: marsmith build {recipe}", markup=False)
@@ -233,14 +237,21 @@ def sign(
 def verify(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     trust: Trust = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every byte of an archive, and with --trust who has signed it."""
     from marsmith.archive import reading, signing
 
     named = reading.Named.of(archive)
     found = reading.check(named)
+    signer = str(signing.signer(named.path, trust)) if trust else None
+    if as_json:
+        listed = bool(found.said.sums)
+        said = {"archive": str(named.path), "sha256": found.sha256, "listed": listed}
+        out.print_json(data={**said, "signed_by": signer})
+        return
     by_hand = "" if found.said.sums else "; packed by hand: it lists no SHA-256 of its files"
-    signed = f"; signed by {signing.signer(named.path, trust)}" if trust else ""
+    signed = f"; signed by {signer}" if trust else ""
     out.print(f"{named.path}: sha256 {found.sha256}{signed}{by_hand}", markup=False)
 
 
@@ -381,6 +392,7 @@ def scale(
     min_workers: Annotated[int, typer.Option(min=1)],
     max_workers: Annotated[int | None, typer.Option(min=1)] = None,
     port: Port = None,
+    as_json: AsJson = False,
 ) -> None:
     """Change how many workers a model has, and wait until they are ready."""
     from marsmith.serving import server
@@ -388,7 +400,11 @@ def scale(
     info = server.running(port)
     with progress() as say:
         server.scale(info, model, min_workers, max_workers, on_progress=say)
-    terminal.show_status(server.status(info))
+    found = server.status(info)
+    if as_json:
+        out.print_json(found.model_dump_json())
+    else:
+        terminal.show_status(found)
 
 
 @app.command(rich_help_panel=SERVERS)

@@ -67,8 +67,18 @@ def _label(answer: object) -> str | None:
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    if not isinstance(value, str):
+        value = json.dumps(_rounded(value), ensure_ascii=False, default=str)
+    return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+
+
+def _rounded(value: object) -> object:
+    """The same JSON, with as many digits as people read."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _text(body: bytes) -> str:

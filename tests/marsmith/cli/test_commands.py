@@ -67,6 +67,13 @@ def test_run_fails_when_an_input_is_refused(digits_archive: Path, samples: list[
     assert f"{samples[0]}: 200" in done.stdout
 
 
+def test_verify_says_it_in_json_too(digits_archive: Path) -> None:
+    digest = json.loads(marsmith("inspect", digits_archive, "--json").stdout)["sha256"]
+    assert json.loads(marsmith("verify", digits_archive, "--json").stdout) == {
+        "archive": str(digits_archive), "sha256": digest, "listed": True, "signed_by": None,
+    }  # fmt: skip
+
+
 def test_inspect(digits_archive: Path) -> None:
     assert "accuracy" in marsmith("inspect", digits_archive).stdout
     found = json.loads(marsmith("inspect", digits_archive, "--json").stdout)

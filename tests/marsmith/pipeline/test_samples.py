@@ -19,7 +19,7 @@ def png(width: int, height: int) -> bytes:
 
 def test_what_is_decided_otherwise_comes_first_then_what_differs_most() -> None:
     data = Data([b"one", b"two", b"three", png(8, 8)], "", ["a", "b", "a", "b"])
-    before: list[object] = [{"a": 0.9}, {"b": 0.6, "a": 0.4}, {"a": 0.8}, {"b": 0.7}]
+    before: list[object] = [{"a": 0.9}, {"b": 0.6, "a": 0.400000123}, {"a": 0.8}, {"b": 0.7}]
     after: list[object] = [{"a": 0.7}, {"a": 0.51, "b": 0.49}, {"a": 0.75}, {"b": 0.7}]
     found = compared(data, before, after)
     assert (found.samples, found.changed) == (4, 1)
