@@ -33,7 +33,7 @@ def ui(
     """Open a page on which every model of a running server can be tried."""
     from marsmith.extras import need
 
-    need("ui", "starlette", "uvicorn")
+    need("ui", "starlette", "uvicorn", "swagger_ui")
     from marsmith.serving import server
     from marsmith.ui.guard import is_loopback
     from marsmith.ui.run import run

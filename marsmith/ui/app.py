@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from marsmith.errors import ArchiveError, MarsmithError, RequestError
 from marsmith.ui.guard import REPORT_POLICY, Asgi, Guarded
 from marsmith.ui.replies import refusal
-from marsmith.ui.upstream import VERBS, Upstream
+from marsmith.ui.upstream import DESCRIBED, VERBS, Upstream
 
 if TYPE_CHECKING:
     import httpx
@@ -19,11 +21,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 STATIC = Path(__file__).with_name("static")
+SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")
 KINDS = ("inputs", "views")
 """Folders of modules, one for each way in or out: the page asks which there are."""
 MOST_BYTES = 20_971_520
 """Of a request's body: TorchServe takes no more."""
-SENT_ON = ("content-type", "accept")
+SENT_ON = ("content-type", "accept", "x-request-id")
 TOLD_BACK = ("content-type", "retry-after", "x-request-id")
 
 Endpoint = Callable[["Request"], Awaitable["Response"]]
@@ -68,12 +71,27 @@ class Pages:
         body = await bounded(request)
         if body is None:
             return refusal(413, f"at most {MOST_BYTES} bytes are allowed", "send less at once")
-        headers = {name: request.headers[name] for name in SENT_ON if name in request.headers}
+        headers = sent_on(request)
         version = request.query_params.get("version", "")
         began = time.perf_counter()
         answer = await self._upstream.ask(request.path_params["name"], verb, version, headers, body)
         told = {name: answer.headers[name] for name in TOLD_BACK if name in answer.headers}
         told["Server-Timing"] = f"model;dur={(time.perf_counter() - began) * 1000:.2f}"
+        return StreamingResponse(pieces(answer), answer.status_code, told)
+
+    async def described(self, request: Request) -> Response:
+        """Hand a request on to a path of the OpenAPI document, as it stands there."""
+        from starlette.responses import StreamingResponse
+
+        path = f"/{request.path_params['path']}"
+        if not DESCRIBED.fullmatch(path):
+            return refusal(404, "this path is not of the document", "see /api/openapi.json")
+        body = await bounded(request)
+        if body is None:
+            return refusal(413, f"at most {MOST_BYTES} bytes are allowed", "send less at once")
+        asked, headers = quote(path, safe="/:"), sent_on(request)
+        answer = await self._upstream.client.forward(request.method, asked, headers, body)
+        told = {name: answer.headers[name] for name in TOLD_BACK if name in answer.headers}
         return StreamingResponse(pieces(answer), answer.status_code, told)
 
     async def figures(self, _: Request) -> Response:
@@ -85,10 +103,9 @@ class Pages:
 
     async def document(self, _: Request) -> Response:
         """The OpenAPI document."""
-        from starlette.concurrency import run_in_threadpool
         from starlette.responses import JSONResponse
 
-        return JSONResponse(await run_in_threadpool(self._upstream.document))
+        return JSONResponse(await self._upstream.document())
 
     async def report(self, request: Request) -> Response:
         """The report of the build that made what is served."""
@@ -114,9 +131,9 @@ def application(upstream: Upstream, listens_at: str) -> Asgi:
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    def page(name: str) -> Endpoint:
+    def page(name: str, folder: Path = STATIC) -> Endpoint:
         async def answer(_: Request) -> Response:
-            return FileResponse(STATIC / name)
+            return FileResponse(folder / name)
 
         return answer
 
@@ -133,15 +150,29 @@ def application(upstream: Upstream, listens_at: str) -> Asgi:
             Route("/api/server", pages.server),
             Route("/api/figures", pages.figures),
             Route("/api/openapi.json", pages.document),
+            Route("/api/described/{path:path}", pages.described, methods=["GET", "POST"]),
             Route("/api/models/{name}", pages.model),
             Route("/api/models/{name}/{verb}", pages.ask, methods=["POST"]),
             Route("/reports/{name}", pages.report),
+            *(Route(f"/swagger/{name}", page(name, swagger())) for name in SWAGGER),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         exception_handlers={MarsmithError: _refused},
         lifespan=lifespan,
     )
     return Guarded(inner, listens_at)
+
+
+def swagger() -> Path:
+    """The folder of Swagger UI's own files, in the package that brings them; none of it is run."""
+    found = importlib.util.find_spec("swagger_ui")
+    places = found and found.submodule_search_locations
+    return Path(places[0] if places else ".") / "static"
+
+
+def sent_on(request: Request) -> dict[str, str]:
+    """The headers of a request that a model is sent, too."""
+    return {name: request.headers[name] for name in SENT_ON if name in request.headers}
 
 
 async def bounded(request: Request) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from marsmith.serving.host.run_folder import ServerInfo
 
 VERBS = {"predict": "predictions", "explain": "explanations"}
+DESCRIBED = re.compile(
+    r"/(predictions|explanations)/[^/]+|/v1/models/[^/:]+:(predict|explain)|/v2/models/[^/]+/infer"
+    r"|/v2/health/ready"
+)
+"""The paths of the OpenAPI document."""
 
 
 @dataclass(frozen=True)
@@ -133,20 +139,25 @@ class Upstream:
         decoded(response) if response.is_error else None
         return figures.read(response.text)
 
-    def document(self) -> dict[str, object]:
-        """The OpenAPI document of what it serves.
+    async def document(self) -> dict[str, object]:
+        """The OpenAPI document of the models that answer now, and describe themselves.
 
         Raises:
-            ServerError: it runs on another machine.
-            ArchiveError: an archive has no schemas in it.
+            ArchiveError: one of them was built before there were such documents.
         """
-        archives = self._archives()
-        if archives is None:
-            raise ServerError(
-                "a server on another machine doesn't hand out its archives",
-                "make the document where they are: `marsmith openapi model_store/*.mar`",
-            )
-        return openapi.document(sorted(archives.glob("*.mar")), self.address)
+        names = await self.models()
+        said = await asyncio.gather(*(self._says(name) for name in names))
+        told = {
+            name: {"name": name, **each} for name, each in zip(names, said, strict=True) if each
+        }
+        return openapi.of(told, self.address)
+
+    async def _says(self, model: str) -> Mapping[str, Json]:
+        """What a model says of itself; nothing where it doesn't, or can't be asked."""
+        with suppress(RequestError):
+            said = (await self.client.describe(model)).get("customizedMetadata")
+            return said if isinstance(said, Mapping) else {}
+        return {}
 
     def report(self, model: str) -> Path | None:
         """The page of the report of the build that made what is served; None if it isn't there."""

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from marsmith.errors import ServerError
 from marsmith.serving.host.run_folder import ServerInfo
-from marsmith.ui.app import MOST_BYTES, application
+from marsmith.ui.app import MOST_BYTES, SWAGGER, application
 from marsmith.ui.run import run
 from marsmith.ui.upstream import Upstream
 
@@ -48,8 +48,10 @@ def test_the_page_names_what_it_is_made_of_and_brings_it(ui: TestClient) -> None
             found = ui.get(f"/static/{kind}/{name}")
             assert found.headers["content-type"].startswith("text/javascript")
             assert "export const fits" in found.text
-    for path in ("/", "/docs", "/static/style.css"):
+    swagger = [f"/swagger/{name}" for name in SWAGGER]
+    for path in ("/", "/docs", "/static/style.css", *swagger):
         assert ui.get(path).status_code == 200
+    assert ui.get("/swagger/index.css").status_code == 404
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(ui: TestClient) -> None:
@@ -159,8 +161,23 @@ def test_another_site_asks_in_vain(ui: TestClient, headers: dict[str, str], stat
     assert set(answer.json()) == {"error", "hint"}
 
 
-def test_the_document_of_what_is_served_is_there(ui: TestClient) -> None:
-    assert "/predictions/digits" in ui.get("/api/openapi.json").json()["paths"]
+def test_the_paths_of_the_document_are_asked_and_no_others(
+    ui: TestClient, digits_server: ServerInfo
+) -> None:
+    document = ui.get("/api/openapi.json").json()
+    assert document["servers"] == [{"url": digits_server.inference_address}]
+    example = document["paths"]["/predictions/digits"]["post"]["requestBody"]["content"]
+    asked = ui.post(
+        "/api/described/predictions/digits", json=example["application/json"]["example"]
+    )
+    assert asked.status_code == 200
+    for path, operations in document["paths"].items():
+        for verb in operations if "wide" not in path else ():
+            assert ui.request(verb.upper(), f"/api/described{path}").status_code != 404, path
+    for path in ("metrics", "models/digits", "predictions/..%2f..%2fmodels%2fdigits", "ping"):
+        assert ui.get(f"/api/described/{path}").status_code == 404
+    crossed = {"Sec-Fetch-Site": "cross-site"}
+    assert ui.post("/api/described/predictions/digits", headers=crossed).status_code == 403
 
 
 def test_a_server_is_found_by_its_address_and_a_key_too(
@@ -174,7 +191,7 @@ def test_a_server_is_found_by_its_address_and_a_key_too(
         sent = {"Content-Type": "application/json"}
         asked = other.post("/api/models/digits/predict", content=body, headers=sent)
         assert asked.status_code == 200
-        assert other.get("/api/openapi.json").status_code == 502
+        assert "/predictions/digits" in other.get("/api/openapi.json").json()["paths"]
     with page(Upstream.elsewhere(address, None, None, tmp_path, 60.0)) as stranger:
         assert stranger.get("/api/server").status_code == 401
 
@@ -189,6 +206,7 @@ def test_a_model_that_says_nothing_of_itself_can_be_asked(
         answer = ui.post("/api/models/tiny/predict", content=b'{"a": 1}', headers=sent)
         assert answer.json()["body"] == {"a": 1}
         assert ui.get("/api/models/nobody").status_code == 404
+        assert "/predictions/tiny" not in ui.get("/api/openapi.json").json()["paths"]
 
 
 def test_a_port_that_is_taken_is_said(digits_server: ServerInfo, tmp_path: Path) -> None:

@@ -266,9 +266,19 @@ def test_the_figures_follow_what_is_asked(browser: Browser, address: str) -> Non
         assert page.locator(".chart dd").last.inner_text() == "1"
 
 
-def test_the_documents_of_all_paths_are_read(browser: Browser, address: str) -> None:
+def test_an_operation_is_tried_with_its_form(
+    browser: Browser, address: str, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "picture.png"
+    kind, body, _ = example(client, "new_image_classification")
+    file.write_bytes(body)
+    expected = client.predict("new_image_classification", body, content_type=kind)
     with opened(browser, f"{address}docs") as page:
-        page.wait_for_selector(".path")
-        paths = page.locator(".path").all_inner_texts()
-        assert any(path.endswith("/predictions/new_tabular") for path in paths)
-        assert barriers(page) == []
+        form = page.locator("#operations-new_image_classification-predict_new_image_classification")
+        form.locator(".opblock-summary-control").click()
+        form.get_by_role("button", name="Try it out").click()
+        form.locator("select").first.select_option("multipart/form-data")
+        form.locator("input[type=file]").set_input_files(file)
+        form.get_by_role("button", name="Execute").click()
+        answer = form.locator(".live-responses-table .response-col_description pre").first
+        assert set(json.loads(answer.inner_text())) == set(expected)
