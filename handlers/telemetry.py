@@ -11,7 +11,7 @@ from typing import Protocol
 from ts.metrics.metric_type_enum import MetricTypes
 
 STAGES = ("PreprocessTime", "InferenceTime", "PostprocessTime")
-COUNTS = ("Instances", "RefusedRequests", "FailedRequests")
+COUNTS = ("Instances", "RefusedRequests", "FailedRequests", "Tokens")
 DIMENSIONS = ["ModelName", "Level"]
 
 

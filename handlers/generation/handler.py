@@ -278,6 +278,7 @@ class GenerationHandler(base.Handler[C, O, M]):
     def _last(self, stream: Stream) -> bytes:
         exchange, counts = stream.exchange, self._batch.counts
         counts["Instances"] += len(stream.sequences)
+        counts["Tokens"] += sum(len(sequence.made) for sequence in stream.sequences)
         error = stream.failure
         if stream.media_type and (stream.opened or not error):
             if error:

@@ -30,6 +30,7 @@ from marsmith.serving.front import keys, metadata
 from marsmith.serving.front.access import AccessLog
 from marsmith.serving.front.front import HAProxy
 from marsmith.serving.front.keys import Key
+from marsmith.serving.front.memory import Memory
 from marsmith.serving.front.pace import Pace
 from marsmith.serving.front.scrape import Scrape
 from marsmith.serving.host import processes, run_folder, settings
@@ -62,6 +63,7 @@ class Supervisor:
         self._local = Key(
             name=keys.LOCAL, sha256=keys.digest(self._key), scopes=keys.SCOPES, added=time.time()
         )
+        self._registry.register(Memory(plan.temp_dir))
         self._pace = Pace(plan, self._access, self._registry)
         self._backoff = Backoff()
         self._said: dict[str, str] = {}
@@ -74,6 +76,8 @@ class Supervisor:
             "marsmith_restarts", "What died and was started again.", ["what"],
             registry=self._registry,
         )  # fmt: skip
+        for what in ("torchserve", "haproxy"):  # from 0 on: a first restart is an increase, too
+            self._restarts.labels(what)
 
     # -- Start ---------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ COUNTS = {
     "Instances": "marsmith_instances",
     "RefusedRequests": "marsmith_refused_requests",
     "FailedRequests": "marsmith_failed_requests",
+    "Tokens": "marsmith_tokens",
 }
 BOUNDARIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 

@@ -21,6 +21,7 @@ from handlers.generation import handler as generation
 from handlers.generation.decoding import TokenSequence
 from handlers.runtimes import Tensors
 from handlers.tasks.text_generation import TextGeneration
+from handlers.telemetry import Telemetry
 from marsmith.harness.wire import Request, Response, encode_predict, read_response
 from tests.support.language_model import SHAPE, row, runtime, tokenizer
 from tests.support.metrics_cache import MetricsCache
@@ -159,6 +160,19 @@ def test_what_waits_for_its_turn_has_its_media_type_at_once(folder: Path) -> Non
     assert second[0].body == b""
     assert {each.content_type for each in second} == {EVENTS}
     assert {each.content_type for each in first} == {"application/json"}
+
+
+def test_what_is_written_is_counted(folder: Path, joins: bool) -> None:
+    cache = MetricsCache()
+
+    class Counted(TextGeneration):
+        telemetry = Telemetry(cache, "writer")
+
+    worker = Worker(folder, joins=joins, kind=Counted)
+    streamed, whole = ask("b", max_new_tokens=2, stream=True), ask("a", max_new_tokens=3)
+    pieces, answer = worker.answers(streamed, whole)
+    written = said(pieces)[-1]["tokens"] + answer[-1].json()["tokens"]
+    assert sum(count for name, count in cache.reported if name == "Tokens") == written > 0
 
 
 def test_who_has_no_time_to_read_the_prompt_is_told(folder: Path, joins: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,12 +161,18 @@ def test_a_request_is_logged_without_what_is_in_it(
     assert int(said["microseconds"]) > 0
 
 
-def test_one_address_is_scraped(tiny_server: ServerInfo, http: httpx.Client) -> None:
+def test_one_address_is_scraped(
+    tiny_server: ServerInfo, local: dict[str, str], http: httpx.Client
+) -> None:
+    http.post("/predictions/tiny", json={}, headers=local)
     http.post("/predictions/tiny")
     wait_until(lambda: 'reason="key"' in scraped(tiny_server))
     text = scraped(tiny_server)
     assert 'marsmith_workers_ready{model="tiny"} 1.0' in text
     assert "marsmith_request_duration_seconds_bucket" in text
+    for process in ("supervisor", "haproxy", "java", "worker"):
+        (size,) = re.findall(f'marsmith_resident_memory_bytes{{process="{process}"}} (.*)', text)
+        assert float(size) > 2**20
     assert "ts_inference_requests_total" in text
 
 

@@ -1,0 +1,1 @@
+"""What is watched of a server: one table, and the files that are written from it."""
