@@ -3,6 +3,7 @@
     import marsmith
 
     report = marsmith.build("my_model.yaml")             # model_store/my_model.mar
+    report = marsmith.build(module, name=..., task=..., data=...)
     with marsmith.Harness("model_store/my_model.mar") as harness:
         ...                                              # in TorchServe's own worker, without Java
     server = marsmith.serve(["my_model"])
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from marsmith.archive.reading import inspect
     from marsmith.client.asynchronous import AsyncClient
     from marsmith.client.clients import Client
+    from marsmith.errors import MarsmithError
     from marsmith.harness.worker import Harness
     from marsmith.pipeline.build import build
     from marsmith.pipeline.convert import convert
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "AsyncClient", "Client", "Harness", "Recipe", "Report",
+    "AsyncClient", "Client", "Harness", "MarsmithError", "Recipe", "Report",
     "build", "convert", "inspect", "load", "serve",
 ]  # fmt: skip
 
@@ -39,6 +41,7 @@ _HOME = {
     "AsyncClient": "client.asynchronous",
     "Client": "client.clients",
     "Harness": "harness.worker",
+    "MarsmithError": "errors",
     "Recipe": "recipe.sections",
     "Report": "report.report",
     "build": "pipeline.build",

@@ -22,8 +22,9 @@ from marsmith.report.words import counted, metric_name
 if TYPE_CHECKING:  # importing them takes a second, and a command needs but a few
     from marsmith.archive.reading import Named
     from marsmith.errors import MarsmithError
+    from marsmith.report.candidates import CandidateResult, Status
     from marsmith.report.measurements import Timing
-    from marsmith.report.report import CandidateResult, ConversionReport, Report, Status
+    from marsmith.report.report import ConversionReport, Report
     from marsmith.serving.front.keys import Key
     from marsmith.serving.rollout import Step
     from marsmith.serving.torchserve.status import ServerStatus

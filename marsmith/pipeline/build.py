@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from marsmith import notebook
 from marsmith.archive import requirements, sbom
 from marsmith.archive.contents import travelling
 from marsmith.archive.writing import dump, package
 from marsmith.errors import MarsmithError
+from marsmith.notebook import Say
 from marsmith.pipeline import choice, patience, reporting, sensitivity, timing
 from marsmith.pipeline.candidates import wanted
 from marsmith.pipeline.given import recipe_of
@@ -32,13 +34,11 @@ from marsmith.verify.ladder import gate
 CACHE = ".cache"
 TIMED_BATCHES = 4  # of each size, from all over the data
 
-Say = Callable[[str], None]
-
 
 def build(
     recipe: Given | torch.nn.Module,
     store: str | Path = "model_store",
-    say: Say = lambda line: None,
+    say: Say | None = None,
     *,
     retrain: bool = False,
     keep_all: bool = False,
@@ -52,7 +52,7 @@ def build(
             `nn.Module` as it is now, wherever its class is defined.
         store: the folder for `NAME.mar`, `NAME.report.json` and `.html`, and `NAME.cdx.json`, its
             bill of materials; made if it isn't there.
-        say: takes one line as each step begins.
+        say: takes one line as each step begins; by default a notebook shows a bar.
         retrain: train anew, whatever was trained before.
         keep_all: write a verified archive of every admissible candidate into `NAME.candidates/`.
         served: serve the archive with TorchServe, too, and compare its answers.
@@ -73,12 +73,15 @@ def build(
     seconds: dict[str, float] = {}
     if retrain:
         shutil.rmtree(store / CACHE, ignore_errors=True)
-    with workspace(store) as work, timing.threads(recipe):
+    steps = len(candidates) + 3 + keep_all + served
+    with notebook.progress(say, steps) as shown, workspace(store) as work, timing.threads(recipe):
+        say = shown.say
         with timed("original", seconds), distributed.group():
             prepared = prepare(recipe, store / CACHE, work, say)
             if distributed.rank() > 0:
                 return None
             ladder, rungs = prepared.ladder, list(prepared.rungs)
+            shown.done()
         with timed("candidates", seconds):
             for reason, names in foreseen(candidates, prepared).items():
                 say(f"{', '.join(names)} will be skipped: {reason}")
@@ -86,28 +89,33 @@ def build(
             for candidate in candidates:
                 progress.next(f"convert to {candidate}, and compare")
                 tried.append(sensitivity.mended(attempt(candidate, prepared), prepared, say))
+                shown.done()
             choice.expect_some(tried)
         with timed("timing", seconds):
             say("time the original and what may be shipped, side by side")
             tried, original = time_all(tried, prepared)
             tried = choice.choose(tried, recipe, original)
             best = choice.shipped(tried)
+            shown.done()
         with timed("archived", seconds):
             say(f"package {best.candidate}, load it in a fresh interpreter and compare again")
             archive = package_one(best, prepared, work)
             rungs += [best.measured, ladder.archived(archive, best.measured, best.answers)]
             gate(rungs[-1], prepared.original, recipe.accept)
+            shown.done()
         if keep_all:
             with timed("all archives", seconds):
                 for place, trial in enumerate(tried):
                     if trial.status == "admissible":
                         say(f"package {trial.candidate}, load it and compare again")
                         tried[place] = keep_one(trial, prepared, work)
+            shown.done()
         if served:
             with timed("served", seconds):
                 say("serve the archive with TorchServe, and compare again")
                 rungs.append(ladder.served(archive, best.measured, best.answers))
                 gate(rungs[-1], prepared.original, recipe.accept)
+            shown.done()
         report = reporting.report(
             prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds,
             before=store / f"{recipe.name}.report.json",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from handlers import runtimes
-from marsmith import converters
+from marsmith import converters, notebook
 from marsmith.archive.writing import dump
 from marsmith.converters import Artifact
 from marsmith.errors import BuildError, UnsupportedError
@@ -21,7 +20,7 @@ from marsmith.verify.ladder import gate
 
 
 def convert(
-    recipe: Given, to: str, out: str | Path, say: Callable[[str], None] = lambda line: None
+    recipe: Given, to: str, out: str | Path, say: notebook.Say | None = None
 ) -> ConversionReport:
     """Write a recipe's model in one form, without an archive.
 
@@ -30,7 +29,7 @@ def convert(
             passes are applied.
         to: a converter, or "converter:precision"; without a precision, fp32.
         out: an empty folder, or a new one.
-        say: takes one line as each step begins.
+        say: takes one line as each step begins; by default a notebook shows a bar.
 
     Returns:
         What was measured, and the sizes of the files; `conversion.json` has it, too.
@@ -54,8 +53,9 @@ def convert(
     with (
         tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder,
         timing.threads(recipe),
+        notebook.progress(say) as shown,
     ):
-        work = Path(folder)
+        say, work = shown.say, Path(folder)
         prepared = prepare(recipe, work / "kept", work, say)
         say(f"convert to {name} {precision}")
         made = work / "made"

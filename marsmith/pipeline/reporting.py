@@ -21,9 +21,10 @@ from marsmith.pipeline.original import Prepared
 from marsmith.pipeline.trials import Trial, versions
 from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Recipe
+from marsmith.report.candidates import CandidateResult, Candidates
 from marsmith.report.measurements import Rung, Timing
 from marsmith.report.page import render
-from marsmith.report.report import ArchiveFile, CandidateResult, Environment, Facts, Report
+from marsmith.report.report import ArchiveFile, Environment, Facts, Report
 from marsmith.sources._module import LiveModule
 
 VERSIONS = ("torch", "numpy", "pillow", "torchserve", "torch-model-archiver", "marsmith")
@@ -87,7 +88,7 @@ def report(
         archive=ArchiveFile(sha256=found["sha256"], bytes=found["bytes"]),
         ladder=tuple(ladder),
         original=original,
-        candidates=tuple(_result(prepared.recipe, trial) for trial in tried),
+        candidates=Candidates(_result(prepared.recipe, trial) for trial in tried),
         engines={k: v for name in runtimes for k, v in versions(name).items()},
         environment=Environment(
             python=platform.python_version(),

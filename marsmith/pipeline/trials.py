@@ -26,8 +26,8 @@ from marsmith.converters import Artifact, Job
 from marsmith.errors import BuildError, GateError, MarsmithError, UnsupportedError
 from marsmith.pipeline.original import Prepared
 from marsmith.recipe.candidate import Candidate
+from marsmith.report.candidates import Status
 from marsmith.report.measurements import LayerHarm, Rung, Timing
-from marsmith.report.report import Status
 from marsmith.verify import ladder
 from marsmith.verify.ladder import Answers
 

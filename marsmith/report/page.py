@@ -25,8 +25,9 @@ from marsmith.report.words import (
 )
 
 if TYPE_CHECKING:
+    from marsmith.report.candidates import CandidateResult
     from marsmith.report.measurements import Difference
-    from marsmith.report.report import CandidateResult, Report
+    from marsmith.report.report import Report
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 STYLE = Path(__file__).with_name("page.css")

@@ -10,24 +10,18 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from marsmith.errors import MarsmithError
 from marsmith.recipe.sections import Accept, Objective
+from marsmith.report.candidates import CandidateResult, Candidates, Status
 from marsmith.report.comparisons import AnswerComparison, EarlierBuild
-from marsmith.report.measurements import UNTOUCHED, Difference, LayerHarm, Rung, Timing
+from marsmith.report.frozen import Frozen
+from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
-
-Status = Literal["skipped", "failed", "refused", "admissible", "shipped"]
-"""The outcome of a candidate: it isn't possible here; its conversion broke; it missed a bound; it
-may be shipped; it was shipped."""
-
-
-class Frozen(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """Frozen data; its fields are the keys of its JSON."""
 
 
 class Package(Frozen):
@@ -117,41 +111,6 @@ class Facts(Frozen):
     provenance: Provenance
 
 
-class CandidateResult(Frozen):
-    """The outcome of a candidate, and all that was measured of it."""
-
-    candidate: str
-    """Runtime and precision, such as "onnx:int8"."""
-    runtime: str
-    precision: str
-    status: Status
-    verdict: str
-    """The reason for the status, in one line."""
-    hint: str
-    """What to do about it; often empty."""
-    log: str
-    """The file of what the engine wrote."""
-    bytes: int | None
-    """The size of the converted model; None where there is none."""
-    metric: float | None
-    """The recipe's metric; None without one, and if the candidate didn't run."""
-    difference: Difference | None
-    """The worst of all outputs against the converted module's; None if it didn't run."""
-    timing: Timing | None
-    """None if the candidate was stopped before it was timed."""
-    archived: Rung | None
-    """What was measured of its own archive; None if there is none, or if it is shipped."""
-    kept: tuple[LayerHarm, ...]
-    """The layers that int8 leaves in float32, and the harm that each would do."""
-    command: str
-    """The command that builds this candidate alone."""
-
-    @property
-    def usable(self) -> bool:
-        """Whether it keeps the recipe's bounds."""
-        return self.status in ("admissible", "shipped")
-
-
 class ArchiveFile(Frozen):
     """The archive that was written."""
 
@@ -182,7 +141,7 @@ class Report(Facts):
     """The user's own model if it could be asked, the original, the passes if there are any, the
     shipped candidate, its archive, and the served archive if that was asked for."""
     original: Timing
-    candidates: tuple[CandidateResult, ...]
+    candidates: Candidates
     """In the order in which they were tried."""
     engines: Mapping[str, str]
     """The versions of the packages behind all candidates."""

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from marsmith import notebook
 from marsmith.archive.reading import Named
 from marsmith.atomic import replacing
 from marsmith.client.clients import Client
@@ -110,7 +111,7 @@ def serve(
     trust: Sequence[Path] = (),
     timeout_s: float = 300.0,
     grace_s: float = GRACE_S,
-    on_progress: Progress = _silent,
+    on_progress: Progress | None = None,
 ) -> Server:
     """Start a server in the background; return when every model answers at full speed.
 
@@ -133,7 +134,7 @@ def serve(
             by a rollout. The folder `trust` of the state folder, if it is there, is asked, too.
         timeout_s: how long TorchServe and the models may take to load.
         grace_s: how long a stop waits for requests on their way.
-        on_progress: takes a few words about each step.
+        on_progress: takes a few words about each step; by default a notebook shows them.
 
     Returns:
         The server.
@@ -168,10 +169,10 @@ def serve(
         read_certificate(before)
     number = before.port if before else ports.inference if ports else port
     run_dir = run_folder.servers_folder() / str(number)
-    with run_folder.locked(run_dir), _signals_raise():
+    with run_folder.locked(run_dir), _signals_raise(), notebook.progress(on_progress) as shown:
         _refuse_taken(ports.numbers() if ports else (number,), host)
         trusted = tuple(place.absolute() for place in trust)
-        with intake.taken(found, run_dir, trusted, on_progress) as taken:
+        with intake.taken(found, run_dir, trusted, shown.say) as taken:
             plan = Plan(
                 run_dir=run_dir,
                 models=tuple(settings.read(name, archive) for name, archive in taken.items()),
@@ -187,8 +188,8 @@ def serve(
                 run_folder.fill(run_dir, taken, plan.settings())
                 with replacing(run_dir / PLAN) as unfinished:
                     unfinished.write_text(plan.model_dump_json(indent=2), encoding="utf-8")
-                on_progress(f"TorchServe starts on port {number}")
-                return Server(**dict(startup.supervised(plan, on_progress)))
+                shown.say(f"TorchServe starts on port {number}")
+                return Server(**dict(startup.supervised(plan, shown.say)))
             except BaseException:
                 processes.end(None, plan.temp_dir, grace_s=0.0)
                 run_folder.forget(run_dir)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from marsmith.archive.writing import dump
 from marsmith.errors import MarsmithError
+from marsmith.report.candidates import CandidateResult
 from marsmith.report.measurements import Difference, LayerHarm, Rung, Timing
 from marsmith.report.page import render
-from marsmith.report.report import CandidateResult, Report
+from marsmith.report.report import Report
 from tests.support.sample_reports import SAMPLE, data, make
 
 FIGURES = st.floats(allow_nan=False)  # infinite ones are measured
