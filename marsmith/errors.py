@@ -2,7 +2,7 @@
 
 Every error says what was wrong and what is allowed; `hint` says what to do about it. Both begin in
 lower case and end without a full stop. The command line prints them and exits with status 1,
-without a traceback.
+without a traceback; so does a notebook.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ class MarsmithError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: as a terminal does, no traceback."""
+        lines = [f"{type(self).__name__}: {self.message}"]
+        return [*lines, f"hint: {self.hint}"] if self.hint else lines
 
 
 class RecipeError(MarsmithError):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import IPython
@@ -9,6 +13,7 @@ import pytest
 from IPython import display
 
 from marsmith import notebook
+from tests.support.paths import ROOT
 
 
 class Screen:
@@ -72,3 +77,16 @@ def test_elsewhere_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         shown.say("a")
         shown.done()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_refusal_is_a_sentence_and_a_hint_without_a_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "-c", "import marsmith; marsmith.Client.local(1)"],
+        env={**os.environ, "IPYTHONDIR": str(tmp_path), "MARSMITH_STATE": str(tmp_path)},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout + done.stderr).splitlines()[-2:] == [
+        "ServerError: no server of marsmith runs on port 1",
+        "hint: start one with `marsmith serve`",
+    ]
+    assert "Traceback" not in done.stdout + done.stderr
