@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from marsmith.errors import ServerError
+from marsmith.errors import ArchiveError, ServerError
 from marsmith.serving import server
 from marsmith.serving.host.ports import choose_ports
 from marsmith.serving.host.processes import family
@@ -38,6 +38,12 @@ def test_every_model_is_ready(tiny_server: ServerInfo) -> None:
     assert worker.status == "READY"
     with server.client(tiny_server) as client:
         assert client.predict("tiny", {})["pid"] == worker.pid
+
+
+@pytest.mark.parametrize("one", ["no_such", Path("no_such.mar")])
+def test_one_archive_may_be_named_alone(one: str | Path, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=f"no archive '?{one}'?"):
+        server.serve(one, model_store=tmp_path)
 
 
 def test_what_it_keeps_is_private(tiny_server: ServerInfo) -> None:
