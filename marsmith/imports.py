@@ -87,7 +87,8 @@ def _found(names: Iterable[str], ours: bool, without: Collection[str] = ()) -> d
 
 def file_of(name: str) -> Path | None:
     """Find the file of a module without importing it; None if there is no module or no file."""
-    if loaded := getattr(sys.modules.get(name), "__file__", None):
+    loaded = getattr(sys.modules.get(name), "__file__", None) or ""
+    if loaded and not loaded.startswith("<"):  # as a script is called that came on stdin
         return Path(loaded)
     spec = _spec_of(name)
     return Path(spec.origin) if spec and spec.has_location and spec.origin else None

@@ -21,11 +21,12 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_it_shows_is_of_its_cells(path: Path) -> None:
     """Where this fails, a cell was edited: `python -m tests.support.notebooks`."""
-    notebook = notebooks.read(path)
-    for number, (cell, stamp) in enumerate(notebooks.stamps(notebook), start=1):
-        assert cell.execution_count == number
-        assert cell.metadata[notebooks.STAMP] == stamp, cell.source
-        assert [each for each in cell.outputs if each.output_type == "error"] == []
+    found = list(notebooks.stamps(json.loads(path.read_bytes())))
+    assert found
+    for number, (cell, stamp) in enumerate(found, start=1):
+        assert cell["execution_count"] == number
+        assert cell["metadata"][notebooks.STAMP] == stamp, cell["source"]
+        assert "error" not in [each["output_type"] for each in cell["outputs"]]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -76,3 +78,14 @@ def test_names_that_are_imported_are_told_as_they_stand(project: Path) -> None:
 def test_what_a_module_goes_on_without_is_told(project: Path) -> None:
     assert imports.optional(project / "odd.py", "odd") == {"no_such_module"}
     assert imports.optional(project / "beside.py", "beside") == set()
+
+
+def test_what_is_in_no_file_is_never_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert imports.unseen(["json", "marsmith.imports"]) == []
+    cell, stdin = ModuleType("cell"), ModuleType("stdin")
+    stdin.__file__ = "<stdin>"
+    for each in (cell, stdin):
+        monkeypatch.setitem(sys.modules, each.__name__, each)
+    assert imports.closure(["cell", "stdin"], ours=False) == []
+    found = [*imports.unseen(["cell", "stdin"]), *imports.unseen(["cell", "stdin"])]
+    assert len(set(found)) == 4

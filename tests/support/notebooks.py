@@ -68,11 +68,15 @@ def joined(outputs: list[Any]) -> list[Any]:
 
 
 def stamps(notebook: Any) -> Iterator[tuple[Any, str]]:
-    """Each cell of code, and the stamp of what it and all cells before it say."""
+    """Each cell of code, and the stamp of what it and all cells before it say.
+
+    Args:
+        notebook: as it was read; or its file, as JSON.
+    """
     digest = hashlib.sha256()
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            digest.update(cell.source.encode())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            digest.update("".join(cell["source"]).encode())
             yield cell, digest.hexdigest()[:16]
 
 

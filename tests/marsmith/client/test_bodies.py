@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,12 +27,14 @@ PLAIN = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(PLAIN)
 def test_what_json_has_travels_as_json(value: object) -> None:
     body, kind = bodies.encode(value)
     assert (json.loads(body), kind) == (value, "application/json")
 
 
+@settings(max_examples=20)
 @given(st.binary())
 def test_bytes_travel_as_they_are(value: bytes) -> None:
     for each in (value, bytearray(value), memoryview(value)):
@@ -147,6 +149,7 @@ def test_what_cannot_be_sent_is_refused_with_what_can(body: object, words: str, 
     assert hint in caught.value.hint
 
 
+@settings(max_examples=30)
 @given(PLAIN.filter(lambda value: not isinstance(value, dict)))
 def test_data_without_a_media_type_is_read_as_what_it_was(value: object) -> None:
     assert json.loads(bodies.of_data(value)) == {"data": value}
