@@ -26,8 +26,11 @@ from examples.digits import held_out
 from marsmith import our_handlers
 from marsmith.serving import server
 from marsmith.serving.front import keys
+from marsmith.serving.ray import app
+from marsmith.serving.ray.node import Node
 
 ROUNDS, SECONDS, CONNECTIONS, REPLICAS, BATCH = 3, 5.0, 16, 2, 16
+CORES = 8
 BY_HAND = "by_hand"
 ROOT = Path(__file__).parents[1]
 
@@ -78,19 +81,14 @@ def archive(store: Path) -> Path:
 @contextmanager
 def on_ray(mar: Path, port: int, temp: Path) -> Iterator[None]:
     """Serve the archive through marsmith, and its ONNX file by hand."""
-    import ray
+    node = Node(temp)  # before Ray is imported
     from ray import serve
-
-    from marsmith.serving.ray import app
 
     with zipfile.ZipFile(mar) as files:
         (name,) = (each for each in files.namelist() if each.endswith(".onnx"))
         model = files.read(name)
-    ray.init(
-        num_cpus=8, object_store_memory=150_000_000, include_dashboard=False,
-        _temp_dir=str(temp), log_to_driver=False, logging_level="error",
-    )  # fmt: skip
     try:
+        node.start(CORES)
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(app({"archives": [str(mar)]}), name="marsmith", route_prefix="/")
         written = serve.deployment(ByHand).options(
@@ -100,8 +98,9 @@ def on_ray(mar: Path, port: int, temp: Path) -> Iterator[None]:
         serve.run(written.bind(model), name=BY_HAND, route_prefix=f"/predictions/{BY_HAND}")
         yield
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        if node.runs:
+            serve.shutdown()
+        node.end()
 
 
 def measure(turns: Mapping[str, Callable[[], Load]]) -> dict[str, list[Load]]:
@@ -126,13 +125,6 @@ def told(name: str, loads: list[Load], least: float) -> str:
 
 def main() -> None:
     """Measure, and print a table."""
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_enable_worker_prestart": "0",
-        "RAY_prestart_worker_first_driver": "0",
-        "RAY_agent_register_timeout_ms": "180000",
-        "RAY_raylet_start_wait_time_s": "180",
-    }
     # The path of a Unix socket has 104 bytes at most.
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="m", ignore_cleanup_errors=True) as folder:
         os.environ["MARSMITH_STATE"] = f"{folder}/state"
@@ -144,7 +136,7 @@ def main() -> None:
         of_torchserve = authorization(info)
         often: dict[str, Any] = {"connections": CONNECTIONS, "seconds": SECONDS}
         try:
-            with on_ray(mar, port, Path(folder, "ray")):
+            with on_ray(mar, port, Path(folder)):
                 turns = {
                     "TorchServe, behind the front": lambda: put(
                         info.port, "digits", bodies, of_torchserve, **often

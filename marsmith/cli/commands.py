@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -316,6 +316,9 @@ def serve(
             autocompletion=completion.stored,
         ),
     ] = None,
+    on: Annotated[
+        Literal["torchserve", "ray"], typer.Option(help="What serves; Ray Serve needs no Java.")
+    ] = "torchserve",
     model_store: Store = STORE,
     port: Annotated[int, typer.Option(help="Where it listens; 0 takes a free one.")] = 8080,
     host: Annotated[str, typer.Option(help="The address that it listens at.")] = "127.0.0.1",
@@ -341,6 +344,7 @@ def serve(
     with progress() as say:
         info = server.serve(
             archives or [],
+            on=on,
             model_store=model_store,
             port=port,
             host=host,

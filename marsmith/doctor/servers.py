@@ -48,6 +48,10 @@ def of_server(info: ServerInfo, versions: Mapping[str, str]) -> Iterator[Finding
     status = condition.status(info)
     for problem in status.problems:
         yield found("bad", problem, f"marsmith status --port {info.port}; its logs: {info.logs}")
+    if info.on == "ray":
+        if status.ready:
+            yield found("good", "it serves on Ray")
+        return
     try:
         plan = Plan.model_validate_json((info.run_dir / PLAN).read_bytes())
     except (OSError, ValidationError):

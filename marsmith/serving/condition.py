@@ -6,6 +6,7 @@ import httpx
 
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError
+from marsmith.serving import on_ray
 from marsmith.serving.host import finding
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
@@ -20,6 +21,8 @@ def client(info: ServerInfo, timeout_s: float) -> Client:
 
 def status(info: ServerInfo) -> ServerStatus:
     """Return what a server does now: its addresses, models and workers, and what is wrong."""
+    if info.on == "ray":
+        return on_ray.status(info)
     problems = []
     models: tuple[ModelStatus, ...] = ()
     if not finding.is_supervised(info):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from pydantic import ValidationError
@@ -20,13 +20,15 @@ from marsmith.archive.reading import Named
 from marsmith.atomic import replacing
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, ServerError, no_such
-from marsmith.serving import condition, control, notify, startup
+from marsmith.extras import need
+from marsmith.serving import condition, control, notify, on_ray, startup
 from marsmith.serving.front.configuration import read_certificate
 from marsmith.serving.front.haproxy import find_haproxy
 from marsmith.serving.host import finding, intake, processes, run_folder, settings
 from marsmith.serving.host.plan import PLAN, Front, Plan
 from marsmith.serving.host.ports import DEFAULT_PORT, choose_ports, free_ports, is_free
 from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.serving.on_ray import LocalPlan
 from marsmith.serving.rollout import Rollout, Step
 from marsmith.serving.torchserve import readiness
 from marsmith.serving.torchserve.archives import find_archives, read_model_name
@@ -98,6 +100,7 @@ class Server(ServerInfo):
 def serve(
     archives: Sequence[Path | str] | Path | str = (),
     *,
+    on: Literal["torchserve", "ray"] = "torchserve",
     model_store: Path = Path("model_store"),
     port: int = DEFAULT_PORT,
     host: str = LOOPBACK,
@@ -118,6 +121,8 @@ def serve(
     Args:
         archives: paths of `.mar` files, or names of archives in the model store, perhaps with
             "@sha256:DIGEST" behind them, or one alone; when empty, all archives in the model store.
+        on: what serves: TorchServe, or Ray Serve, which needs no Java; docs/ray.md says which of
+            the options below are refused there.
         model_store: the folder that names are looked up in.
         port: where it listens; 0 takes a free one. Without a front, management and metrics take
             the two after it, gRPC the two after those (7070 and 7071 for the default port).
@@ -147,6 +152,13 @@ def serve(
     """
     several = [archives] if isinstance(archives, (str, Path)) else archives
     found = find_archives(several, model_store)
+    if on == "ray":
+        startup.refuse_front_alone(
+            no_front=not front, tls_cert=tls_cert, tls_key=tls_key, client_ca=client_ca, grpc=grpc,
+            grace_s=grace_s != GRACE_S,
+        )  # fmt: skip
+        startup.refuse_open(host, front=True, keys=keys, tls=False, insecure=insecure_http)
+        return _on_ray(found, port, host, keys, trust, timeout_s, on_progress)
     startup.refuse_open(
         host, front=front, keys=keys, tls=tls_cert is not None, insecure=insecure_http
     )
@@ -195,6 +207,34 @@ def serve(
                 run_folder.forget(run_dir)
                 shutil.rmtree(plan.temp_dir, ignore_errors=True)
                 raise
+
+
+def _on_ray(
+    found: Mapping[str, Named], port: int, host: str, keys: bool, trust: Sequence[Path],
+    timeout_s: float, on_progress: Progress | None,
+) -> Server:  # fmt: skip
+    """Start a server on a Ray of its own; see `serve`."""
+    need("ray", "ray", "starlette")
+    number = port or free_ports(1)[0]
+    run_dir = run_folder.servers_folder() / str(number)
+    trusted = tuple(place.absolute() for place in trust)
+    with run_folder.locked(run_dir), _signals_raise(), notebook.progress(on_progress) as shown:
+        _refuse_taken((number,), host)
+        temp_dir = run_folder.make_temp_dir()
+        try:
+            with intake.taken(found, run_dir, trusted, shown.say) as taken:
+                kept = on_ray.keep(run_dir, found, taken)
+            plan = LocalPlan(
+                run_dir=run_dir, temp_dir=temp_dir, host=host, port=number, archives=kept,
+                trust=trusted, keys=keys, timeout_s=timeout_s,
+            )  # fmt: skip
+            on_ray.write(plan)
+            return Server(**dict(startup.supervised(plan, shown.say, on_ray.__name__)))
+        except BaseException:
+            processes.end(None, temp_dir, grace_s=0.0)
+            run_folder.forget(run_dir)
+            shutil.rmtree(temp_dir, ignore_errors=True)
+            raise
 
 
 def wait(info: ServerInfo, announce: Callable[[], None] = lambda: None) -> None:
@@ -272,6 +312,7 @@ def scale(
         ServerError: there is no such model, the number is not allowed, or a worker did not load;
             the model is scaled back then.
     """
+    _of_torchserve(info, "number of workers to set")
     most = min_workers if max_workers is None else max_workers
     if not 1 <= min_workers <= most:
         # TorchServe loses track of the workers of a model that it scales to 0.
@@ -327,6 +368,7 @@ def rollout(
         ServerError: it was rolled back, and why; the old version serves as before. The same holds
             for Ctrl-C and SIGTERM.
     """
+    _of_torchserve(info, "rollouts")
     if (name := read_model_name(Named.of(archive).path)) != model:
         raise ServerError(f"{archive} holds the model {name!r}, not {model!r}")
     try:
@@ -347,6 +389,7 @@ def rollout(
 
 def versions(info: ServerInfo) -> dict[str, dict[str, str | None]]:
     """The version of each model that serves, and the one before, which `rollback` serves again."""
+    _of_torchserve(info, "rollouts")
     (said,) = control.ask(info.temp_dir, ASK_S, versions=True)
     found: dict[str, dict[str, str | None]] = said["versions"]
     return found
@@ -396,6 +439,16 @@ def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
     with suppress(ServerError), run_folder.locked(info.run_dir):
         if any(dict(info) == dict(other) for other in run_folder.read_infos()):
             run_folder.forget(info.run_dir)
+
+
+def _of_torchserve(info: ServerInfo, what: str) -> None:
+    """Refuse what a server on Ray doesn't do."""
+    if info.on == "ray":
+        raise ServerError(
+            f"a server on Ray has no {what}",
+            hint="Ray gives a model workers as the load is, between its minWorkers and maxWorkers;"
+            " serve without --on ray for the rest",
+        )
 
 
 def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:

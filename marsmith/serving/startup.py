@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 from marsmith.errors import ServerError
-from marsmith.serving.host.plan import Plan
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.torchserve.readiness import Progress, last_lines
 
@@ -21,16 +21,34 @@ SPARE_S = 60.0
 """How much longer than it may take a start is waited for, before it is ended by force."""
 LOOPBACK = "127.0.0.1"
 SUPERVISOR = """
-import sys
+import importlib, sys
 from pathlib import Path
 sys.path.append(sys.argv[1])
-from marsmith.serving.supervisor import main
-sys.exit(main(Path(sys.argv[2])))
+sys.exit(importlib.import_module(sys.argv[2]).main(Path(sys.argv[3])))
 """
 
 
-def supervised(plan: Plan, on_progress: Progress) -> ServerInfo:
+class Started(Protocol):
+    """What a start knows of a server's plan."""
+
+    @property
+    def run_dir(self) -> Path:
+        """Its folder."""
+
+    @property
+    def timeout_s(self) -> float:
+        """How long the models may take to load."""
+
+
+def supervised(
+    plan: Started, on_progress: Progress, supervisor: str = "marsmith.serving.supervisor"
+) -> ServerInfo:
     """Start a server's supervisor, and hear from it how the start goes.
+
+    Args:
+        plan: what the supervisor reads in the server's folder.
+        on_progress: takes a few words about each step.
+        supervisor: the module whose `main` it is.
 
     Raises:
         ServerError: the server doesn't start; the supervisor has ended what it had started.
@@ -39,7 +57,7 @@ def supervised(plan: Plan, on_progress: Progress) -> ServerInfo:
     root = str(Path(__file__).parents[2])
     with (plan.run_dir / "logs" / "supervisor.log").open("ab") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR, root, str(plan.run_dir)],
+            [sys.executable, "-c", SUPERVISOR, root, supervisor, str(plan.run_dir)],
             cwd=plan.run_dir,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -61,7 +79,7 @@ def supervised(plan: Plan, on_progress: Progress) -> ServerInfo:
             process.stdout.close()
 
 
-def _heard(process: subprocess.Popen[bytes], plan: Plan, on_progress: Progress) -> ServerInfo:
+def _heard(process: subprocess.Popen[bytes], plan: Started, on_progress: Progress) -> ServerInfo:
     log = plan.run_dir / "logs" / "supervisor.log"
     deadline = time.monotonic() + plan.timeout_s + SPARE_S
     for line in _lines(process, deadline):
@@ -144,4 +162,21 @@ def refuse_open(host: str, *, front: bool, keys: bool, tls: bool, insecure: bool
             f"a server at {host} needs TLS: keys and data would travel in the clear",
             hint="give --tls-cert and --tls-key; or, where something before it has TLS,"
             " --insecure-http",
+        )
+
+
+def refuse_front_alone(**said: object) -> None:
+    """Refuse what only a TorchServe behind its front has, where Ray serves.
+
+    Args:
+        said: the options by name, those that were left out with False.
+
+    Raises:
+        ServerError: with what to do.
+    """
+    told = [f"--{name.replace('_', '-')}" for name, value in said.items() if value]
+    if told:
+        raise ServerError(
+            f"a server on Ray has no {', '.join(told)}",
+            hint="leave it out, or --on ray; docs/ray.md says what each server has",
         )

@@ -181,7 +181,7 @@ class Upstream:
             return None
         # After a rollout another TorchServe serves, whose folders bear the name of its side.
         now = run_folder.read_info(self.info.run_dir) or self.info
-        side = Path(now.management_address.removeprefix(UNIX)).parent.name
+        side = Path((now.management_address or "").removeprefix(UNIX)).parent.name
         folder = now.run_dir / side if side in SIDES[1:] else now.run_dir
         return folder / "torchserve" / "store"
 

@@ -135,6 +135,14 @@ def revoke(name: str) -> None:
         keys[:] = left
 
 
+def write_local(file: Path, key: str) -> None:
+    """Write a file of keys with one alone: a server's for the commands of its own user."""
+    local = Key(name=LOCAL, sha256=digest(key), scopes=SCOPES, added=time.time())
+    with replacing(file) as unfinished:
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(_Kept(keys=(local,)).model_dump_json(), "utf-8")
+
+
 @contextmanager
 def _changing() -> Iterator[list[Key]]:
     file = keys_file()

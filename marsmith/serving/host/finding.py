@@ -51,7 +51,7 @@ def only(alive: Sequence[S], port: int | None) -> S:
     )
 
 
-def addresses(info: ServerInfo) -> tuple[str, str, Path]:
+def addresses(info: ServerInfo) -> tuple[str, str | None, Path]:
     """Where a client on this machine asks: the inference and management address, and the keys."""
     # The front's own socket: it needs no TLS, and is there whatever address the server listens at.
     address = f"unix:{info.temp_dir / 'local'}" if info.front else info.inference_address

@@ -31,13 +31,14 @@ def find(pid: int, create_time: float) -> psutil.Process | None:
 def family(temp_dir: Path) -> list[psutil.Process]:
     """Return every process of the server with this temporary folder.
 
-    HAProxy, Java and its workers carry the folder on their command lines. That finds them when
+    HAProxy, Java, Ray and workers carry the folder on their command lines. That finds them when
     whoever started them is gone already, which asking for its children would not.
     """
     return _found(
         lambda words: (
             any(each == temp_dir or temp_dir in each.parents for each in _folders(words))
             or _is_haproxy(words, temp_dir)
+            or _is_ray(words, temp_dir)
         )
     )
 
@@ -70,6 +71,11 @@ def _folders(words: list[str]) -> list[Path]:
 
 def _is_haproxy(words: list[str], temp_dir: Path) -> bool:
     return ("-p", f"{temp_dir}/{PID_FILE}") in pairwise(words)
+
+
+def _is_ray(words: list[str], temp_dir: Path) -> bool:
+    """Whether it is one of Ray's own; what runs on Ray are their children."""
+    return any(word.partition("=")[2].startswith(f"{temp_dir}/ray") for word in words)
 
 
 def end(

@@ -5,6 +5,7 @@
       torchserve/   config.properties, TorchServe's own keys, store/NAME.mar, the archive
       front/        haproxy.cfg and its maps
       logs/         access.log haproxy.log supervisor.log ts.log model.log console.log
+      ray.json  ray_keys.json  ray/     of a server on Ray, instead of torchserve/ and front/
 
 `<state>` is `$MARSMITH_STATE`, or the user's state folder. Only the owner can read the folder,
 because of the keys. Sockets and extracted models lie elsewhere, in a temporary folder with a short
@@ -21,6 +22,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -34,6 +36,8 @@ TEMP_PREFIX = "marsmith-"
 LONGEST_TEMP = 80
 BEFORE = "before"
 """The folder of what `rollback` serves again."""
+OF_RAY = ("ray.json", "ray_keys.json", "ray")
+"""What a server on Ray was started from, its own key, and the folder of its archives."""
 WORKERS = "workers"
 """The folder, in the temporary one, of how many workers a model was scaled to."""
 
@@ -44,10 +48,11 @@ class ServerInfo(BaseModel):
     Args:
         port: that of the inference API, which names the server.
         inference_address: where clients ask.
-        management_address: TorchServe's own; "unix:PATH" behind the front.
-        metrics_address: what Prometheus scrapes, without the path `/metrics`.
+        management_address: TorchServe's own; "unix:PATH" behind the front; None on Ray.
+        metrics_address: what Prometheus scrapes, without the path `/metrics`; None on Ray.
         grpc_address: TorchServe's own service, as "HOST:PORT"; None where it is not offered.
         front: whether HAProxy stands before TorchServe.
+        on: what serves.
         pid: of its supervisor.
         create_time: when that process started, in seconds since the epoch; with it, another
             process that got the same pid later is not mistaken for it.
@@ -61,10 +66,11 @@ class ServerInfo(BaseModel):
 
     port: int
     inference_address: str
-    management_address: str
-    metrics_address: str
+    management_address: str | None
+    metrics_address: str | None
     grpc_address: str | None = None
     front: bool
+    on: Literal["torchserve", "ray"] = "torchserve"
     pid: int
     create_time: float
     grace_s: float
@@ -178,9 +184,9 @@ def keep_before(run_dir: Path, model: str, archive: Path) -> None:
 
 def forget(run_dir: Path) -> None:
     """Remove everything of one run except its logs."""
-    for name in ("server.json", "key_file.json", "key", PLAN):
+    for name in ("server.json", "key_file.json", "key", PLAN, *OF_RAY[:2]):
         (run_dir / name).unlink(missing_ok=True)
-    for name in ("torchserve", "front", "b", BEFORE):
+    for name in ("torchserve", "front", "b", BEFORE, OF_RAY[2]):
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 

@@ -40,8 +40,8 @@ class ServerStatus(BaseModel, frozen=True):
     problems: tuple[str, ...]
     """What is wrong; empty when nothing is."""
     inference_address: str
-    management_address: str
-    metrics_address: str
+    management_address: str | None
+    metrics_address: str | None
     grpc_address: str | None
     key_file: Path
     models: tuple[ModelStatus, ...]

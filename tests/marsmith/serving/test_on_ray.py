@@ -1,0 +1,75 @@
+"""A server on a Ray of its own: the same commands, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.digits import held_out
+from marsmith.client.clients import Client
+from marsmith.errors import MarsmithError, ServerError
+from marsmith.serving import server
+from marsmith.serving.host import run_folder
+
+IMAGE, DIGIT = held_out()[0]
+
+
+@pytest.fixture(scope="module")
+def tiny(make_tiny_archive: Callable[..., Path]) -> Path:
+    return make_tiny_archive("tiny")
+
+
+@pytest.mark.usefixtures("own_state")
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"front": False}, "--no-front"),
+        ({"tls_cert": Path("c.pem")}, "--tls-cert"),
+        ({"grpc": True}, "--grpc"),
+        ({"grace_s": 5.0}, "--grace-s"),
+        ({"host": "0.0.0.0"}, "needs TLS"),
+        ({"host": "0.0.0.0", "keys": False}, "needs keys"),
+    ],
+)
+def test_what_a_server_on_ray_does_not_have_is_refused(
+    tiny: Path, option: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ServerError, match=said):
+        server.serve([tiny], on="ray", port=0, **option)
+    assert run_folder.read_infos() == []
+
+
+@pytest.fixture(scope="module")
+def on_ray(digits_archive: Path, server_state: Path) -> Iterator[server.Server]:
+    pytest.importorskip("ray")
+    with server.serve([digits_archive], on="ray", port=0, timeout_s=600) as found:
+        yield found
+
+
+@pytest.mark.slow
+def test_it_answers_and_is_found_by_the_same_commands(on_ray: server.Server) -> None:
+    assert server.running(on_ray.port) == on_ray
+    with on_ray.client() as client:
+        assert next(iter(client.predict("digits", IMAGE))) == DIGIT
+    status = on_ray.status()
+    assert (status.ready, status.problems) == (True, ())
+    (model,) = status.models
+    assert (model.name, [each.status for each in model.workers][:1]) == ("digits", ["READY"])
+
+
+@pytest.mark.slow
+def test_it_asks_for_keys(on_ray: server.Server) -> None:
+    with Client(on_ray.inference_address) as nobody, pytest.raises(MarsmithError) as caught:
+        nobody.predict("digits", IMAGE)
+    assert "key" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_is_torchserves_alone_is_refused(on_ray: server.Server, digits_archive: Path) -> None:
+    with pytest.raises(ServerError, match="on Ray has no"):
+        server.scale(on_ray, "digits", 2)
+    with pytest.raises(ServerError, match="on Ray has no rollouts"):
+        server.rollout(on_ray, "digits", digits_archive)
