@@ -73,3 +73,14 @@ def test_what_is_torchserves_alone_is_refused(on_ray: server.Server, digits_arch
         server.scale(on_ray, "digits", 2)
     with pytest.raises(ServerError, match="on Ray has no rollouts"):
         server.rollout(on_ray, "digits", digits_archive)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_state")
+def test_a_stop_leaves_nothing(
+    make_tiny_archive: Callable[..., Path], assert_nothing_is_left: Callable[[], None]
+) -> None:
+    pytest.importorskip("ray")
+    server.serve([make_tiny_archive("tiny")], on="ray", port=0, timeout_s=600).stop()
+    assert_nothing_is_left()
+    assert run_folder.read_infos() == []
