@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from marsmith.cli.terminal import out
+from marsmith.cli.terminal import out, progress
+
+Archives = Annotated[list[str], typer.Argument(help=".mar files, or FILE@sha256:DIGEST.")]
+Out = Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")]
 
 app = typer.Typer(no_args_is_help=True, help="Write what other systems deploy archives from.")
 
 
 @app.command()
 def ray(
-    archives: Annotated[list[str], typer.Argument(help=".mar files, or FILE@sha256:DIGEST.")],
+    archives: Archives,
     file: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("serve.yaml"),
     trust: Annotated[
         list[Path] | None,
@@ -46,3 +49,48 @@ def ray(
     )
     out.print(f"wrote {write(archives, file, arguments)}", markup=False)
     out.print(f"next: serve deploy {file}", markup=False)
+
+
+@app.command()
+def container(
+    archives: Archives,
+    folder: Out,
+    system: Annotated[
+        str, typer.Option("--for", help="What serves in it: torchserve or ray.")
+    ] = "torchserve",
+    gpu: Annotated[bool, typer.Option(help="With CUDA, for NVIDIA's GPUs.")] = False,
+    mounted: Annotated[bool, typer.Option(help="Archives are mounted, not in the image.")] = False,
+    explanations: Annotated[bool, typer.Option(help="With what they need.")] = False,
+    tag: Annotated[str, typer.Option(help="The image's name.")] = "marsmith-server",
+    build: Annotated[
+        bool, typer.Option("--build", help="Build it with docker, podman or buildah.")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="The image to build on; default: Python's slim one.")
+    ] = None,
+) -> None:
+    """Write what an image of archives is built from: Dockerfile, wheels by SHA-256, compose."""
+    from typing import get_args
+
+    from marsmith.deploy.container import Image, System, write
+    from marsmith.deploy.container import build as run
+    from marsmith.errors import MarsmithError
+
+    if system not in get_args(System):
+        raise MarsmithError(f"--for {system}: there are {', '.join(get_args(System))}")
+    if base and not build:
+        raise MarsmithError("--base is for --build", "or say it to the builder: --build-arg BASE=")
+    image = Image(
+        system="ray" if system == "ray" else "torchserve",
+        gpu=gpu,
+        mounted=mounted,
+        explains=explanations,
+        tag=tag,
+    )
+    with progress() as say:
+        write(archives, folder, image, say)
+    out.print(f"wrote {folder}", markup=False)
+    if build:
+        out.print(f"{run(folder, tag, base)} built {tag}", markup=False)
+    else:
+        out.print(f"next: docker build --tag {tag} {folder}", markup=False)
