@@ -11,6 +11,10 @@ from marsmith.cli.terminal import out, progress
 
 Archives = Annotated[list[str], typer.Argument(help=".mar files, or FILE@sha256:DIGEST.")]
 Out = Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")]
+Image = Annotated[str, typer.Option(help="Of `deploy container`; by its digest, at best.")]
+Name = Annotated[str, typer.Option(help="Of all that is written.")]
+Replicas = Annotated[int, typer.Option(min=1, help="The fewest pods.")]
+MaxReplicas = Annotated[int, typer.Option(min=1, help="The most, when they are busy.")]
 
 app = typer.Typer(no_args_is_help=True, help="Write what other systems deploy archives from.")
 
@@ -94,3 +98,66 @@ def container(
         out.print(f"{run(folder, tag, base)} built {tag}", markup=False)
     else:
         out.print(f"next: docker build --tag {tag} {folder}", markup=False)
+
+
+@app.command()
+def kubernetes(
+    archives: Archives,
+    folder: Out,
+    image: Image = "marsmith-server",
+    name: Name = "marsmith",
+    replicas: Replicas = 2,
+    max_replicas: MaxReplicas = 4,
+    insecure_http: Annotated[
+        bool, typer.Option(help="Pods speak HTTP: what is before them has TLS.")
+    ] = False,
+) -> None:
+    """Write what `kubectl apply` takes, and the values of the Helm chart for the same."""
+    from marsmith.deploy.kubernetes import write
+
+    pods = _range(replicas, max_replicas)
+    write(archives, folder, name=name, image=image, tls=not insecure_http, replicas=pods)
+    out.print(f"wrote {folder}", markup=False)
+
+
+@app.command()
+def kserve(
+    archives: Archives,
+    folder: Out,
+    storage: Annotated[str, typer.Option(help="oci://IMAGE or pvc://CLAIM/FOLDER.")],
+    image: Image = "marsmith-server",
+    name: Name = "marsmith",
+    canary: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Per cent that this revision gets at first.")
+    ] = None,
+) -> None:
+    """Write a ClusterServingRuntime and an InferenceService, for KServe."""
+    from marsmith.deploy.kserve import write
+
+    write(archives, folder, name=name, image=image, storage=storage, canary=canary)
+    out.print(f"wrote {folder}", markup=False)
+
+
+@app.command()
+def kuberay(
+    archives: Archives,
+    folder: Out,
+    image: Image = "marsmith-ray",
+    name: Name = "marsmith",
+    replicas: Replicas = 2,
+    max_replicas: MaxReplicas = 4,
+) -> None:
+    """Write a RayService, for KubeRay."""
+    from marsmith.deploy.kuberay import write
+
+    write(archives, folder, name=name, image=image, replicas=_range(replicas, max_replicas))
+    out.print(f"wrote {folder}", markup=False)
+
+
+def _range(fewest: int, most: int) -> tuple[int, int]:
+    """Refuse fewer at most than there are at least."""
+    from marsmith.errors import MarsmithError
+
+    if fewest > most:
+        raise MarsmithError(f"--replicas {fewest} is more than --max-replicas {most}")
+    return fewest, most

@@ -1,6 +1,6 @@
 """Keys to the front: named, kept as SHA-256 alone, each for some scopes.
 
-    <state>/keys.json
+    <state>/keys.json, or $MARSMITH_KEYS
 
 They are those of all servers of a state folder, and last longer than any of them. A running server
 takes a change within a second.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import secrets
 import time
@@ -66,8 +67,9 @@ def digest(key: str) -> str:
 
 
 def keys_file() -> Path:
-    """Where keys are kept."""
-    return state_folder() / "keys.json"
+    """Where keys are kept: `$MARSMITH_KEYS`, or in the state folder."""
+    named = os.environ.get("MARSMITH_KEYS")
+    return Path(named).absolute() if named else state_folder() / "keys.json"
 
 
 def kept(file: Path | None = None) -> tuple[Key, ...]:

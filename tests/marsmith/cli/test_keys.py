@@ -61,3 +61,13 @@ def test_they_are_listed_and_revoked(tmp_path: Path) -> None:
     assert keys.kept()[0].sha256 not in run("list").stdout + json.dumps(listed)
     assert run("revoke", "one").returncode == 0
     assert "no key named 'one'" in run("revoke", "one").stderr
+
+
+def test_keys_may_lie_where_a_variable_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MARSMITH_KEYS", str(tmp_path / "elsewhere" / "keys.json"))
+    keys.add("one")
+    assert (tmp_path / "elsewhere" / "keys.json").exists()
+    monkeypatch.delenv("MARSMITH_KEYS")
+    assert keys.kept() == ()
