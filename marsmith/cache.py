@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UNUSED_DAYS = 30
 OURS = ("marsmith.", "handlers.")
+PLAIN = (bool, int, float, str, type(None))
 TENSORS = frozenset({"_parameters", "_buffers", "_modules", "training"})
 
 
@@ -117,6 +118,9 @@ def _beside(module: torch.nn.Module) -> bytes | str:
     if type(module).__module__.startswith(OURS) or isinstance(module, said):
         return b""  # its text, or its source, says it all
     own = {name: value for name, value in vars(module).items() if name not in TENSORS}
+    if imports.is_installed(type(module).__module__):
+        # Their configurations have sets, whose order is another in each process.
+        own = {n: v for n, v in own.items() if isinstance(v, PLAIN) or n.endswith("_hooks")}
     try:
         found = pickle.dumps(own)
     except Exception:  # whatever an object raises that isn't made for it

@@ -121,6 +121,12 @@ def _is_ours(file: Path) -> bool:
     return not OURS.isdisjoint(file.parents)
 
 
+def is_installed(name: str) -> bool:
+    """Whether a module is of Python's or another's package, which doesn't change here."""
+    file = file_of(name)
+    return file is not None and not _is_ours(file) and _installed(file)
+
+
 def _installed(file: Path) -> bool:
     return bool(INSTALLED & set(file.parts)) or STANDARD in file.parents
 

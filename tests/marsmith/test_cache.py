@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -171,3 +173,27 @@ def test_a_module_is_the_code_that_its_classes_call(
     before = module_key(net)
     (tmp_path / "own_ops.py").write_text("def scale(x): return x * 3\n")
     assert module_key(net) != before
+
+
+ANOTHER_PROCESS = """
+from transformers import GPT2Config, GPT2LMHeadModel
+import torch
+from marsmith.cache import module_key
+torch.manual_seed(0)
+config = GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=1)
+print(module_key(GPT2LMHeadModel(config)))
+"""
+
+
+@pytest.mark.slow
+def test_a_key_is_the_same_in_every_process() -> None:
+    """A configuration of transformers' has sets, whose order is another in each."""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", ANOTHER_PROCESS],
+            env={**os.environ, "PYTHONHASHSEED": seed}, cwd=ROOT,
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(said) == 1
