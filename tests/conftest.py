@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -111,20 +111,28 @@ def digits_server(
 
 
 @pytest.fixture(scope="session")
-def new_archives(everywhere: Path) -> dict[str, Path]:
-    """Of each task, the archive of what `marsmith new` writes: tiny, with random weights.
+def make_new_archive(everywhere: Path) -> Callable[[str], Path]:
+    """Make the archive of what `marsmith new` writes for a task: tiny, with random weights."""
+
+    def make(task: str) -> Path:
+        folder = everywhere / "new_archives"
+        folder.mkdir(exist_ok=True)
+        store = folder / f"store_{task}"
+        found = store / f"new_{task}.mar"
+        with FileLock(folder / f"{task}.lock"):
+            if not found.exists():
+                written, *_ = new.write(f"new_{task}", task, folder)
+                build(reading.load(written), store)
+        return found
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_archives(make_new_archive: Callable[[str], Path]) -> dict[str, Path]:
+    """Of each task, the archive of what `marsmith new` writes.
 
     Processes that test share them: each builds what no other has, the second from the end.
     """
     process = os.environ.get("PYTEST_XDIST_WORKER")
-    folder = everywhere / "new_archives"
-    folder.mkdir(exist_ok=True)
-    found = {}
-    for task in sorted(new.tasks(), reverse=process == "gw1"):
-        store = folder / f"store_{task}"
-        found[task] = store / f"new_{task}.mar"
-        with FileLock(folder / f"{task}.lock"):
-            if not found[task].exists():
-                written, *_ = new.write(f"new_{task}", task, folder)
-                build(reading.load(written), store)
-    return found
+    return {task: make_new_archive(task) for task in sorted(new.tasks(), reverse=process == "gw1")}

@@ -7,13 +7,12 @@ import os
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ import psutil
 from examples.digits import held_out
 from marsmith.harness.wire import Request
 from marsmith.serving.front import keys
+from marsmith.serving.host.ports import free_ports
 from tests.support.over_http import sent
 from tests.support.paths import ROOT
 from tests.support.ray_cluster import SAID
@@ -126,37 +126,49 @@ def command_line(process: psutil.Process) -> str:
 
 @contextmanager
 def started(
-    *archives: Path, workers: int = 0, arguments: Mapping[str, object] | None = None
+    *archives: Path,
+    workers: int = 0,
+    cores: int = 4,
+    arguments: Mapping[str, object] | None = None,
 ) -> Iterator[OnRay]:
     """Serve archives on a cluster of a head and some worker nodes, and end all of it.
 
     Args:
         archives: what is served.
         workers: how many nodes beside the head.
+        cores: how many each node counts.
         arguments: of the application, but for the archives.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_ports(1)[0]
     key = keys.add(f"ray{port}", keys.SCOPES)
+    said = json.dumps({"archives": [str(each) for each in archives], **(arguments or {})})
+    try:
+        with cluster(port, workers, cores, said) as process:
+            found = OnRay(f"http://127.0.0.1:{port}", key, process)
+            assert found.hears("UP") == ""
+            with found.client() as http:
+                wait_until(lambda: http.get("/ping").status_code == 200)
+            yield found
+    finally:
+        keys.revoke(f"ray{port}")
+
+
+@contextmanager
+def cluster(port: int, workers: int, cores: int, said: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `tests.support.ray_cluster`, and end all that it has started; see there."""
     # The path of a Unix socket has 104 bytes at most.
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="mr", ignore_cleanup_errors=True) as temp:
-        said = json.dumps({"archives": [str(each) for each in archives], **(arguments or {})})
-        command = [sys.executable, "-m", "tests.support.ray_cluster", str(port), str(workers)]
-        log = Path(temp, "log")
-        with log.open("w") as errors, subprocess.Popen(
+        numbers = [str(number) for number in (port, workers, cores)]
+        command = [sys.executable, "-m", "tests.support.ray_cluster", *numbers]
+        with subprocess.Popen(
             [*command, f"{temp}/ray", said],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
         ) as process:  # fmt: skip
             try:
-                found = OnRay(f"http://127.0.0.1:{port}", key, process)
-                assert found.hears("UP") == "", log.read_text()
-                with found.client() as http:
-                    wait_until(lambda: http.get("/ping").status_code == 200)
-                yield found
+                yield process
             finally:
                 _end(process)
-                keys.revoke(f"ray{port}")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -229,15 +241,20 @@ def differing_paths(clients: Both) -> list[Any]:
 
 
 class Load:
-    """Keeps asking digits, and notes every status."""
+    """Keeps asking digits, and notes every status.
 
-    def __init__(self, on_ray: OnRay, clients: int = 8) -> None:
-        self._on_ray, self._ended = on_ray, threading.Event()
+    Args:
+        client: makes a client.
+        clients: how many ask at once.
+    """
+
+    def __init__(self, client: Callable[[], httpx.Client], clients: int = 8) -> None:
+        self._client, self._ended = client, threading.Event()
         self.statuses: Counter[int | str] = Counter()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self) -> None:
-        with self._on_ray.client() as http:
+        with self._client() as http:
             while not self._ended.is_set():
                 try:
                     answer = http.post("/predictions/digits", content=IMAGE)

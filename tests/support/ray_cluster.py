@@ -1,9 +1,10 @@
 """Archives on a small Ray cluster of this machine, while standard input is open.
 
-    python -m tests.support.ray_cluster PORT WORKER_NODES TEMP ARGUMENTS
+    python -m tests.support.ray_cluster PORT WORKER_NODES CORES TEMP ARGUMENTS
 
 The arguments of the application are JSON. It prints "UP" when every model answers, takes lines, and
-answers each: "kill", a node that isn't the head is killed; "add", one joins again; "status".
+answers each: "kill", a node that isn't the head is killed; "add", one joins again; "status". With
+"dashboard" for the arguments nothing is served, and PORT is the dashboard's, which deploys.
 """
 
 from __future__ import annotations
@@ -21,25 +22,28 @@ QUIET = {
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_agent_register_timeout_ms": "180000",
-    "RAY_raylet_start_wait_time_s": "60",
+    "RAY_raylet_start_wait_time_s": "40",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
-NODE = {"num_cpus": 4, "object_store_memory": 120_000_000, "include_dashboard": False}
+NODE = {"object_store_memory": 120_000_000}
+DASHBOARD = "dashboard"
 TRIES = 3
 """A node whose agents take longer than 15 s to start dies, which a busy machine is too slow for."""
 
 
-def joined(cluster: Any) -> Any:
+def joined(cluster: Any, cores: int, dashboard: int | None = None) -> Any:
     """Have a node join, the head first, and try again if it dies at that."""
+    options = {"num_cpus": cores, "include_dashboard": dashboard is not None, **NODE}
+    options |= {"dashboard_port": dashboard} if dashboard else {}
     for _ in range(TRIES - 1):
         try:
-            return cluster.add_node(**NODE)
+            return cluster.add_node(**options)
         except Exception as error:  # Ray says it as an Exception
             print(f"a node died while it started: {error}", file=sys.stderr)
-    return cluster.add_node(**NODE)
+    return cluster.add_node(**options)
 
 
-def main(port: str, workers: str, temp: str, arguments: str) -> None:
+def main(port: str, workers: str, cores: str, temp: str, arguments: str) -> None:
     """Serve until standard input ends."""
     Path(temp, "ray").mkdir(parents=True)
     os.environ.update(QUIET, RAY_TMPDIR=temp)
@@ -51,8 +55,12 @@ def main(port: str, workers: str, temp: str, arguments: str) -> None:
 
     cluster = Cluster()
     try:
-        joined(cluster)
-        nodes = [joined(cluster) for _ in range(int(workers))]
+        joined(cluster, int(cores), int(port) if arguments == DASHBOARD else None)
+        if arguments == DASHBOARD:
+            print("UP", flush=True)
+            sys.stdin.read()
+            return
+        nodes = [joined(cluster, int(cores)) for _ in range(int(workers))]
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
         http: Any = {"host": "127.0.0.1", "port": int(port)}
         serve.start(http_options=http, proxy_location="HeadOnly")
@@ -63,7 +71,7 @@ def main(port: str, workers: str, temp: str, arguments: str) -> None:
                 case "kill":
                     cluster.remove_node(nodes.pop(), allow_graceful=False)
                 case "add":
-                    nodes.append(joined(cluster))
+                    nodes.append(joined(cluster, int(cores)))
                 case "status":
                     deployed = serve.status().applications["marsmith"].deployments
                     said = {name: each.replica_states for name, each in deployed.items()}

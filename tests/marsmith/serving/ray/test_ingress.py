@@ -127,7 +127,7 @@ def test_nothing_that_is_sent_is_a_fault_of_the_server(on_ray: OnRay) -> None:
 
 @pytest.mark.parametrize("what", [WORKER, "ray::ServeReplica:marsmith:digits"])
 def test_what_is_killed_loses_no_prediction(on_ray: OnRay, what: str) -> None:
-    with Load(on_ray) as load:
+    with Load(on_ray.client) as load:
         for _ in range(2):
             on_ray.wait_for_replicas()
             os.kill(on_ray.pids(what)[0], signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_what_is_killed_loses_no_prediction(on_ray: OnRay, what: str) -> None:
 
 
 def test_workers_that_are_killed_again_while_they_load_lose_no_prediction(on_ray: OnRay) -> None:
-    with Load(on_ray) as load:
+    with Load(on_ray.client) as load:
         on_ray.wait_for_replicas()
         first = on_ray.kill(WORKER)
         wait_until(lambda: len(set(on_ray.pids(WORKER)) - first) >= 2)
@@ -146,7 +146,7 @@ def test_workers_that_are_killed_again_while_they_load_lose_no_prediction(on_ray
 
 
 def test_a_node_that_is_killed_loses_no_prediction_and_comes_back(on_ray: OnRay) -> None:
-    with Load(on_ray) as load:
+    with Load(on_ray.client) as load:
         for what in ("kill", "add"):
             on_ray.wait_for_replicas()
             assert on_ray.tell(what) == "done"

@@ -64,7 +64,7 @@ def test_no_other_process_speaks_to_clients(on_ray: OnRay) -> None:
 
 
 def test_workers_that_are_killed_again_while_they_load_lose_no_prediction(on_ray: OnRay) -> None:
-    with Load(on_ray) as load:
+    with Load(on_ray.client) as load:
         on_ray.wait_for_replicas()
         first = on_ray.kill(WORKER)
         wait_until(lambda: set(on_ray.pids(WORKER)) - first != set())
