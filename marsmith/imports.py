@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import uuid
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -98,13 +99,25 @@ def _spec_of(name: str) -> ModuleSpec | None:
     """Find a module without importing its parent packages: they may do anything."""
     parent, _, _ = name.rpartition(".")
     if parent:
-        above = _spec_of(parent)
-        places = above.submodule_search_locations if above else None
-        return PathFinder.find_spec(name, places) if places else None
+        places = _places(parent)
+        # One without a file of its own asks the package above, which isn't imported.
+        with suppress(KeyError):
+            return PathFinder.find_spec(name, places) if places else None
+        return None
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):  # a module without a file
         return None
+
+
+def _places(name: str) -> list[str]:
+    """The folders that a package's modules are searched in."""
+    spec = _spec_of(name)
+    if spec and spec.origin:
+        return list(spec.submodule_search_locations or ())
+    parent, _, last = name.rpartition(".")
+    above = _places(parent) if parent else sys.path
+    return [str(folder) for each in above if (folder := Path(each, last)).is_dir()]
 
 
 def _home(file: Path, name: str) -> Path:

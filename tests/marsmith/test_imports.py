@@ -19,6 +19,8 @@ FILES = {
     "shop/unrelated.py": "",
     "beside.py": "import shop.till\n",
     "typed.py": "import typing\nif typing.TYPE_CHECKING:\n    import beside\nelse:\n    import odd",
+    "spread.py": "def late():\n    import space.within.a_module, space.no.module\n",
+    "space/within/a_module.py": "",
     "odd.py": "try:\n    import no_such_module\nexcept ImportError:\n    pass\n",
 }
 
@@ -45,6 +47,10 @@ def test_a_module_is_made_of_all_that_it_imports_from_beside_it(project: Path) -
 
 def test_what_only_type_checkers_read_does_not_count(project: Path) -> None:
     assert closure(project, "typed") == {"typed.py", "odd.py"}
+
+
+def test_packages_without_a_file_of_their_own_are_followed(project: Path) -> None:
+    assert closure(project, "spread") == {"spread.py", "space/within/a_module.py"}
 
 
 def test_what_is_left_out_is_not_followed(project: Path) -> None:
