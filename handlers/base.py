@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from handlers import batching, cpu, device, explanations, interface, runtimes
+from handlers import batching, cpu, device, explanations, interface, runtimes, tracing
 from handlers.errors import RAISED, BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import json_text
@@ -54,6 +54,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
     seconds = until = math.inf
     pool: ThreadPoolExecutor | None = None
     telemetry: Telemetry | None = None
+    tracing: tracing.Tracing | None = None
 
     def explainer(self) -> Explainer[M] | None:
         """What explains the task's answers; None where nothing does."""
@@ -88,6 +89,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.telemetry = Telemetry(context.metrics, context.model_name)
+        self.tracing = tracing.begin(context.model_name)
         file, options = folder / str(model.get("serializedFile")), self.config.runtime_options or {}
         self.use(
             runtimes.load(self.config.runtime, file, where, options),
@@ -140,6 +142,8 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             batch = self.answer_all(exchanges)
             if self.telemetry:
                 self.telemetry.report(batch)
+            if self.tracing:
+                self.tracing.report(batch.spans, exchanges)
         except RAISED as error:  # the last resort: TorchServe would fail the whole batch
             for exchange in exchanges:
                 if exchange.open:
@@ -166,7 +170,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         Returns:
             The time that it took, and the counts.
         """
-        batch = BatchMetrics()
+        batch = BatchMetrics(timed=self.tracing is not None)
         self.until = time.monotonic() + self.seconds
         with batch.stage("PreprocessTime"):
             self.read_all(exchanges)

@@ -32,23 +32,31 @@ class MetricsCache(Protocol):
 class BatchMetrics:
     """The timings and counts of one batch of requests.
 
+    Args:
+        timed: whether to note when each stage began and ended, too.
+
     Attributes:
         seconds: by stage, the sum over the stage's parts.
         counts: by name.
+        spans: by stage, when its first part began and its last ended, in nanoseconds since 1970.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, timed: bool = False) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.counts = dict.fromkeys(COUNTS, 0)
+        self.spans: dict[str, tuple[int, int]] = {}
+        self._timed = timed
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time that the block takes, whether it raises or not."""
-        began = time.perf_counter()
+        began, at = time.perf_counter(), time.time_ns() if self._timed else 0
         try:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - began
+            if self._timed:
+                self.spans[name] = (self.spans.get(name, (at, 0))[0], time.time_ns())
 
 
 class Telemetry:

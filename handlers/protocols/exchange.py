@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 BYTES = "application/octet-stream"
+TRACE = ("traceparent", "tracestate")
 MAX_MESSAGE = 2000  # characters; an answer above max_response_size would break the connection
 
 
@@ -45,6 +46,7 @@ class Exchange:
         json_length: the length of the JSON before binary tensors, from the HTTP header.
         form: the media type of a form whose bytes are the body, from the HTTP header.
         grpc: whether it came by gRPC, which has no headers but those of parameters.
+        trace: the headers of the caller's trace, by their names.
         route: the route of OpenAI's that it came by, if it did.
         request: the parsed row.
         options: the request's options, validated.
@@ -64,6 +66,7 @@ class Exchange:
     json_length: str | None = None
     form: str | None = None
     grpc: bool = False
+    trace: Mapping[str, str] = field(default_factory=dict)
     route: openai.Route | None = None
     request: ParsedRequest | None = None
     options: Any = None
@@ -93,6 +96,7 @@ class Exchange:
             explain=headers.get("explain") == "True",
             json_length=sent.get(binary_tensors.HEADER),
             form=sent.get(forms.HEADER),
+            trace={name: sent[name] for name in TRACE if name in sent},
             grpc=all(isinstance(value, dict) for value in headers.values()),
             route=route(model_name, sent.get("x-request-id", "")) if route else None,
         )
