@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from marsmith.archive import names, sums, texts, zipped
+from marsmith.archive import names, remote, sums, texts, zipped
 from marsmith.archive.sums import SUMS
 from marsmith.errors import ArchiveError
 
@@ -27,6 +27,8 @@ PIN = "@sha256:"
 @dataclass(frozen=True)
 class Named:
     """An archive as people name it: "PATH", or "PATH@sha256:DIGEST" for these bytes alone.
+
+    One that lies elsewhere is taken from there; see `remote`.
 
     Attributes:
         path: of the file, or a name in the model store.
@@ -41,10 +43,13 @@ class Named:
         """Read what somebody has said.
 
         Raises:
-            ArchiveError: the digest is none.
+            ArchiveError: the digest is none, or what is elsewhere isn't what it names.
+            MarsmithError: what is elsewhere can't be had.
         """
         if isinstance(said, Named):
             return said
+        if remote.is_remote(str(said)):
+            return cls(*remote.take(str(said)))
         path, pin, digest = str(said).rpartition(PIN)
         if not pin:
             return cls(Path(said))

@@ -22,6 +22,7 @@ from marsmith.cli import (
     foreign,
     keys,
     listing,
+    registries,
     reports,
     rollouts,
     terminal,
@@ -441,6 +442,8 @@ app.command(rich_help_panel=MAKE)(dev.dev)
 app.command(rich_help_panel=MAKE)(foreign.adopt)
 app.command(rich_help_panel=MAKE)(unpickle.unpickle)
 app.command(rich_help_panel=SERVERS)(predicting.predict)
+app.command(rich_help_panel=ARCHIVES)(registries.push)
+app.command(rich_help_panel=ARCHIVES)(registries.pull)
 app.command(rich_help_panel=SERVERS)(bench.bench)
 app.command(rich_help_panel=SERVERS)(tune.tune)
 app.command(rich_help_panel=SERVERS)(rollouts.rollout)

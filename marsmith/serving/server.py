@@ -369,10 +369,11 @@ def rollout(
             for Ctrl-C and SIGTERM.
     """
     _of_torchserve(info, "rollouts")
-    if (name := read_model_name(Named.of(archive).path)) != model:
+    named = Named.of(archive)
+    if (name := read_model_name(named.path)) != model:
         raise ServerError(f"{archive} holds the model {name!r}, not {model!r}")
     try:
-        asked = Rollout(model=model, archive=archive.absolute(), **bounds)
+        asked = Rollout(model=model, archive=Path(str(named)).absolute(), **bounds)
     except ValidationError as error:
         said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         raise ServerError(f"this is no rollout: {said}") from error
