@@ -91,7 +91,7 @@ def test_the_commands_run(shell: Shell) -> None:
 
 def test_the_same_from_python(shell: Shell) -> None:
     script = blocks.one("from Python")
-    script = script.replace('serve(["my_model"]', f'serve(["my_model"], port={shell.port}')
+    script = script.replace('serve("my_model")', f'serve("my_model", port={shell.port})')
     assert f"'{shell.label}'" in shell.run(f"python - <<'END'\n{script}END")
 
 
