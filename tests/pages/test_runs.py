@@ -156,7 +156,7 @@ def test_keys_are_made_shown_and_revoked(shell: Shell) -> None:
 def test_doctor_says_what_it_sees(shell: Shell) -> None:
     shutil.copy(ROOT / "config.properties", shell.folder)
     for line in blocks.one("doctor").splitlines():
-        shell.run(f"{line} >> said 2>&1 || test $? = 1")
+        shell.run(f"{{ {line}\n}} >> said 2>&1 || test $? = 1")
     said = (shell.folder / "said").read_text("utf-8")
     assert "Traceback" not in said
     assert "torch" in said
