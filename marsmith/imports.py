@@ -62,7 +62,8 @@ def unseen(names: Iterable[str]) -> list[str]:
 def _in_memory(name: str) -> bool:
     main = sys.modules.get(name) if name == "__main__" else None
     # IPython leaves there the name of a script that it has run.
-    return hasattr(main, "get_ipython") or file_of(name) is None
+    found = file_of(name) or _spec_of(name)  # Python's own have no file
+    return hasattr(main, "get_ipython") or found is None
 
 
 def _found(names: Iterable[str], ours: bool, without: Collection[str] = ()) -> dict[Path, str]:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from marsmith.cli import completion
+from marsmith.cli.arguments import AsJson
 from marsmith.cli.terminal import out
 from marsmith.errors import MarsmithError, no_such
 
@@ -28,7 +29,6 @@ FOLDERS = {
     "metric": "marsmith/verify/metrics",
     "pass": "marsmith/passes",
 }
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Facts = dict[str, Any]
 
 

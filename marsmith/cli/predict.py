@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from marsmith.cli import completion
+from marsmith.cli.arguments import Port
 from marsmith.cli.inputs import bodies, read_option
 from marsmith.errors import MarsmithError, no_such
 
@@ -28,7 +29,7 @@ def predict(
     text: Texts = None,
     media_type: MediaType = None,
     option: Annotated[list[str] | None, typer.Option(help="An option, as name=value.")] = None,
-    port: Annotated[int | None, typer.Option(help="The server's inference port.")] = None,
+    port: Port = None,
     timeout_s: Annotated[float, typer.Option(help="For each answer.")] = 60.0,
     stream: Annotated[bool, typer.Option(help="Print text as it is written.")] = False,
 ) -> None:

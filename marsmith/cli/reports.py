@@ -12,11 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from marsmith.cli import completion, terminal
+from marsmith.cli.arguments import STORE, Store
 from marsmith.cli.terminal import err, out
 from marsmith.errors import MarsmithError, no_such
 
-Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
-STORE = Path("model_store")
 SUFFIX = ".report.json"
 
 

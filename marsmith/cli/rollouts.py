@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marsmith.cli import completion, terminal
+from marsmith.cli.arguments import Port
 from marsmith.cli.terminal import out, progress
 from marsmith.errors import MarsmithError
 
 if TYPE_CHECKING:
     from marsmith.serving.rollout import Step
-
-Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 
 
 def rollout(

@@ -83,8 +83,14 @@ def meant(name: str) -> tuple[Path | None, Path | None]:
 
 
 def _loaded(name: str) -> Path | None:
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return Path(file) if file else None
+    """The file of a module; the folder of a package without one."""
+    module = sys.modules.get(name)
+    if file := getattr(module, "__file__", None):
+        return Path(file)
+    try:
+        return Path(next(iter(getattr(module, "__path__", []))))
+    except (StopIteration, KeyError):  # a package in one that is gone
+        return None
 
 
 def _found(name: str) -> Path | None:
@@ -96,16 +102,17 @@ def _found(name: str) -> Path | None:
     for finder in sys.meta_path:
         spec = finder.find_spec(name, None if places is None else list(places))
         if spec is not None:
-            return Path(spec.origin) if spec.has_location and spec.origin else None
+            where = spec.origin if spec.has_location else None
+            where = where or next(iter(spec.submodule_search_locations or ()), None)
+            return Path(where) if where else None
     return None
 
 
 def _stamp(file: Path | None) -> Stamp:
-    try:
-        found = (file or Path()).stat()
-    except OSError:  # within a zip
+    if file is None or not file.is_file():  # a folder, or within a zip
         return Stamp(file or Path(), 0, 0)
-    return Stamp(file or Path(), found.st_mtime_ns, found.st_size)
+    found = file.stat()
+    return Stamp(file, found.st_mtime_ns, found.st_size)
 
 
 def _needs(name: str) -> set[str]:

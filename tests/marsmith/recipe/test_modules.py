@@ -27,11 +27,12 @@ def _as_found() -> Iterator[None]:
         del sys.modules[name]
 
 
-def recipe_in(folder: Path, says: str) -> Path:
+def recipe_in(folder: Path, says: str, init: bool = True) -> Path:
     """A recipe whose factory tells what a module that it imports says."""
     package = folder / "one_name"
     package.mkdir(parents=True)
-    (package / "__init__.py").touch()
+    if init:
+        (package / "__init__.py").touch()
     (package / "said.py").write_text(f"SAID = {says!r}\n")
     (package / "model.py").write_text("from one_name import said\ndef make(): return said.SAID\n")
     (folder / "recipe.yaml").write_text(RECIPE.format(name=folder.name))
@@ -44,8 +45,9 @@ def made(recipe: Recipe | Path) -> object:
     return resolve("one_name.model:make")()
 
 
-def test_a_name_means_the_module_beside_its_recipe(tmp_path: Path) -> None:
-    first, second = recipe_in(tmp_path / "a", "a"), recipe_in(tmp_path / "b", "b")
+@pytest.mark.parametrize("init", [True, False], ids=["package", "folder"])
+def test_a_name_means_the_module_beside_its_recipe(tmp_path: Path, init: bool) -> None:
+    first, second = (recipe_in(tmp_path / name, name, init) for name in "ab")
     assert made(first) == "a"
     assert made(second) == "b"
     both = load(first), load(second)
