@@ -6,7 +6,7 @@ import torch
 
 from marsmith.converters import Job
 from marsmith.errors import UnsupportedError
-from marsmith.sources import factory, pt2
+from marsmith.sources import pt2
 from marsmith.sources.onnx import OnnxModule
 
 
@@ -54,6 +54,6 @@ def refuse_torchscript(job: Job, form: str) -> None:
 
 def others(job: Job) -> str:
     """What else may take a module that TorchScript doesn't."""
-    if isinstance(job.source, factory.Factory):
+    if hasattr(job.source, "factory"):
         return "use 'runtime: eager', which takes any module"
     return "use 'runtime: pt2' or 'onnx'; eager takes any module of a 'source: {factory: ...}'"
