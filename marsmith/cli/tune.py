@@ -48,7 +48,9 @@ def tune(
     else:
         show(tuned)
     if best is None:
-        raise MarsmithError(f"nothing was chosen: {tuned.found.why}", "ask for more milliseconds")
+        raise MarsmithError(
+            f"nothing was chosen: {tuned.found.why}", "allow more milliseconds, or --minutes"
+        )
     if write and best.name != tuned.own:
         write_into(recipe, best.serving())
         err.print(f"wrote {recipe}; build it again: marsmith build {recipe}", markup=False)

@@ -108,12 +108,19 @@ def halving(
     while len(left) > FINALISTS and in_time():
         for name in left:
             # Only the latest round counts: runs of other lengths are no equals.
-            tried[name] = Tried((measure(name, seconds),))
+            if in_time():
+                tried[name] = Tried((measure(name, seconds),))
+            elif not tried[name].figures:
+                tried[name] = Tried(out="there was no time to try it")
+        left = [name for name in left if not tried[name].out]
         order = sorted(left, key=lambda name: (tried[name].answered, tried[name].per_s))[::-1]
         left = order[: max(FINALISTS, (len(order) + 1) // 2)]
         for name in order[len(left) :]:
             tried[name] = replace(tried[name], out=f"behind in a round of {seconds:g} s")
         seconds *= 2
+    for name in left[FINALISTS:]:
+        tried[name] = Tried(out="there was no time to try it")
+    left = left[:FINALISTS]
     for name in left:
         tried[name] = Tried()
     for _ in range(ROUNDS):

@@ -23,6 +23,8 @@ from marsmith.tune.variants import variant
 
 FIRST_S = 2.0
 """Of a run in the first round."""
+OF_RATES = 0.6
+"""The part of the time after which rates are looked for."""
 PROBE_S = 5.0
 """Of a run that bisects the rate; longer for `PROBES` requests, up to `MOST_PROBE_S`."""
 PROBES, MOST_PROBE_S = 300, 30.0
@@ -101,10 +103,12 @@ def tune(
             def closed(name: str, seconds: float) -> Summary:
                 return run(name, Traffic(connections=connections, seconds=seconds))
 
-            def in_time() -> bool:
-                return time.monotonic() - began < minutes * 60
+            def in_time(share: float = 1.0) -> bool:
+                return time.monotonic() - began < share * minutes * 60
 
-            tried = search.halving(list(ways), closed, FIRST_S, in_time)
+            tried = search.halving(
+                list(ways), closed, FIRST_S, lambda: in_time(1.0 if p99_ms is None else OF_RATES)
+            )
             found = search.chosen(tried, {n: cost(way) for n, way in ways.items()})
             if p99_ms is not None:
                 found = bounded(found, run, p99_ms, in_time)
@@ -129,7 +133,7 @@ def bounded(
         p99_ms: the bound.
         in_time: whether there is time left; without it nothing is sure.
     """
-    rates = {}
+    rates: dict[str, search.Held] = {}
     for name, each in found.tried.items():
         if each.out or not each.answered:
             continue
@@ -138,7 +142,11 @@ def bounded(
             seconds = min(MOST_PROBE_S, max(PROBE_S, PROBES / rate))
             return run(name, Traffic(rate=rate, seconds=seconds))
 
-        rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms, in_time)
+        if in_time():
+            rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms, in_time)
+    if not rates and not in_time():
+        why = f"there was no time to find which rate is answered within {p99_ms:g} ms"
+        return replace(found, best=None, sure=False, why=why)
     best = max(rates, key=lambda name: rates[name].per_s, default=None)
     if best is None or not rates[best].per_s:
         return replace(found, held=rates, best=None, why=f"none answers within {p99_ms:g} ms")

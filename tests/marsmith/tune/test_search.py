@@ -74,3 +74,18 @@ def test_the_rate_that_holds_a_bound_is_found_to_its_resolution(limit: float) ->
     assert found.per_s >= limit * (1 - RESOLUTION) - 0.5
     assert held(lambda rate: figures(rate, 500), 110, 50).per_s == 0
     assert held(lambda rate: figures(rate, 5), 110, 50, lambda: False).per_s == 0
+
+
+def test_a_round_ends_with_the_time_and_what_it_did_not_reach_is_told() -> None:
+    rates = {str(each): float(each) for each in range(20)}
+    runs = 0
+
+    def measure(name: str, seconds: float) -> Summary:
+        nonlocal runs
+        runs += 1
+        return figures(rates[name])
+
+    tried = halving(list(rates), measure, 1, lambda: runs < 8)
+    assert runs <= 8 + 3
+    assert chosen(tried, dict.fromkeys(rates, 1.0)).best == "7"
+    assert tried["19"].out == "there was no time to try it"
