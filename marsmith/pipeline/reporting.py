@@ -26,6 +26,7 @@ from marsmith.report.measurements import Rung, Timing
 from marsmith.report.page import render
 from marsmith.report.report import ArchiveFile, Environment, Facts, Report
 from marsmith.sources._module import LiveModule
+from marsmith.verify.evaluation import strange_labels
 
 VERSIONS = ("torch", "numpy", "pillow", "torchserve", "torch-model-archiver", "marsmith")
 COSINE_DIGITS = 3  # more of them differ between CPUs
@@ -100,6 +101,8 @@ def report(
         ),
         seconds=seconds,
         # What passes have trained is no longer as chance made it.
+        unscored=prepared.ladder.data.unscored,
+        strange_labels=strange_labels(prepared.handler, prepared.ladder.data),
         random=() if prepared.recipe.training else prepared.recipe.source.random(),
         answers=samples.compared(data, prepared.answers[largest], best.answers[largest])
         if prepared.recipe.evaluation

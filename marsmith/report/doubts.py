@@ -76,10 +76,26 @@ def _data(report: Report) -> list[Doubt]:
                 "name `data`, and a `metric`, in the recipe's `evaluation`",
             )
         ]
+    found = []
+    if report.strange_labels:
+        some = ", ".join(map(repr, report.strange_labels[:NAMED]))
+        said = f"no label of the model is called {some}, which the data says is right: each such"
+        found.append(
+            Doubt(
+                "labels that the model doesn't have",
+                f"{said} sample counts as wrong.",
+                "name the model's labels in `handler.labels`, a JSON file that `files` lists",
+            )
+        )
+    if report.unscored:
+        said = f"{counted(report.unscored, 'right answer')} came with the data, and none was used."
+        hint = "name a `metric` in the recipe's `evaluation`; `marsmith metrics` lists them"
+        found.append(Doubt("answers that nothing scores", said, hint))
     if report.samples == 1:
         said = "a single one says next to nothing of the answers to others."
-        return [Doubt("one sample only", said, "let `evaluation.data` return some hundreds")]
-    return []
+        hint = "let `evaluation.data` return some hundreds"
+        found.append(Doubt("one sample only", said, hint))
+    return found
 
 
 def _calibration(report: Report) -> list[Doubt]:

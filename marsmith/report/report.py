@@ -148,6 +148,10 @@ class Report(Facts):
     environment: Environment
     seconds: Mapping[str, float]
     """How long each step took."""
+    unscored: int = 0
+    """How many right answers came with the held-out data, where no metric asks for them."""
+    strange_labels: tuple[str, ...] = ()
+    """The right answers of the data that are called as none of the model's labels is."""
     random: tuple[str, ...] = ()
     """The names of the weights that nothing but chance has set."""
     answers: AnswerComparison | None = None

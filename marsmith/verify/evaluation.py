@@ -30,11 +30,13 @@ class Data:
         bodies: request bodies, as a client sends them.
         media_type: of the bodies; "" for raw bytes of no stated type.
         expected: the right answers; None where nobody needs or knows any.
+        unscored: how many right answers came with the data, where no metric asks for them.
     """
 
     bodies: Sequence[bytes]
     media_type: str
     expected: Sequence[object] | None
+    unscored: int = 0
 
 
 def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
@@ -50,13 +52,22 @@ def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
     items = items_of(evaluation.data)
     bodies = bodies_of(items, evaluation.data)
     if evaluation.metric is None:
-        return Data(bodies, "", None)
+        return Data(bodies, "", None, sum(isinstance(each, tuple) for each in items))
     if isinstance(items[0], bytes):
         raise BuildError(
             f"the metric {evaluation.metric!r} needs expected answers: {evaluation.data} must "
             "return (request body: bytes, expected) pairs"
         )
     return Data(bodies, "", [expected for _, expected in items])
+
+
+def strange_labels(handler: Handler[C, O, M], data: Data) -> tuple[str, ...]:
+    """The right answers that a classifier can't give, because none of its labels is called so."""
+    if not hasattr(handler.config, "labels") or hasattr(handler.default_options, "labels"):
+        return ()
+    names = getattr(handler, "labels", None) or getattr(handler, "names", None)
+    said = {each for each in data.expected or () if isinstance(each, str)}
+    return tuple(sorted(e for e in said if (e not in names if names else not e.isdecimal())))
 
 
 def items_of(data: str | LiveData) -> list[Any]:

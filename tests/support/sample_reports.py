@@ -152,6 +152,8 @@ def data() -> dict[str, Any]:
             "threads": 4,
         },
         "seconds": {"original": 312.4, "candidates": 1450.02, "timing": 88.1, "archived": 41.0},
+        "unscored": 0,
+        "strange_labels": [],
         "random": [],
         "answers": {"samples": 50000, "changed": 2, "shown": [
             shown(17, DOT, "tabby", {"tabby": 0.41, "tiger cat": 0.4}, {"tiger cat": 0.44}, None),

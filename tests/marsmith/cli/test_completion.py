@@ -34,7 +34,9 @@ printf '%s\\n' "${COMPREPLY[@]}"
     "zsh": """
 autoload -U compinit && compinit -u -D
 source "$SCRIPT"
-_arguments() { print -r -- "$@" | tr '\n' ' ' | grep -o '"[^"]*"' | sed 's/^"//; s/"$//; s/:.*//' }
+_arguments() {
+  print -r -- "$@" | tr '\n' ' ' | grep -oE '"[^"]*"(:"[^"]*")?' | sed 's/^"//; s/".*//'
+}
 _files() { }
 words=("${(@s: :)LINE}")
 CURRENT=$#words

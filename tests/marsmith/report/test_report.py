@@ -87,7 +87,13 @@ def test_the_schema_has_every_key_and_no_other() -> None:
     report = json.loads(SAMPLE.read_text())
     jsonschema.validate(report, schema)
     assert set(schema["properties"]) == set(report)
-    added = {"random", "answers", "earlier"}  # since what version 0.2 wrote
+    added = {
+        "unscored",
+        "strange_labels",
+        "random",
+        "answers",
+        "earlier",
+    }  # since what version 0.2 wrote
     assert set(schema["required"]) == set(report) - added
     assert set(schema["$defs"]["CandidateResult"]["required"]) == set(report["candidates"][0])
     jsonschema.validate(data(), schema)
