@@ -19,6 +19,12 @@ FIGURES: dict[Objective, Figures] = {
     "throughput": lambda _, timing: (1 / timing.samples_per_s, timing.p50_ms),
     "size": lambda size, timing: (size, 1 / timing.samples_per_s),
 }
+# The figure that decides, in words.
+DECIDES: dict[Objective, Callable[[int, Timing], str]] = {
+    "latency": lambda _, timing: f"{timing.p50_ms:.3g} ms at batch 1",
+    "throughput": lambda _, timing: f"{timing.samples_per_s:.4g} samples/s",
+    "size": lambda size, _: f"{size:,} bytes",
+}
 EQUAL = 1.03  # times the best: two runs of the same model differ by more
 
 
@@ -42,12 +48,16 @@ def choose(tried: Sequence[Trial], recipe: Recipe, original: Timing) -> list[Tri
     equals = [place for place, (first, _) in figures.items() if first <= bound]
     best = min(equals, key=lambda place: figures[place][1])
     only = "the only one" if len(figures) == 1 else f"best {recipe.objective}"
+    decides = {
+        place: DECIDES[recipe.objective](tried[place].converted.size, timing)
+        for place, timing in timed.items()
+    }
     chosen = list(tried)
     for place, timing in timed.items():
-        said = [_compared(timing, original), chosen[place].verdict]
-        chosen[place] = replace(chosen[place], verdict="; ".join(filter(None, said)))
-    verdict = f"{only}: {chosen[best].verdict}"
-    chosen[best] = replace(chosen[best], status="shipped", verdict=verdict)
+        lead = only if place == best else f"{decides[place]}, the shipped one {decides[best]}"
+        said = "; ".join(filter(None, (_compared(timing, original), chosen[place].verdict)))
+        chosen[place] = replace(chosen[place], verdict=f"{lead}: {said}")
+    chosen[best] = replace(chosen[best], status="shipped")
     return chosen
 
 

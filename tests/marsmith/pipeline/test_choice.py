@@ -57,6 +57,7 @@ def test_how_it_compares_with_the_original_is_said(
     digits_recipe: Recipe, tried: list[Trial]
 ) -> None:
     chosen = choose(tried, digits_recipe, Timing(2.0, 100.0, 8, 1))
+    assert chosen[0].verdict.startswith("90 samples/s, the shipped one 500 samples/s: ")
     assert "0.90× the original's throughput (slower), 2.00× its speed" in chosen[0].verdict
     assert "slower" not in chosen[1].verdict.partition(",")[0]
     assert chosen[1].verdict.endswith("0.67× its speed at batch 1 (slower)")
