@@ -91,15 +91,17 @@ def _build(path: Path, store: Path) -> str:
     recipe = load(path)
     ranks = {each: rank for rank, each in enumerate(QUICKEST)}
     forms = sorted(map(str, wanted(recipe)), key=lambda form: ranks.get(form, len(ranks)))
-    for place, form in enumerate(forms, 1):
-        try:
-            with progress() as say:
-                build(only(recipe, [form]), store, say)
+
+    def attempt(form: str) -> None:
+        with progress() as say:
+            build(only(recipe, [form]), store, say)
+
+    for form in forms[:-1]:
+        with suppress(BuildError):  # the next one may do what this can't
+            attempt(form)
             return recipe.name
-        except BuildError:
-            if place == len(forms):
-                raise
-    raise BuildError(f"{path} names no form to build")  # never: there is one at least
+    attempt(forms[-1])
+    return recipe.name
 
 
 def _page(served: Server, reports: Path, port: int, browser: bool) -> str:
