@@ -203,7 +203,7 @@ def serve(
                 shown.say(f"TorchServe starts on port {number}")
                 return Server(**dict(startup.supervised(plan, shown.say)))
             except BaseException:
-                processes.end(None, plan.temp_dir, grace_s=0.0)
+                processes.end(plan.temp_dir)
                 run_folder.forget(run_dir)
                 shutil.rmtree(plan.temp_dir, ignore_errors=True)
                 raise
@@ -231,7 +231,7 @@ def _on_ray(
             on_ray.write(plan)
             return Server(**dict(startup.supervised(plan, shown.say, on_ray.__name__)))
         except BaseException:
-            processes.end(None, temp_dir, grace_s=0.0)
+            processes.end(temp_dir)
             run_folder.forget(run_dir)
             shutil.rmtree(temp_dir, ignore_errors=True)
             raise
@@ -430,11 +430,10 @@ def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
             on_progress(f"requests on their way are answered, for at most {info.grace_s:g} s")
         with suppress(psutil.NoSuchProcess):
             supervisor.terminate()
-        gone, _ = psutil.wait_procs([supervisor], timeout=info.grace_s + SPARE_S)
-        if not gone:
+        if not processes.ended([supervisor], info.grace_s + SPARE_S):
             with suppress(psutil.NoSuchProcess):
                 supervisor.kill()
-    processes.end(None, info.temp_dir, 0.0)
+    processes.end(info.temp_dir)
     shutil.rmtree(info.temp_dir, ignore_errors=True)
     # Another `serve` may have taken the folder over meanwhile, or be starting in it.
     with suppress(ServerError), run_folder.locked(info.run_dir):

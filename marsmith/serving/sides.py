@@ -21,7 +21,6 @@ from marsmith.serving.torchserve.instance import Keys, TorchServe
 from marsmith.serving.torchserve.launch import LAUNCH_S
 from marsmith.serving.torchserve.readiness import Progress
 
-STOP_S = 10.0
 """How long TorchServe itself may take over stopping, once nothing is on its way."""
 
 
@@ -81,7 +80,7 @@ class Side:
     def end(self) -> None:
         """End it."""
         self.torchserve.call_off()
-        self.torchserve.end(STOP_S if self.torchserve.alive else 0.0)
+        self.torchserve.end()
         if self.reviving:
             self.reviving.join(LAUNCH_S)
             self.torchserve.end()

@@ -315,7 +315,7 @@ class Supervisor:
             if server:
                 server.end()
         self._sides.end()
-        processes.end(None, plan.temp_dir, 0.0)
+        processes.end(plan.temp_dir)
         self._access.close()
         shutil.rmtree(plan.temp_dir, ignore_errors=True)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +16,34 @@ from marsmith.errors import ServerError
 # psutil derives a start time from the boot time, which the clock's corrections move a little.
 SAME_START_S = 2.0
 KILL_ROUNDS = 5
+KILL_S = 2.0
+POLL_S = 0.02
 PID_FILE = "haproxy.pid"
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and that nobody has asked for yet doesn't."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def ended(members: Sequence[psutil.Process], timeout_s: float) -> bool:
+    """Wait until none of them runs, for at most so long.
+
+    psutil's own waiting goes on until a process is asked for by its parent, which for an orphan
+    may be a first process that never asks, as in many containers.
+
+    Returns:
+        Whether all have ended.
+    """
+    until = time.monotonic() + timeout_s
+    while any(runs(each) for each in members):
+        if time.monotonic() > until:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def find(pid: int, create_time: float) -> psutil.Process | None:
@@ -22,10 +51,9 @@ def find(pid: int, create_time: float) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
         started = process.create_time()
-        zombie = process.status() == psutil.STATUS_ZOMBIE
     except psutil.Error:
         return None
-    return None if zombie or abs(started - create_time) > SAME_START_S else process
+    return process if runs(process) and abs(started - create_time) <= SAME_START_S else None
 
 
 def family(temp_dir: Path) -> list[psutil.Process]:
@@ -78,40 +106,27 @@ def _is_ray(words: list[str], temp_dir: Path) -> bool:
     return any(word.partition("=")[2].startswith(f"{temp_dir}/ray") for word in words)
 
 
-def end(
-    pid: int | None,
-    temp_dir: Path,
-    grace_s: float,
-    find: Callable[[Path], list[psutil.Process]] = family,
-) -> None:
-    """End a server: ask its Java process to stop, then kill what remains.
+def end(temp_dir: Path, find: Callable[[Path], list[psutil.Process]] = family) -> None:
+    """Kill a server's processes.
+
+    Nothing is asked to stop: what is on its way is drained in the front, before this. Java itself
+    finishes no request when it is asked, kills its workers, and takes seconds over it.
 
     Args:
-        pid: that of the Java process; None when it is unknown or gone.
         temp_dir: the server's temporary folder.
-        grace_s: how long it may take over stopping.
         find: finds what is to be ended.
 
     Raises:
         ServerError: something survived being killed.
     """
-    members = find(temp_dir)
-    for java in (process for process in members if process.pid == pid):
-        _signal(java, psutil.Process.terminate)
-        psutil.wait_procs(members, timeout=grace_s)
+    members: list[psutil.Process] = []
     for _ in range(KILL_ROUNDS):
         members = find(temp_dir)
         if not members:
             return
         for process in members:
-            _signal(process, psutil.Process.kill)
-        psutil.wait_procs(members, timeout=2.0)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        ended(members, KILL_S)
     pids = ", ".join(str(process.pid) for process in members)
     raise ServerError(f"these processes can't be ended: {pids}")
-
-
-def _signal(process: psutil.Process, send: Callable[[psutil.Process], None]) -> None:
-    try:
-        send(process)
-    except psutil.NoSuchProcess:
-        return

@@ -54,12 +54,7 @@ class TorchServe:
     @property
     def alive(self) -> bool:
         """Whether its Java process runs."""
-        if self._java is None:
-            return False
-        try:
-            return self._java.is_running() and self._java.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
+        return self._java is not None and processes.runs(self._java)
 
     def start(self, deadline: float, on_progress: Progress, connected: Callable[[], None]) -> None:
         """Start it, and wait until every model has its workers.
@@ -160,7 +155,7 @@ class TorchServe:
             return client.get(f"{'http://torchserve' if path else address}/metrics").content
         return b""
 
-    def end(self, grace_s: float = 0.0) -> None:
+    def end(self) -> None:
         """End it and its workers.
 
         Raises:
@@ -169,6 +164,5 @@ class TorchServe:
         if self._client is not None:
             self._client.close()
             self._client = None
-        pid = self._java.pid if self._java is not None else None
-        processes.end(pid, self._plan.temp_dir, grace_s, processes.torchserve)
+        processes.end(self._plan.temp_dir, processes.torchserve)
         self._java = None

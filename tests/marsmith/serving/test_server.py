@@ -21,7 +21,7 @@ import pytest
 from marsmith.errors import ArchiveError, ServerError
 from marsmith.serving import server
 from marsmith.serving.host.ports import choose_ports
-from marsmith.serving.host.processes import family
+from marsmith.serving.host.processes import family, runs
 from marsmith.serving.host.run_folder import ServerInfo, read_infos
 from tests.support.certificates import certify
 from tests.support.servers import authorization
@@ -191,7 +191,7 @@ def test_a_signal_while_it_starts_ends_everything(
         java = wait_for_java_of(own_state)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=300) == 128 + signal.SIGTERM
-    assert not java.is_running()
+    assert not runs(java)
     assert read_infos() == []
 
 

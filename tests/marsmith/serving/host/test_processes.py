@@ -20,6 +20,14 @@ print(flush=True)
 time.sleep(3600)
 """
 
+# It has a child that ends, and never asks for it.
+NEGLIGENT = """
+import os, time
+child = os.fork() or os._exit(0)
+print(child, flush=True)
+time.sleep(3600)
+"""
+
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -51,6 +59,20 @@ def test_a_worker_is_ended_with_its_children(tmp_path: Path) -> None:
     family = processes.family(tmp_path)
     assert len(family) == 2
     assert processes.family(tmp_path / "other") == []
-    processes.end(None, tmp_path, grace_s=0.0)
+    processes.end(tmp_path)
     assert processes.family(tmp_path) == []
-    assert not any(each.is_running() for each in family)
+    assert not any(processes.runs(each) for each in family)
+
+
+def test_what_has_ended_and_nobody_asked_for_is_not_waited_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", NEGLIGENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert processes.ended([child], 60.0)
+        assert child.status() == psutil.STATUS_ZOMBIE  # it would have been waited for in vain
+        assert not processes.ended([psutil.Process(parent.pid)], 0.0)
+        parent.kill()
+
+
+def test_nothing_has_ended_at_once() -> None:
+    assert processes.ended([], 0.0)
