@@ -1,12 +1,15 @@
-"""Which instructions this CPU has, of those that decide what a model of low precision answers."""
+"""This machine's cores, and which instructions they have that low precision needs."""
 
 from __future__ import annotations
 
+import math
+import os
 import platform
 from collections.abc import Collection
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 X86 = ("x86_64", "amd64", "i386", "i686")
 
 # By what they are called here, the kernel's names for them.
@@ -21,6 +24,16 @@ WARNINGS = {
     "bf16": "it computes in bf16, which this CPU has no instructions for: it is slow here, or"
     " computes in another precision; build it here, or serve it on a CPU that has them",
 }
+
+
+def cores() -> int:
+    """The cores that this process may use: its affinity, within its container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = CGROUP_QUOTA.read_text("ascii").split()
+        return max(1, min(allowed or 1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2 here, or no quota ("max")
+        return allowed or 1
 
 
 def instructions(cpuinfo: str | None = None, machine: str | None = None) -> frozenset[str]:

@@ -1,21 +1,20 @@
-"""Where a worker runs: which GPU, if any, and how many cores."""
+"""Where a worker runs: which GPU, if any, and its share of the cores."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from handlers import cpu
 from handlers.errors import LoadError
 
 logger = logging.getLogger(__name__)
 
 WORKERS = "MARSMITH_WORKERS"
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def choose(gpu_id: int | None) -> torch.device:
@@ -35,16 +34,6 @@ def choose(gpu_id: int | None) -> torch.device:
     return torch.device("cuda", gpu_id)
 
 
-def cores() -> int:
-    """The cores that this process may use: its affinity, within its container's quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = CGROUP_QUOTA.read_text("ascii").split()
-        return max(1, min(allowed or 1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no cgroup v2 here, or no quota ("max")
-        return allowed or 1
-
-
 def share(model_name: str, workers: int) -> int:
     """The cores for each worker of a model.
 
@@ -55,7 +44,7 @@ def share(model_name: str, workers: int) -> int:
     """
     with suppress(KeyError, OSError, ValueError):  # it was never scaled, or not by marsmith
         workers = int(Path(os.environ[WORKERS], model_name).read_text("ascii"))
-    return max(1, cores() // max(1, workers))
+    return max(1, cpu.cores() // max(1, workers))
 
 
 def exit_if_lost(device: torch.device) -> None:

@@ -104,6 +104,8 @@ def model_config(recipe: Recipe, candidate: Candidate, artifact: Artifact) -> st
     if serving.continuous_batching:
         settings["continuousBatching"] = True
     front: dict[str, object] = {"max_body_bytes": serving.max_body_bytes, "openai": True}
+    if serving.worker_per_core:
+        front["worker_per_core"] = True
     if serving.queue_timeout_s is not None:
         front["queue_timeout_s"] = serving.queue_timeout_s
     form = {"runtime": candidate.runtime, "precision": candidate.precision}

@@ -18,7 +18,7 @@ from marsmith.archive.contents import travelling
 from marsmith.archive.writing import dump, package
 from marsmith.errors import MarsmithError
 from marsmith.notebook import Say
-from marsmith.pipeline import choice, patience, reporting, sensitivity, timing
+from marsmith.pipeline import choice, patience, reporting, sensitivity, timing, workers
 from marsmith.pipeline.candidates import wanted
 from marsmith.pipeline.given import recipe_of
 from marsmith.pipeline.original import Prepared, prepare
@@ -100,6 +100,13 @@ def build(
         with timed("archived", seconds):
             say(f"package {best.candidate}, load it in a fresh interpreter and compare again")
             archive = package_one(best, prepared, work)
+            shared = None
+            if len(candidates) > 1 and prepared.job.device.type == "cpu":
+                shared = workers.compare(archive, ladder.data, recipe.serving, say)
+            if shared and shared.gain >= workers.GAIN:
+                prepared = replace(prepared, recipe=workers.per_core(recipe))
+                shutil.rmtree(archive.parent)
+                archive = package_one(best, prepared, work)
             rungs += [best.measured, ladder.archived(archive, best.measured, best.answers)]
             gate(rungs[-1], prepared.original, recipe.accept)
             shown.done()
@@ -118,7 +125,7 @@ def build(
             shown.done()
         report = reporting.report(
             prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds,
-            before=store / f"{recipe.name}.report.json",
+            workers=shared, before=store / f"{recipe.name}.report.json",
         )  # fmt: skip
         reporting.write(report, work)
         (work / "cdx.json").write_bytes(dump(sbom.document(archive)))

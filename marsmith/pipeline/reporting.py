@@ -11,7 +11,7 @@ import torch
 
 import handlers
 from handlers import interface, runtimes
-from handlers.device import cores
+from handlers.cpu import cores
 from marsmith.archive import packages
 from marsmith.archive.reading import inspect
 from marsmith.archive.writing import dump
@@ -22,7 +22,7 @@ from marsmith.pipeline.trials import Trial, versions
 from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Recipe
 from marsmith.report.candidates import CandidateResult, Candidates
-from marsmith.report.measurements import Rung, Timing
+from marsmith.report.measurements import Rung, Timing, Workers
 from marsmith.report.page import render
 from marsmith.report.report import ArchiveFile, Environment, Facts, Report
 from marsmith.sources._module import LiveModule
@@ -77,6 +77,7 @@ def report(
     original: Timing,
     archive: Path,
     seconds: dict[str, float],
+    workers: Workers | None,
     before: Path,
 ) -> Report:
     """The report of a build: the facts, and what belongs to this machine and moment."""
@@ -100,6 +101,7 @@ def report(
             threads=original.threads,
         ),
         seconds=seconds,
+        workers=workers,
         # What passes have trained is no longer as chance made it.
         unscored=prepared.ladder.data.unscored,
         strange_labels=strange_labels(prepared.handler, prepared.ladder.data),

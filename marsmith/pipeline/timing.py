@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from handlers import device
+from handlers import cpu
 from handlers.runtimes import Runtime, Tensors
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import Timing
@@ -73,7 +73,7 @@ def _turn(runtime: Runtime, batches: Sequence[Tensors], warm_up: Sequence[Tensor
 def threads(recipe: Recipe) -> Iterator[int]:
     """Give torch, for the block, as many threads as each worker will have."""
     before = torch.get_num_threads()
-    share = device.cores() // recipe.serving.min_workers
+    share = cpu.cores() // recipe.serving.min_workers
     said = recipe.handler.get("threads")
     count = said if isinstance(said, int) and said else max(1, share)
     torch.set_num_threads(count)

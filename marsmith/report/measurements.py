@@ -91,3 +91,23 @@ class Timing:
     batch_size: int
     threads: int
     p99_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How much the archive answers in this machine's workers, in this build.
+
+    Attributes:
+        count: how many workers shared the cores.
+        together_per_s: requests a second of one worker with all cores.
+        apart_per_s: requests a second of all those that shared them.
+    """
+
+    count: int
+    together_per_s: float
+    apart_per_s: float
+
+    @property
+    def gain(self) -> float:
+        """How many times as much those answer that share the cores."""
+        return self.apart_per_s / self.together_per_s

@@ -19,7 +19,7 @@ from marsmith.recipe.sections import Accept, Objective
 from marsmith.report.candidates import CandidateResult, Candidates, Status
 from marsmith.report.comparisons import AnswerComparison, EarlierBuild
 from marsmith.report.frozen import Frozen
-from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timing
+from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timing, Workers
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
 
@@ -148,6 +148,8 @@ class Report(Facts):
     environment: Environment
     seconds: Mapping[str, float]
     """How long each step took."""
+    workers: Workers | None = None
+    """One worker beside several; None where the recipe, the task or the machine left no choice."""
     unscored: int = 0
     """How many right answers came with the held-out data, where no metric asks for them."""
     strange_labels: tuple[str, ...] = ()

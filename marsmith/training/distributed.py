@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from handlers.device import cores
+from handlers.cpu import cores
 from marsmith.errors import BuildError
 
 MEETING = "MARSMITH_MEETING"  # the file through which the processes of `launch` find each other

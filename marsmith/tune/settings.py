@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from handlers import device
+from handlers import cpu
 from marsmith.recipe.sections import Serving
 
 BATCHES = (1, 4, 8, 16, 32)
@@ -33,7 +33,7 @@ class Way:
     @property
     def threads(self) -> int:
         """Of each worker, on this machine."""
-        return max(1, device.cores() // self.workers)
+        return max(1, cpu.cores() // self.workers)
 
     @property
     def name(self) -> str:
@@ -78,7 +78,7 @@ def space(serving: Serving) -> list[Way]:
         serving: of the recipe.
     """
     said = "max_workers" in serving.model_fields_set
-    most = min(device.cores(), serving.max_workers if said else MOST_WORKERS)
+    most = min(cpu.cores(), serving.max_workers if said else MOST_WORKERS)
     workers = [1]
     while workers[-1] * 2 <= most:
         workers.append(workers[-1] * 2)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from handlers import device
+from handlers import cpu
 from marsmith.bench import figures, measure, target
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
@@ -112,7 +112,7 @@ def tune(
             found = search.chosen(tried, {n: cost(way) for n, way in ways.items()})
             if p99_ms is not None:
                 found = bounded(found, run, p99_ms, in_time)
-    own, cores = settings.of(recipe.serving).name, device.cores()
+    own, cores = settings.of(recipe.serving).name, cpu.cores()
     if busy > BUSY * cores:
         why = f"{found.why}; the machine was busy before: load {busy:.1f}"
         found = replace(found, sure=False, why=why)

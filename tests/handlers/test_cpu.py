@@ -1,6 +1,9 @@
-"""Which instructions a CPU has, by what its kernel says of it."""
+"""Which instructions a CPU has, by what its kernel says of it, and how many cores are ours."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +48,25 @@ def test_only_what_is_needed_and_lacking_is_warned_of() -> None:
 
 def test_what_a_newer_version_asks_for_is_no_error() -> None:
     assert cpu.warnings(("fp4",), ()) == []
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("9900000 100000", 8),
+        ("nonsense", 8),
+        (None, 8),
+    ],
+)
+def test_cores_keep_to_the_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(cpu, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert cpu.cores() == expected

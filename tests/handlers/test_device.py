@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from handlers import device
+from handlers import cpu, device
 from handlers.errors import LoadError
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def test_a_gpu_that_is_not_there_is_refused(two_gpus: list[int], gpu_id: int) ->
 def test_cores_are_shared_by_the_workers_that_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "cores", lambda: 8)
+    monkeypatch.setattr(cpu, "cores", lambda: 8)
     monkeypatch.delenv("MARSMITH_WORKERS", raising=False)
     assert device.share("tiny", 2) == 4
     monkeypatch.setenv("MARSMITH_WORKERS", str(tmp_path))
@@ -53,28 +53,6 @@ def test_cores_are_shared_by_the_workers_that_there_are(
     for said, expected in (("8", 1), ("4", 2), ("16", 1), ("0", 8), ("nonsense", 4)):
         (tmp_path / "tiny").write_text(said)
         assert device.share("tiny", 2) == expected
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [
-        ("max 100000", 8),
-        ("200000 100000", 2),
-        ("150000 100000", 2),
-        ("50000 100000", 1),
-        ("9900000 100000", 8),
-        ("nonsense", 8),
-        (None, 8),
-    ],
-)
-def test_cores_keep_to_the_containers_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, expected: int
-) -> None:
-    monkeypatch.setattr(device, "CGROUP_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    if quota is not None:
-        (tmp_path / "cpu.max").write_text(quota)
-    assert device.cores() == expected
 
 
 def test_a_lost_gpu_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,19 +73,27 @@ MakeArchive = Callable[..., Path]
 def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
     """Make archives without a model: `make(name)`; `fail=` tells it how to fail at load.
 
-    `slow=` seconds are added to every answer, and `error=` makes every answer an error.
+    `slow=` seconds are added to every answer, and `error=` makes every answer an error;
+    `per_core=` leaves the number of its workers, at most 2, to the machine.
     """
 
     def make(
         name: str, fail: str | None = None, folder: Path | None = None, version: str = "1.0",
         slow: float = 0.0, error: bool = False, response_timeout_s: int = 60,
+        per_core: bool = False,
     ) -> Path:  # fmt: skip
         work = tmp_path_factory.mktemp(name)
         (work / "tiny_handler.py").write_text(HANDLER)
-        config = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "maxBatchDelay": 1}
+        config = {
+            "minWorkers": 1,
+            "maxWorkers": 2 if per_core else 1,
+            "batchSize": 1,
+            "maxBatchDelay": 1,
+        }
         config |= {"responseTimeout": response_timeout_s, "startupTimeout": 60}
         lines = [f"{key}: {value}" for key, value in config.items()]
         lines += [f"fail: {fail}"] if fail else []
+        lines += ["front: {worker_per_core: true}"] if per_core else []
         lines += [f"slow: {slow}", f"error: {str(error).lower()}"]
         (work / "model-config.yaml").write_text("\n".join(lines))
         arguments = (

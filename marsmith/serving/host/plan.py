@@ -20,6 +20,7 @@ class ModelPlan(BaseModel):
     Attributes:
         name: its name.
         version: its version.
+        workers: how many it gets; None for as many as its archive says.
         at_once: how many requests TorchServe gets at once; more wait in the front.
         most: how many requests may be on their way, waiting or not.
         max_body_bytes: of one request.
@@ -34,6 +35,7 @@ class ModelPlan(BaseModel):
 
     name: str
     version: str
+    workers: int | None = None
     at_once: int
     most: int
     max_body_bytes: int

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
+from handlers import cpu
 from marsmith.archive.reading import glance
 from marsmith.recipe.sections import Serving
 from marsmith.serving.host.plan import ModelPlan
@@ -16,6 +19,8 @@ ROUNDS = 2
 """A worker's next batch waits beside the one that it answers; all else waits in the front."""
 DEFAULT_RESPONSE_S = 120
 """What config.properties says for archives that don't."""
+WORKER_BYTES = 300_000_000
+"""What a worker takes without its model."""
 VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -43,11 +48,15 @@ def read(name: str, archive: Path) -> ModelPlan:
     usual = Serving()
     response_s = _number(config, "responseTimeout", DEFAULT_RESPONSE_S)
     most = int(_number(config, "jobQueueSize", usual.job_queue_size))
-    batch, workers = _number(config, "batchSize", 1), _number(config, "minWorkers", 1)
+    batch, workers = int(_number(config, "batchSize", 1)), int(_number(config, "minWorkers", 1))
+    per_core = limits.get("worker_per_core") is True
+    if per_core:
+        workers = _for_each_core(archive, int(_number(config, "maxWorkers", usual.max_workers)))
     return ModelPlan(
         name=name,
         version=version if VERSION.fullmatch(version) else "unknown",
-        at_once=at_once(int(batch), int(workers), most),
+        workers=workers if per_core else None,
+        at_once=at_once(batch, workers, most),
         most=most,
         max_body_bytes=int(_number(limits, "max_body_bytes", usual.max_body_bytes)),
         queue_timeout_s=_number(limits, "queue_timeout_s", response_s),
@@ -67,6 +76,13 @@ def at_once(batch_size: int, workers: int, most: int) -> int:
         most: how many may be on their way at all; TorchServe's own queue is no longer.
     """
     return max(1, min(most, ROUNDS * batch_size * max(1, workers)))
+
+
+def _for_each_core(archive: Path, most: int) -> int:
+    """A worker for each core, as far as half of the free memory goes."""
+    room = psutil.virtual_memory().available // 2
+    each = WORKER_BYTES + 2 * archive.stat().st_size  # the file, and what an engine makes of it
+    return max(1, min(cpu.cores(), most, room // each))
 
 
 def _number(said: Mapping[str, object], key: str, otherwise: float) -> float:

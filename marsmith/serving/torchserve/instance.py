@@ -13,9 +13,8 @@ import psutil
 
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, RequestError, ServerError
-from marsmith.serving.host import processes
+from marsmith.serving.host import processes, run_folder
 from marsmith.serving.host.plan import Plan
-from marsmith.serving.host.run_folder import WORKERS
 from marsmith.serving.torchserve import readiness
 from marsmith.serving.torchserve.launch import launch
 from marsmith.serving.torchserve.readiness import Progress
@@ -68,19 +67,21 @@ class TorchServe:
             ServerError: it doesn't start, or a model doesn't load.
         """
         self.end()
+        plan, watch = self._plan, LoadWatch(self._logs)
         for name in SOCKETS:
-            self._plan.socket(name).unlink(missing_ok=True)
+            plan.socket(name).unlink(missing_ok=True)
         (self._folder / "key_file.json").unlink(missing_ok=True)
-        shutil.rmtree(self._plan.temp_dir / WORKERS, ignore_errors=True)  # it begins anew
-        watch = LoadWatch(self._logs)
-        plan = self._plan
+        shutil.rmtree(plan.temp_dir / run_folder.WORKERS, ignore_errors=True)  # it begins anew
+        wanted = {model.name: model.workers for model in plan.models}
+        for name, number in wanted.items():
+            if number is not None:
+                run_folder.note_workers(plan.temp_dir, name, number)
         self._java = launch(self._folder, self._logs, plan.temp_dir, plan.java_home, plan.names)
         console = self._logs / "console.log"
         check = readiness.start_check(watch, lambda: self.alive and not self._off, console)
         client = readiness.connect(lambda: self.client(ASK_S), check, deadline)
         connected()
         self._client = client
-        wanted = dict.fromkeys(plan.names)
         readiness.wait_for_workers(self._client, wanted, check, deadline, on_progress)
 
     def call_off(self) -> None:

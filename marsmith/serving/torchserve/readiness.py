@@ -76,7 +76,8 @@ def wait_for_workers(
 
     Args:
         client: the server's.
-        wanted: models and numbers of READY workers; None for the `minWorkers` of the model.
+        wanted: models and numbers of READY workers, which are asked for; None for the `minWorkers`
+            of the model.
         check: raises when a load has failed.
         deadline: on the monotonic clock.
         on_progress: takes a line for each model that is ready.
@@ -104,7 +105,7 @@ def wait_for_workers(
 
 
 def _workers(client: Client, name: str, number: int | None) -> tuple[bool, str]:
-    """Return whether a model has its workers, and in words how many it has."""
+    """Ask for a model's workers; return whether it has them, and in words how many it has."""
     try:
         model = ModelStatus.model_validate(client.model(name))
     except RequestError as error:
@@ -112,6 +113,8 @@ def _workers(client: Client, name: str, number: int | None) -> tuple[bool, str]:
             raise
         return False, "not registered yet"
     needed = model.min_workers if number is None else number
+    if model.min_workers < needed:  # TorchServe has begun with what its archive says
+        client.scale(name, needed, max(needed, model.max_workers))
     ready = sum(worker.status == "READY" for worker in model.workers)
     enough = ready >= needed and len(model.workers) <= model.max_workers
     return enough, f"{ready} of {needed} workers ready"

@@ -88,6 +88,7 @@ def test_the_schema_has_every_key_and_no_other() -> None:
     jsonschema.validate(report, schema)
     assert set(schema["properties"]) == set(report)
     added = {
+        "workers",
         "unscored",
         "strange_labels",
         "random",

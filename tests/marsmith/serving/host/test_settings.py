@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
+from handlers import cpu
 from marsmith.errors import ArchiveError
 from marsmith.serving.host import settings
 
@@ -48,6 +51,26 @@ def test_what_a_handler_of_ours_says_of_json_is_taken(tmp_path: Path) -> None:
     )
     # Whatever the handler of somebody else's means by it.
     assert settings.read("m", archive(tmp_path, handler)).max_json_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "most", "free", "expected"),
+    [
+        (1, 4, 10**12, 1),
+        (4, 4, 10**12, 4),
+        (16, 4, 10**12, 4),
+        (4, 9, 1_300_000_000, 2),
+        (4, 4, 0, 1),
+    ],
+)
+def test_a_worker_for_each_core_as_far_as_memory_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, most: int, free: int, expected: int
+) -> None:
+    monkeypatch.setattr(cpu, "cores", lambda: cores)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    config = f"batchSize: 8\nmaxWorkers: {most}\nfront: {{worker_per_core: true}}\n"
+    read = settings.read("m", archive(tmp_path, config))
+    assert (read.workers, read.at_once) == (expected, 2 * 8 * expected)
 
 
 @pytest.mark.parametrize("config", [None, "", "batchSize: x\nminWorkers: true\nfront: 3"])
