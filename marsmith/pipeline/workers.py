@@ -15,13 +15,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from handlers import cpu, device
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.recipe.sections import Recipe, Serving
 from marsmith.report.measurements import Workers
+from marsmith.serving.host import memory
 from marsmith.verify.evaluation import Data
 
 GAIN = 1.25  # less is worth neither the memory nor a lone client's waiting for one core
@@ -86,8 +85,7 @@ def _undecided(serving: Serving, archive: Path) -> int:
         return 0
     count = min(cpu.cores(), serving.max_workers)  # it is 1 where there is something to keep
     needed = 2 * archive.stat().st_size * (count + 1)  # the file, and what an engine makes of it
-    room = psutil.virtual_memory().available / 2
-    return count if count > 1 and needed < room else 0
+    return count if count > 1 and needed < memory.free() / 2 else 0
 
 
 def _rate(worker: Harness, requests: Sequence[Request]) -> float:

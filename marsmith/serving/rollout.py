@@ -19,7 +19,7 @@ from marsmith.archive.reading import Named
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving.front.access import AccessLog, Answered
 from marsmith.serving.front.front import HAProxy
-from marsmith.serving.host import intake, run_folder, settings
+from marsmith.serving.host import intake, memory, run_folder, settings
 from marsmith.serving.host.plan import ModelPlan
 from marsmith.serving.shadow import SERVER, Compared, Shadow
 from marsmith.serving.sides import Sides
@@ -267,7 +267,7 @@ class Conductor:
                     needed += psutil.Process(worker.pid).memory_info().rss
                 except psutil.Error:
                     continue
-        there = psutil.virtual_memory().available
+        there = memory.free()
         if needed > there:
             raise ServerError(
                 f"two versions of {model} need {needed / 1e6:,.0f} MB more;"

@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from handlers import cpu
 from marsmith.archive.reading import glance
 from marsmith.recipe.sections import Serving
+from marsmith.serving.host import memory
 from marsmith.serving.host.plan import ModelPlan
 
 SPARE_S = 10.0
@@ -80,9 +79,8 @@ def at_once(batch_size: int, workers: int, most: int) -> int:
 
 def _for_each_core(archive: Path, most: int) -> int:
     """A worker for each core, as far as half of the free memory goes."""
-    room = psutil.virtual_memory().available // 2
     each = WORKER_BYTES + 2 * archive.stat().st_size  # the file, and what an engine makes of it
-    return max(1, min(cpu.cores(), most, room // each))
+    return max(1, min(cpu.cores(), most, memory.free() // 2 // each))
 
 
 def _number(said: Mapping[str, object], key: str, otherwise: float) -> float:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from handlers import cpu
 from marsmith.errors import ArchiveError
-from marsmith.serving.host import settings
+from marsmith.serving.host import memory, settings
 
 
 def archive(folder: Path, config: str | None) -> Path:
@@ -67,7 +65,7 @@ def test_a_worker_for_each_core_as_far_as_memory_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, most: int, free: int, expected: int
 ) -> None:
     monkeypatch.setattr(cpu, "cores", lambda: cores)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(memory, "free", lambda: free)
     config = f"batchSize: 8\nmaxWorkers: {most}\nfront: {{worker_per_core: true}}\n"
     read = settings.read("m", archive(tmp_path, config))
     assert (read.workers, read.at_once) == (expected, 2 * 8 * expected)
