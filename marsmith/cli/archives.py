@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +9,9 @@ import typer
 
 from marsmith.cli import foreign, terminal
 from marsmith.cli import predict as predicting
-from marsmith.cli.arguments import AsJson, Trust
+from marsmith.cli.arguments import Trust
 from marsmith.cli.inputs import answer_of, bodies
+from marsmith.cli.json_output import AsJson, AsLines, print_json, print_line, tell
 from marsmith.cli.terminal import out
 
 
@@ -29,7 +28,7 @@ def inspect(
         return
     found = read(archive)
     if as_json:
-        out.print_json(data=found, default=str)
+        print_json(found)
     else:
         terminal.show_archive(found)
         terminal.warn_of_instructions(archive)
@@ -38,11 +37,13 @@ def inspect(
 def sign(
     archive: Annotated[Path, typer.Argument(help="A .mar file, or FILE@sha256:DIGEST.")],
     key: Annotated[Path, typer.Option(help="A private key of an elliptic curve, PEM.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write ARCHIVE.sig, a signature of OpenSSF's form, for `verify` and `serve --trust`."""
     from marsmith.archive import signing
 
-    out.print(f"wrote {signing.sign(archive, key)}", markup=False)
+    signature = signing.sign(archive, key)
+    tell(as_json, {"signature": signature}, f"wrote {signature}")
 
 
 def verify(
@@ -56,21 +57,18 @@ def verify(
     named = reading.Named.of(archive)
     found = reading.check(named)
     signer = str(signing.signer(named.path, trust)) if trust else None
-    if as_json:
-        listed = bool(found.said.sums)
-        said = {"archive": str(named.path), "sha256": found.sha256, "listed": listed}
-        out.print_json(data={**said, "signed_by": signer})
-        return
     by_hand = "" if found.said.sums else "; packed by hand: it lists no SHA-256 of its files"
     signed = f"; signed by {signer}" if trust else ""
-    out.print(f"{named.path}: sha256 {found.sha256}{signed}{by_hand}", markup=False)
+    said = {"archive": named.path, "sha256": found.sha256, "listed": bool(found.said.sums)}
+    words = f"{named.path}: sha256 {found.sha256}{signed}{by_hand}"
+    tell(as_json, {**said, "signed_by": signer}, words)
 
 
 def sbom(archive: Annotated[Path, typer.Argument(help="A .mar file.")]) -> None:
     """Print the bill of materials of an archive: CycloneDX, JSON."""
     from marsmith.archive.sbom import document
 
-    out.print_json(data=document(archive))
+    print_json(document(archive))
 
 
 def openapi(
@@ -82,7 +80,7 @@ def openapi(
     """Print an OpenAPI document of a server of these archives."""
     from marsmith.archive.openapi import document
 
-    out.print_json(data=document(archives, address))
+    print_json(document(archives, address))
 
 
 def run(
@@ -93,7 +91,7 @@ def run(
     ] = None,
     text: predicting.Texts = None,
     media_type: predicting.MediaType = None,
-    as_json: AsJson = False,
+    as_json: AsLines = False,
 ) -> None:
     """Try an archive in TorchServe's own worker, without a server and without Java."""
     from marsmith.harness.wire import Request
@@ -107,8 +105,8 @@ def run(
     for each, response in zip(sent, responses, strict=True):
         said = response.body.decode("utf-8", "replace")
         if as_json:
-            line = {"input": each.name, "status": response.status, "answer": answer_of(said)}
-            sys.stdout.write(json.dumps(line) + "\n")
+            found = {"input": each.name, "status": response.status, "answer": answer_of(said)}
+            print_line(found)
         else:
             out.print(f"{each.name}: {response.status} {said}", markup=False)
     if any(response.status >= 400 for response in responses):

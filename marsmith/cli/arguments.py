@@ -9,7 +9,6 @@ import typer
 
 Store = Annotated[Path, typer.Option("--model-store", help="Where archives are kept.")]
 STORE = Path("model_store")
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Port = Annotated[int | None, typer.Option(help="The server's inference port.")]
 Trust = Annotated[
     list[Path] | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -49,7 +50,7 @@ def bench(
         Path | None, typer.Option("--out", help="Write a page with plots, HTML.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="The server's inference port.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a load on a server as it really comes: latencies, throughput, tokens, CPU, memory."""
     from marsmith.bench import arrivals
@@ -68,7 +69,7 @@ def bench(
         page.write_text(render(measured, runs), "utf-8")
         err.print(f"wrote {page}", markup=False)
     if as_json:
-        out.print_json(data=dataclasses.asdict(measured))
+        print_json(dataclasses.asdict(measured))
     else:
         show(measured)
 

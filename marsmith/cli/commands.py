@@ -31,6 +31,7 @@ from marsmith.cli import (
     ui,
     unpickle,
 )
+from marsmith.cli.json_output import OPTION, print_line, told
 from marsmith.cli.terminal import out
 from marsmith.errors import MarsmithError
 
@@ -90,17 +91,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         our_handlers.claim()
         app(arguments)
     except MarsmithError as error:
-        fail(error)
+        fail(error, arguments)
     except (Exception, SystemExit) as error:
         from marsmith import causes
 
         if (said := causes.explained(error)) is None:
             raise  # the end of the command, or a fault of ours, which is to be told whole
-        fail(said)
+        fail(said, arguments)
     sys.exit(0)
 
 
-def fail(error: MarsmithError) -> NoReturn:
-    """Print an error, and end with status 1."""
+def fail(error: MarsmithError, arguments: Sequence[str] | None) -> NoReturn:
+    """Print an error, as JSON on stdout too if that is asked for, and end with status 1."""
     terminal.show_error(error)
+    if OPTION in (sys.argv[1:] if arguments is None else arguments):
+        print_line(told(error))
     sys.exit(1)

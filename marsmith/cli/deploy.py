@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from marsmith.cli.terminal import out, progress
+from marsmith.cli.json_output import AsJson, tell
+from marsmith.cli.terminal import progress
 
 Archives = Annotated[list[str], typer.Argument(help=".mar files, or FILE@sha256:DIGEST.")]
 Out = Annotated[Path, typer.Option("--out", help="An empty folder, or a new one.")]
@@ -39,6 +40,7 @@ def ray(
             " replicas do. By default 0 for one archive, else 1.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write an applications file of archives, for `serve deploy` of Ray Serve."""
     from marsmith.deploy.ray import write
@@ -51,8 +53,8 @@ def ray(
         keys_file=keys_file,
         ingresses=ingresses,
     )
-    out.print(f"wrote {write(archives, file, arguments)}", markup=False)
-    out.print(f"next: serve deploy {file}", markup=False)
+    write(archives, file, arguments)
+    tell(as_json, {"file": file}, f"wrote {file}", f"next: serve deploy {file}")
 
 
 @app.command()
@@ -72,6 +74,7 @@ def container(
     base: Annotated[
         str | None, typer.Option(help="The image to build on; default: Python's slim one.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write what an image of archives is built from: Dockerfile, wheels by SHA-256, compose."""
     from typing import get_args
@@ -93,11 +96,13 @@ def container(
     )
     with progress() as say:
         write(archives, folder, image, say)
-    out.print(f"wrote {folder}", markup=False)
-    if build:
-        out.print(f"{run(folder, tag, base)} built {tag}", markup=False)
-    else:
-        out.print(f"next: docker build --tag {tag} {folder}", markup=False)
+    wrote = f"wrote {folder}"
+    if not build:
+        next_ = f"next: docker build --tag {tag} {folder}"
+        tell(as_json, {"folder": folder, "built": None}, wrote, next_)
+        return
+    built = f"{run(folder, tag, base)} built {tag}"
+    tell(as_json, {"folder": folder, "built": tag}, wrote, built)
 
 
 @app.command()
@@ -111,13 +116,14 @@ def kubernetes(
     insecure_http: Annotated[
         bool, typer.Option(help="Pods speak HTTP: what is before them has TLS.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write what `kubectl apply` takes, and the values of the Helm chart for the same."""
     from marsmith.deploy.kubernetes import write
 
     pods = _range(replicas, max_replicas)
     write(archives, folder, name=name, image=image, tls=not insecure_http, replicas=pods)
-    out.print(f"wrote {folder}", markup=False)
+    tell(as_json, {"folder": folder}, f"wrote {folder}")
 
 
 @app.command()
@@ -130,12 +136,13 @@ def kserve(
     canary: Annotated[
         int | None, typer.Option(min=0, max=100, help="Per cent that this revision gets at first.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a ClusterServingRuntime and an InferenceService, for KServe."""
     from marsmith.deploy.kserve import write
 
     write(archives, folder, name=name, image=image, storage=storage, canary=canary)
-    out.print(f"wrote {folder}", markup=False)
+    tell(as_json, {"folder": folder}, f"wrote {folder}")
 
 
 @app.command()
@@ -146,12 +153,13 @@ def kuberay(
     name: Name = "marsmith",
     replicas: Replicas = 2,
     max_replicas: MaxReplicas = 4,
+    as_json: AsJson = False,
 ) -> None:
     """Write a RayService, for KubeRay."""
     from marsmith.deploy.kuberay import write
 
     write(archives, folder, name=name, image=image, replicas=_range(replicas, max_replicas))
-    out.print(f"wrote {folder}", markup=False)
+    tell(as_json, {"folder": folder}, f"wrote {folder}")
 
 
 def _range(fewest: int, most: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marsmith.cli import terminal
+from marsmith.cli.json_output import AsLines, print_line, told
 from marsmith.cli.terminal import err, out, progress
 from marsmith.cli.ui import LOOPBACK
 from marsmith.errors import BuildError, MarsmithError
@@ -32,6 +33,7 @@ def dev(
     model_store: Annotated[
         Path, typer.Option("--model-store", help="A draft goes into its folder .dev.")
     ] = Path("model_store"),
+    as_json: AsLines = False,
 ) -> None:
     """Build what is quickest, serve it, open the page; and again whenever a file changes."""
     from marsmith import causes
@@ -47,25 +49,39 @@ def dev(
         served = server.serve([store / f"{name}.mar"], port=0, on_progress=say)
     try:
         page = _page(served, store, port, browser)
-        out.print(f"{name} is on {page}; its server's port is {served.port}", highlight=False)
-        out.print("a change of its files builds it anew; stop: Ctrl-C", highlight=False)
+        _tell(
+            as_json,
+            {"model": name, "page": page, "port": served.port},
+            f"{name} is on {page}; its server's port is {served.port}",
+            "a change of its files builds it anew; stop: Ctrl-C",
+        )
         for changed in _changes(recipe):
             err.print(f"{changed} has changed", highlight=False, markup=False)
+            found: dict[str, object] = {"model": name, "changed": changed}
             try:
                 archive = store / f"{_build(recipe, store)}.mar"
                 server.rollout(served, name, archive, canary=(100,), hold_s=0, shadow=0)
-                out.print(f"{name} is served as it is now", highlight=False)
+                _tell(as_json, found | {"served": "new"}, f"{name} is served as it is now")
             except Exception as error:  # the user's code may raise anything
                 said = error if isinstance(error, MarsmithError) else causes.explained(error)
                 if said is None:
                     raise
                 terminal.show_error(said)
-                out.print(f"{name} is served as it was", highlight=False)
+                found |= {"served": "old", **told(said)}
+                _tell(as_json, found, f"{name} is served as it was")
     except KeyboardInterrupt:
         return
     finally:
         with suppress(MarsmithError):  # it was stopped by another command
             server.stop(served)
+
+
+def _tell(as_json: bool, data: object, *lines: str) -> None:
+    if as_json:
+        print_line(data)
+        return
+    for line in lines:
+        out.print(line, highlight=False, markup=False)
 
 
 def _share_cache(model_store: Path, store: Path) -> None:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Column, Table
 
+from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import out, progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def doctor(
     model_store: Annotated[
         Path, typer.Option("--model-store", help="Where archives are kept.")
     ] = Path("model_store"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at this machine, TorchServe's known holes, servers that run; status 1 if it matters."""
     from marsmith.doctor.checks import check
@@ -36,7 +37,7 @@ def doctor(
         found = list(check(model_store, config, say))
     bad = sum(each.level == "bad" for each in found)
     if as_json:
-        out.print_json(data={"ok": not bad, "findings": [each.model_dump() for each in found]})
+        print_json({"ok": not bad, "findings": [each.model_dump() for each in found]})
     else:
         show(found)
         notes = sum(each.level == "note" for each in found)

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from marsmith.cli import completion
+from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import out
 from marsmith.errors import MarsmithError, no_such
 
@@ -26,7 +27,7 @@ def examples(
         str | None, typer.Argument(help="Copy this one.", autocompletion=completion.examples)
     ] = None,
     to: Annotated[Path | None, typer.Option("--out", help="A new folder for the copy.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes that come with marsmith; or copy one with its code, so that it builds."""
     if name is None:
@@ -35,7 +36,7 @@ def examples(
     folder = to or Path(name)
     written = [str(path) for path in copy(name, folder)]
     if as_json:
-        out.print_json(data=written)
+        print_json(written)
         return
     for path in written:
         out.print(f"wrote {path}", markup=False)
@@ -62,7 +63,7 @@ def _list(as_json: bool) -> None:
     found = known()
     if as_json:
         keys = ("task", "about")
-        out.print_json(data={name: dict(zip(keys, of, strict=True)) for name, of in found.items()})
+        print_json({name: dict(zip(keys, of, strict=True)) for name, of in found.items()})
         return
     table = Table("example", "task", "what it is", box=SIMPLE, pad_edge=False)
     for name, (task, said) in found.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marsmith.cli.json_output import AsJson, print_json, tell
 from marsmith.cli.terminal import out
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def show(archive: Path, *, as_json: bool) -> None:
 
     found = examine(archive)
     if as_json:
-        out.print_json(data={**dataclasses.asdict(found), "verdict": verdict(found)}, default=str)
+        print_json({**dataclasses.asdict(found), "verdict": verdict(found)})
         return
     for line in (*lines(found), f"verdict: {verdict(found)}"):
         out.print(line, markup=False, soft_wrap=True)
@@ -59,13 +60,16 @@ def adopt(
         Path | None,
         typer.Option(help="Of a text_classifier, as JSON, where its own can't be read."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a recipe for an archive that others made, with the files that it needs."""
     from marsmith.foreign.adopt import adopt as run
 
     made = run(archive, folder, vocabulary)
-    for path in (made.recipe, *made.files):
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
-    for each in made.lost:
-        out.print(f"not carried over: {each}", markup=False, soft_wrap=True)
-    out.print(f"next: marsmith build {made.recipe}", markup=False, soft_wrap=True)
+    tell(
+        as_json,
+        dataclasses.asdict(made),
+        *(f"wrote {path}" for path in (made.recipe, *made.files)),
+        *(f"not carried over: {each}" for each in made.lost),
+        f"next: marsmith build {made.recipe}",
+    )

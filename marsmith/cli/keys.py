@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from marsmith.cli import terminal
+from marsmith.cli.json_output import AsJson, print_json, tell
 from marsmith.cli.terminal import out
 from marsmith.errors import MarsmithError
 
@@ -22,6 +23,7 @@ def add(
     ] = None,
     rate: Annotated[int, typer.Option(min=0, help="Requests a second; 0: any.")] = 0,
     to_file: Annotated[Path | None, typer.Option("--out", help="Write it to a new file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key, for all servers of this user; it is shown once, and kept nowhere."""
     from marsmith.serving.front import keys
@@ -32,7 +34,8 @@ def add(
             hint="write it into a file that only you can read: --out FILE",
         )
     if to_file is None:
-        out.print(keys.add(name, scope or ["predict"], rate), markup=False)
+        key = keys.add(name, scope or ["predict"], rate)
+        tell(as_json, {"key": key}, key)
         return
     try:
         to_file.touch(mode=0o600, exist_ok=False)
@@ -43,26 +46,27 @@ def add(
     except BaseException:  # a full disk, Ctrl-C
         to_file.unlink()
         raise
-    out.print(f"wrote {to_file}", markup=False)
+    tell(as_json, {"file": to_file}, f"wrote {to_file}")
 
 
 @app.command("list")
 def list_all(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the keys: their names, what they are for, and when they were made."""
     from marsmith.serving.front import keys
 
     found = keys.kept()
     if as_json:
-        out.print_json(data=[key.model_dump(mode="json", exclude={"sha256"}) for key in found])
+        print_json([key.model_dump(mode="json", exclude={"sha256"}) for key in found])
     else:
         terminal.show_keys(found)
 
 
 @app.command()
-def revoke(name: str) -> None:
+def revoke(name: str, as_json: AsJson = False) -> None:
     """Remove a key; running servers refuse it within a second."""
     from marsmith.serving.front import keys
 
     keys.revoke(name)
+    tell(as_json, {"revoked": name})

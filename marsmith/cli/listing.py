@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from marsmith.cli import completion
-from marsmith.cli.arguments import AsJson
+from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import out
 from marsmith.errors import MarsmithError, no_such
 
@@ -91,11 +91,11 @@ def show(kind: str, name: str | None, as_json: bool) -> None:
     if name is not None:
         found = about(kind, name)
         if as_json:
-            out.print_json(data=found, default=str)
+            print_json(found)
         else:
             _print(found)
     elif as_json:
-        out.print_json(data=known(kind))
+        print_json(known(kind))
     else:
         table = Table(kind, "what it is", box=SIMPLE, pad_edge=False)
         for each, said in known(kind).items():

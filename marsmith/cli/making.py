@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from marsmith.cli import completion, terminal
-from marsmith.cli.arguments import STORE, AsJson, Store
+from marsmith.cli.arguments import STORE, Store
+from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import out, progress
 from marsmith.errors import MarsmithError
 
@@ -92,7 +93,7 @@ def build(
     if key is not None:
         typer.echo(f"wrote {signing.sign(model_store / f'{read.name}.mar', key)}", err=True)
     if as_json:
-        out.print_json(data=report.model_dump())
+        print_json(report.model_dump())
         terminal.show_doubts(report)
     else:
         terminal.show_report(report, model_store)
@@ -114,7 +115,7 @@ def new(
 
     recipe, *others = written = write(name, task, Path(), custom=custom)
     if as_json:
-        out.print_json(data=[*map(str, written)])
+        print_json([*map(str, written)])
         return
     for path in (recipe, *others):
         out.print(f"wrote {path}", markup=False)
@@ -141,7 +142,7 @@ def convert(
     with progress() as say:
         report = run(load(recipe), to, to_folder, say)
     if as_json:
-        out.print_json(data=report.model_dump())
+        print_json(report.model_dump())
     else:
         terminal.show_conversion(report)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from marsmith.cli import completion, terminal
 from marsmith.cli.arguments import STORE, Store
+from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import err, out
 from marsmith.errors import MarsmithError, no_such
 
@@ -38,7 +39,7 @@ def report(
     path = find(name, model_store)
     read = Report.read(path)
     if as_json:
-        out.print_json(data=read.model_dump())
+        print_json(read.model_dump())
         return
     page = path.with_suffix(".html")
     with replacing(page) as unfinished:
@@ -71,14 +72,14 @@ def find(name: str, store: Path) -> Path:
 def diff(
     before: Annotated[Path, typer.Argument(help="A .mar file.")],
     after: Annotated[Path, typer.Argument(help="The one that it is compared with.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two archives: what they are made of, how good they are, and how fast they were."""
     from marsmith.cli.diff import compare, told
 
     found = compare(before, after)
     if as_json:
-        out.print_json(data={name: {"before": a, "after": b} for name, (a, b) in found.items()})
+        print_json({name: {"before": a, "after": b} for name, (a, b) in found.items()})
         return
     table = Table("", str(before), str(after), box=SIMPLE, pad_edge=False)
     for name, pair in found.items():

@@ -11,6 +11,7 @@ import typer
 
 from marsmith.cli import completion, terminal
 from marsmith.cli.arguments import Port
+from marsmith.cli.json_output import AsJson, AsLines, print_json, print_line
 from marsmith.cli.terminal import out, progress
 from marsmith.errors import MarsmithError
 
@@ -31,6 +32,7 @@ def rollout(
     max_error_rate: Annotated[float, typer.Option(help="Of its answers, 0 to 1.")] = 0.01,
     max_p99_ratio: Annotated[float, typer.Option(help="Over the old version's.")] = 1.5,
     port: Port = None,
+    as_json: AsLines = False,
 ) -> None:
     """Serve another version of a model beside the old one, then more and more, then alone."""
     from marsmith.serving import server
@@ -44,9 +46,9 @@ def rollout(
 
     def told(step: Step) -> None:
         steps.append(step)
-        _show(step, say)
+        _show(step, say, as_json)
 
-    with _reported(steps), progress() as say:
+    with _reported(steps, as_json), progress() as say:
         server.rollout(
             info,
             model,
@@ -64,42 +66,44 @@ def rollout(
 
 
 def rollback(
-    model: Annotated[str, typer.Argument(autocompletion=completion.served)], port: Port = None
+    model: Annotated[str, typer.Argument(autocompletion=completion.served)],
+    port: Port = None,
+    as_json: AsLines = False,
 ) -> None:
     """Serve the version of a model again that served before the latest rollout."""
     from marsmith.serving import server
 
     with progress() as say:
-        server.rollback(server.running(port), model, lambda step: _show(step, say))
+        server.rollback(server.running(port), model, lambda step: _show(step, say, as_json))
 
 
 def versions(
     port: Port = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which version of each model serves, and which one a rollback would serve."""
     from marsmith.serving import server
 
     found = server.versions(server.running(port))
     if as_json:
-        out.print_json(data=found)
+        print_json(found)
     else:
         terminal.show_versions(found)
 
 
 @contextmanager
-def _reported(steps: Sequence[Step]) -> Iterator[None]:
+def _reported(steps: Sequence[Step], as_json: bool) -> Iterator[None]:
     """Print on a terminal what was measured, however it ends."""
     try:
         yield
     finally:
-        if out.is_terminal:
+        if out.is_terminal and not as_json:
             terminal.show_rollout(steps)
 
 
-def _show(step: Step, say: terminal.Say) -> None:
+def _show(step: Step, say: terminal.Say, as_json: bool) -> None:
     """Tell people on a terminal, and print a line of JSON into a pipe."""
-    if out.is_terminal:
+    if out.is_terminal and not as_json:
         say(terminal.step_line(step))
     else:
-        out.print(step.model_dump_json(), markup=False)
+        print_line(step.model_dump())

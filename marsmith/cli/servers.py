@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from marsmith.cli import completion, terminal
-from marsmith.cli.arguments import STORE, AsJson, Port, Store, Trust
+from marsmith.cli.arguments import STORE, Port, Store, Trust
+from marsmith.cli.json_output import AsJson, print_json, tell
 from marsmith.cli.terminal import out, progress
 
 
@@ -68,7 +69,7 @@ def serve(
     def announce() -> None:
         found = server.status(info)
         if as_json:
-            out.print_json(found.model_dump_json())
+            print_json(found.model_dump(mode="json"))
             return
         terminal.show_status(found)
         terminal.show_curl(found)
@@ -86,7 +87,7 @@ def status(port: Port = None, as_json: AsJson = False) -> None:
 
     found = server.status(server.running(port))
     if as_json:
-        out.print_json(found.model_dump_json())
+        print_json(found.model_dump(mode="json"))
     else:
         terminal.show_status(found)
     if not found.ready:
@@ -108,12 +109,12 @@ def scale(
         server.scale(info, model, min_workers, max_workers, on_progress=say)
     found = server.status(info)
     if as_json:
-        out.print_json(found.model_dump_json())
+        print_json(found.model_dump(mode="json"))
     else:
         terminal.show_status(found)
 
 
-def stop(port: Port = None) -> None:
+def stop(port: Port = None, as_json: AsJson = False) -> None:
     """Stop a running server and its workers."""
     from marsmith.serving import server
 
@@ -121,3 +122,4 @@ def stop(port: Port = None) -> None:
     with progress() as say:
         say(f"stop the server on port {info.port}")
         server.stop(info, say)
+    tell(as_json, {"stopped": info.port, "logs": info.logs})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from marsmith.cli.json_output import AsJson, document
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
@@ -27,12 +28,11 @@ def tune(
     model_store: Annotated[
         Path, typer.Option("--model-store", help="Where its archive is.")
     ] = Path("model_store"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find how many workers, which batch and which delay serve a model best on this machine."""
     from marsmith.recipe.reading import load
     from marsmith.tune.tune import tune as search
-    from marsmith.tune.writing import write as write_into
 
     read = load(recipe)
     archive = model_store / f"{read.name}.mar"
@@ -42,17 +42,26 @@ def tune(
         tuned = search(
             read, archive, p99_ms=p99_ms, connections=connections, minutes=minutes, say=say
         )
-    best = tuned.best
     if as_json:
-        out.print_json(data={**dataclasses.asdict(tuned), "best": best and best.serving()})
+        with document() as found:
+            best = tuned.best and tuned.best.serving()
+            found |= {**dataclasses.asdict(tuned), "best": best}
+            _take(tuned, recipe, write)
     else:
         show(tuned)
-    if best is None:
+        _take(tuned, recipe, write)
+
+
+def _take(tuned: Tuned, recipe: Path, write: bool) -> None:
+    """Write what was chosen into the recipe; refuse that nothing was."""
+    from marsmith.tune.writing import write as write_into
+
+    if tuned.best is None:
         raise MarsmithError(
             f"nothing was chosen: {tuned.found.why}", "allow more milliseconds, or --minutes"
         )
-    if write and best.name != tuned.own:
-        write_into(recipe, best.serving())
+    if write and tuned.best.name != tuned.own:
+        write_into(recipe, tuned.best.serving())
         err.print(f"wrote {recipe}; build it again: marsmith build {recipe}", markup=False)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marsmith.cli.json_output import AsLines, print_line
 from marsmith.cli.terminal import err, out
 from marsmith.errors import MarsmithError
 
@@ -29,6 +30,7 @@ def ui(
         Path, typer.Option("--model-store", help="Where the reports of builds are.")
     ] = Path("model_store"),
     timeout_s: Annotated[float, typer.Option(help="For each part of an answer.")] = 120.0,
+    as_json: AsLines = False,
 ) -> None:
     """Open a page on which every model of a running server can be tried."""
     from marsmith.extras import need
@@ -55,6 +57,9 @@ def ui(
         )
 
     def announce(page: str) -> None:
+        if as_json:
+            print_line({"page": page, "server": upstream.address})
+            return
         out.print(f"the models of {upstream.address}: {page}", highlight=False)
         out.print("stop: Ctrl-C", highlight=False)
 

@@ -9,13 +9,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marsmith import imports
-from marsmith.cli.terminal import out
+from marsmith.cli.json_output import AsJson, document
+from marsmith.cli.terminal import err, out
 from marsmith.errors import MarsmithError
+
+if TYPE_CHECKING:
+    from marsmith.sources._pickles import Scan
 
 USUAL = (
     "argparse.Namespace", "collections.", "numpy.core.multiarray.", "numpy._core.multiarray.",
@@ -35,6 +39,7 @@ def unpickle(
         Path | None, typer.Option("--out", help="An empty folder, or a new one.")
     ] = None,
     key: Annotated[str, typer.Option(help="Which module of a dict of several.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Show what a pickled module would run; with --i-trust-this, run it, and keep the module."""
     from marsmith.sources import _pickles
@@ -44,14 +49,27 @@ def unpickle(
     if not _pickles.is_pickle(file):
         raise MarsmithError(f"{file} is not a pickle", "`marsmith build FILE --task` may read it")
     scanned = _pickles.scan(file)
+    target = folder or Path(f"{file.stem}_unpickled")
+    if as_json:
+        with document() as found:
+            found |= {"names": dict(names(scanned)), "damaged": scanned.damaged}
+            _refuse(file, scanned, target, trusted)
+            found |= {**run(file, target, key), "folder": str(target)}
+        return
     for line in lines(scanned):
         out.print(line, markup=False)
+    _refuse(file, scanned, target, trusted)
+    for line in told(file, target, run(file, target, key)):
+        out.print(line, markup=False)
+
+
+def _refuse(file: Path, scanned: Scan, target: Path, trusted: bool) -> None:
+    """Refuse what does harm, isn't trusted, or has nowhere to go."""
     if scanned.harmful:
         raise MarsmithError(
             f"{file} names {', '.join(scanned.harmful)}, which no model needs: it is not run",
             "it may have been made to do harm; ask whoever made it for a state_dict",
         )
-    target = folder or Path(f"{file.stem}_unpickled")
     if not trusted:
         raise MarsmithError(
             "nothing was run: to read a pickle is to run it, with your rights",
@@ -61,17 +79,21 @@ def unpickle(
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise MarsmithError(f"{target} must be an empty folder, or a new one: choose another --out")
-    target.mkdir(parents=True, exist_ok=True)
-    for line in told(file, target, run(file, target, key)):
-        out.print(line, markup=False)
 
 
-def lines(scanned: Any) -> Iterator[str]:
+def names(scanned: Scan) -> Iterator[tuple[str, dict[str, object]]]:
+    """Each name in a pickle: whether it is called, and what it is."""
+    for name in scanned.names:
+        called = name in scanned.called
+        yield name, {"called": called, "origin": origin(name, name in scanned.harmful)}
+
+
+def lines(scanned: Scan) -> Iterator[str]:
     """A line for each name in a pickle: what it is, and whether it is called."""
     width = max(map(len, scanned.names), default=0)
-    for name in scanned.names:
-        called = "called" if name in scanned.called else "named "
-        yield f"{name.ljust(width)}  {called}  {origin(name, name in scanned.harmful)}"
+    for name, said in names(scanned):
+        called = "called" if said["called"] else "named "
+        yield f"{name.ljust(width)}  {called}  {said['origin']}"
     if scanned.damaged:
         yield "the file ends too early, or is no pickle from there on"
 
@@ -102,6 +124,7 @@ def run(file: Path, target: Path, key: str) -> dict[str, Any]:
     Raises:
         MarsmithError: it failed, or has no module.
     """
+    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         found = Path(work, "found.json")
         command = [sys.executable, "-m", "marsmith.sources._unpickling"]
@@ -112,10 +135,8 @@ def run(file: Path, target: Path, key: str) -> dict[str, Any]:
         if not found.is_file():
             raise MarsmithError(f"{file}: the process that ran it ended with {done.returncode}")
         said: dict[str, Any] = json.loads(found.read_text("utf-8"))
-    if said["network"]:
-        out.print("it ran WITH the network: this system lets nobody leave it", markup=False)
-    else:
-        out.print("it ran without network", markup=False)
+    network = "WITH the network: this system lets nobody leave it"
+    err.print(f"it ran {network if said['network'] else 'without network'}", markup=False)
     if error := said.get("error"):
         raise MarsmithError(f"{file} can't be unpickled: {error}", hint_for(str(error), file))
     return said

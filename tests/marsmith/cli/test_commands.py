@@ -118,6 +118,8 @@ def test_who_has_signed_is_asked_before_anything_starts(
     archive = tmp_path / "digits.mar"
     archive.write_bytes(digits_archive.read_bytes())
     assert f"wrote {archive}.sig" in marsmith("sign", archive, "--key", key).stdout
+    again = json.loads(marsmith("sign", archive, "--key", key, "--json").stdout)
+    assert again == {"signature": f"{archive}.sig"}
     assert "signed by" in marsmith("verify", archive, "--trust", public).stdout
     for command in ("verify", "serve"):
         done = marsmith(command, archive, "--trust", stranger, check=False)

@@ -78,3 +78,8 @@ def test_adopt_says_what_it_wrote_and_what_it_lost(run: Run, birds: Path, tmp_pa
     code, said = run("adopt", birds, "--out", tmp_path / "out")
     assert code == 1
     assert "is not an empty folder" in said
+    code, said = run("adopt", birds, "--out", tmp_path / "again", "--json")
+    assert json.loads(said)["recipe"] == str(tmp_path / "again" / "birds.yaml")
+    code, said = run("adopt", birds, "--out", tmp_path / "again", "--json")
+    assert code == 1
+    assert "is not an empty folder" in json.loads(said.partition("\n")[0])["error"]

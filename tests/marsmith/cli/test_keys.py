@@ -59,8 +59,10 @@ def test_they_are_listed_and_revoked(tmp_path: Path) -> None:
     listed = json.loads(run("list", "--json").stdout)
     assert [(key["name"], key["scopes"]) for key in listed] == [("one", ["predict"])]
     assert keys.kept()[0].sha256 not in run("list").stdout + json.dumps(listed)
-    assert run("revoke", "one").returncode == 0
+    assert json.loads(run("revoke", "one", "--json").stdout) == {"revoked": "one"}
     assert "no key named 'one'" in run("revoke", "one").stderr
+    file = tmp_path / "two.key"
+    assert json.loads(run("add", "two", "--out", file, "--json").stdout) == {"file": str(file)}
 
 
 def test_keys_may_lie_where_a_variable_says(

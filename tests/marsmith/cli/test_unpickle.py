@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -132,8 +133,8 @@ def test_it_runs_without_network_or_says_so(project: Path) -> None:
         save(project, "net.pt")
         done = marsmith(project, "unpickle", "--i-trust-this", "net.pt", "--out", "out")
     assert done.returncode == 0, done.stderr
-    assert ("WITH the network" in done.stdout) == (project / "reached").exists()
-    assert ("without network" in done.stdout) != (project / "reached").exists()
+    assert ("WITH the network" in done.stderr) == (project / "reached").exists()
+    assert ("without network" in done.stderr) != (project / "reached").exists()
     again = marsmith(project, "unpickle", "--i-trust-this", "net.pt", "--out", "out")
     assert "must be an empty folder" in again.stderr
 
@@ -145,17 +146,23 @@ def test_of_several_modules_one_is_named(project: Path) -> None:
     assert done.returncode == 1
     assert "--key names one of them: model, ema" in done.stderr
     named = marsmith(
-        project, "unpickle", "--i-trust-this", "dict.pt", "--out", "out", "--key", "ema"
+        project, "unpickle", "--i-trust-this", "dict.pt", "--out", "out", "--key", "ema", "--json"
     )
     assert named.returncode == 0, named.stderr
+    said = json.loads(named.stdout)
+    assert (said["class"], said["folder"]) == ("my_net:Net", "out")
 
 
 def test_what_does_harm_is_not_run_even_then(project: Path) -> None:
     torch.save(Harmful(), project / "net.pt")
-    done = marsmith(project, "unpickle", "--i-trust-this", "net.pt", "--out", "out")
+    done = marsmith(project, "unpickle", "--i-trust-this", "net.pt", "--out", "out", "--json")
     assert done.returncode == 1
     assert "mkdir, which no model needs: it is not run" in done.stderr
-    assert "HARMFUL" in done.stdout
+    found = json.loads(done.stdout)
+    assert "mkdir, which no model needs" in found["error"]
+    (name,) = found["names"].values()
+    assert name["called"]
+    assert name["origin"].startswith("HARMFUL")
     assert not (project / "made").exists()
     assert not (project / "out").exists()
 
