@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marsmith.cli import completion, terminal
+from marsmith.cli import completion, json_output, terminal
 from marsmith.cli.arguments import Port
 from marsmith.cli.json_output import AsJson, AsLines, print_json, print_line
 from marsmith.cli.terminal import out, progress
@@ -48,7 +48,7 @@ def rollout(
         steps.append(step)
         _show(step, say, as_json)
 
-    with _reported(steps, as_json), progress() as say:
+    with _ended(as_json), _reported(steps, as_json), progress() as say:
         server.rollout(
             info,
             model,
@@ -73,7 +73,7 @@ def rollback(
     """Serve the version of a model again that served before the latest rollout."""
     from marsmith.serving import server
 
-    with progress() as say:
+    with _ended(as_json), progress() as say:
         server.rollback(server.running(port), model, lambda step: _show(step, say, as_json))
 
 
@@ -92,18 +92,36 @@ def versions(
 
 
 @contextmanager
+def _ended(as_json: bool) -> Iterator[None]:
+    """Say in a last line of JSON, where lines are asked for, that and why it came to nothing."""
+    try:
+        yield
+    except (MarsmithError, KeyboardInterrupt) as error:
+        if not _in_lines(as_json):
+            raise
+        said = error if isinstance(error, MarsmithError) else MarsmithError("it was called off")
+        terminal.show_error(said)
+        print_line({"phase": "failed", **json_output.told(said)})
+        raise typer.Exit(1) from None
+
+
+@contextmanager
 def _reported(steps: Sequence[Step], as_json: bool) -> Iterator[None]:
     """Print on a terminal what was measured, however it ends."""
     try:
         yield
     finally:
-        if out.is_terminal and not as_json:
+        if not _in_lines(as_json):
             terminal.show_rollout(steps)
+
+
+def _in_lines(as_json: bool) -> bool:
+    return as_json or not out.is_terminal
 
 
 def _show(step: Step, say: terminal.Say, as_json: bool) -> None:
     """Tell people on a terminal, and print a line of JSON into a pipe."""
-    if out.is_terminal and not as_json:
-        say(terminal.step_line(step))
-    else:
+    if _in_lines(as_json):
         print_line(step.model_dump())
+    else:
+        say(terminal.step_line(step))

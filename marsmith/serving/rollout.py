@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -82,11 +83,15 @@ class Rollout(BaseModel):
         return canary
 
 
+Phase = Literal["start", "shadow", "canary", "promoted", "ended"]
+
+
 class Step(BaseModel):
     """What is told of a rollout, as it goes.
 
     Attributes:
-        step: what is being done, or was.
+        phase: which part of it: "start", "shadow", "canary", "promoted", "ended".
+        step: the same in words: what is being done, or was.
         share: the new version's percentage.
         answers: how many answers it has given since the last step.
         error_rate: of these.
@@ -98,6 +103,7 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    phase: Phase = "start"
     step: str
     share: int = 0
     answers: int = 0
@@ -169,11 +175,12 @@ class Conductor:
         try:
             self._until_told(self._sides.share_nothing)
             promoted(plan)
-            self._say(Step(step=f"{asked.model} {plan.version} has all requests", share=100))
+            said = f"{asked.model} {plan.version} has all requests"
+            self._say(Step(phase="promoted", step=said, share=100))
             self._drain(old, asked.grace_s)
         finally:
             self._sides.end_candidate()
-        self._say(Step(step=f"{asked.model} {before} has ended", share=100))
+        self._say(Step(phase="ended", step=f"{asked.model} {before} has ended", share=100))
 
     def _start(self, asked: Rollout, before: str) -> ModelPlan:
         """Take the new version in, and start it beside the old one."""
@@ -303,6 +310,7 @@ class Conductor:
         mine, theirs = (answered.get(each, []) for each in (self._sides.other, self._sides.active))
         failed = sum(each.status >= 500 for each in mine)
         step = Step(
+            phase="canary" if share else "shadow",
             step=f"{share} % of the requests" if share else "in the shadow",
             share=share,
             answers=len(mine),

@@ -87,8 +87,10 @@ def test_a_version_is_promoted_and_rolled_back(
         "tiny", archive, steps.append, shadow=0.5, canary=(50, 100), hold_s=2.0,
         max_p99_ratio=100, max_disagreement=1,
     )  # fmt: skip
-    assert [step.share for step in steps if "of the requests" in step.step] == [50, 100]
-    shadowed = next(step for step in steps if step.step == "in the shadow")
+    phases = ["start", "shadow", "canary", "promoted", "ended"]
+    assert list(dict.fromkeys(step.phase for step in steps)) == phases
+    assert [step.share for step in steps if step.phase == "canary"] == [50, 100]
+    shadowed = next(step for step in steps if step.phase == "shadow")
     assert shadowed.compared > 0
     assert shadowed.disagreement == 1.0  # each says its version
     assert shadowed.answers == 0
@@ -185,8 +187,10 @@ def test_a_rollout_that_is_stopped_is_called_off(
                 break
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=300)
+        rest, told = process.communicate(timeout=300)
     assert process.returncode != 0
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["phase"], last["error"]) == ("failed", "it was called off")
     assert "Traceback" not in told
     wait_until(lambda: javas(running) == 1)
     assert serving(running) == before
@@ -268,6 +272,15 @@ def test_what_can_not_be_rolled_out_is_refused(
         cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert set(json.loads(told.stdout)) == {"tiny", "other"}
+    refused = subprocess.run(
+        [sys.executable, "-m", "marsmith.cli", "rollout", "none", archive, "--port",
+         str(running.port)],
+        cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    (line,) = map(json.loads, refused.stdout.splitlines())
+    assert line["phase"] == "failed"
+    assert "holds the model 'tiny'" in line["error"]
 
 
 @pytest.mark.slow
