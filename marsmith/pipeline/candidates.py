@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from handlers import runtimes
 from marsmith import converters
-from marsmith.recipe.candidate import Candidate, split
+from marsmith.recipe.candidate import ALL, Candidate, split
 from marsmith.recipe.sections import Recipe
 
 
@@ -31,7 +31,7 @@ def wanted(recipe: Recipe) -> list[Candidate]:
 
 
 def parse(name: str) -> list[Candidate]:
-    """The candidates of "runtime:precision", or of "runtime" or "all" in every precision.
+    """The candidates of "runtime:precision", as `split` reads it: "all" stands for each there is.
 
     Raises:
         RecipeError: there is no such runtime or precision.
@@ -39,8 +39,8 @@ def parse(name: str) -> list[Candidate]:
     runtime, precision = split(name)
     return [
         Candidate(each, one)
-        for each in (runtimes.known() if runtime == "all" else [runtime])
-        for one in (converters.find(each).PRECISIONS if precision == "all" else [precision])
+        for each in (runtimes.known() if runtime == ALL else [runtime])
+        for one in (converters.find(each).PRECISIONS if precision == ALL else [precision])
     ]
 
 
@@ -49,7 +49,7 @@ def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
 
     Args:
         recipe: what is built.
-        names: each "runtime:precision", "runtime" or "all".
+        names: what `parse` takes.
 
     Raises:
         RecipeError: there is no such runtime or precision.

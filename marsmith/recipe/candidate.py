@@ -10,7 +10,8 @@ from handlers.schema import unknown
 from marsmith.errors import RecipeError
 from marsmith.recipe.sections import Precision
 
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+ALL = "all"
+PRECISIONS: tuple[str, ...] = (ALL, *get_args(Precision))
 
 
 @dataclass(frozen=True, order=True)
@@ -30,15 +31,15 @@ class Candidate:
 
 
 def split(name: str) -> tuple[str, str]:
-    """The runtime and the precision of "runtime:precision"; each may be "all".
+    """The runtime and the precision of "runtime:precision"; each may be "all", and ":all" left out.
 
     Raises:
         RecipeError: there is no such runtime or precision.
     """
     runtime, colon, precision = name.partition(":")
-    known = ["all", *runtimes.known()]
+    known = [ALL, *runtimes.known()]
     if runtime not in known:
         raise RecipeError(unknown(runtime, known, "'candidates'"))
     if colon and precision not in PRECISIONS:
         raise RecipeError(unknown(precision, list(PRECISIONS), f"the candidate {name!r}"))
-    return runtime, precision if colon else "all"
+    return runtime, precision if colon else ALL

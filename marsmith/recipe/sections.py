@@ -311,7 +311,7 @@ class Recipe(Section):
     precision: Precision = "fp32"
     """Of the runtime; int8 is calibrated, int8_dynamic finds ranges as it runs."""
     candidates: tuple[str, ...] = ()
-    """With "auto": each "runtime" or "runtime:precision"; all of them is "all"."""
+    """With "auto": each "runtime:precision" or "runtime", either of which may be "all"."""
     objective: Objective = "throughput"
     """What decides, with "auto": the time of one request, requests per second, or bytes."""
     passes: tuple[Pass, ...] = ()

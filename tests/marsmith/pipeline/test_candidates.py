@@ -24,7 +24,9 @@ def test_a_runtime_alone_means_all_its_precisions() -> None:
     assert [str(each) for each in parse("eager")] == [
         f"eager:{precision}" for precision in converters.find("eager").PRECISIONS
     ]
+    assert parse("eager:all") == parse("eager")
     assert {each.runtime for each in parse("all")} == set(runtimes.known())
+    assert parse("all:all") == parse("all")
 
 
 def test_each_candidate_is_tried_once(digits_recipe: Recipe) -> None:
