@@ -58,7 +58,8 @@ def build(
         served: serve the archive with TorchServe, too, and compare its answers.
         settings: of a module's recipe: `name`, `task`, `data`, and the sections of a YAML by their
             names. Functions and data may be given themselves, instead of their names: `data` is a
-            list of (request body, expected answer), a body being what `Client.predict` takes.
+            list of (request body, expected answer), a body being what `Client.predict` takes;
+            `labels` is a list of the classes' names, in the order of the logits.
 
     Returns:
         The report, as written; None in all processes but the first: they only help to train.

@@ -13,7 +13,7 @@ from marsmith.errors import RecipeError
 from marsmith.recipe import reading, references
 from marsmith.recipe.live_data import LiveData
 from marsmith.recipe.sections import Recipe
-from marsmith.sources._module import LiveModule
+from marsmith.sources._module import LABELS, LiveModule
 
 EXAMPLE = "marsmith.build(module, name='my_model', task='image_classification', data=held_out)"
 NEEDED = ("name", "task")
@@ -26,7 +26,8 @@ def recipe_of(given: object, settings: Mapping[str, object]) -> Recipe:
         given: a recipe, in any form that `load` takes; or a module.
         settings: beside a module, the sections of its recipe, but for the source. Instead of the
             name of a function the function may be given; instead of that of data, the data, a
-            list; and `data` alone for `evaluation={"data": ...}`.
+            list; and `data` alone for `evaluation={"data": ...}`. `labels` are the names of the
+            classes, in the order of the logits, in the place of a file of them.
 
     Raises:
         RecipeError: it is something else; or a setting isn't allowed, or is missing.
@@ -48,13 +49,13 @@ def recipe_of(given: object, settings: Mapping[str, object]) -> Recipe:
 
 
 def _settings(module: torch.nn.Module, given: Mapping[str, object]) -> dict[str, object]:
-    allowed = ["data", *(name for name in Recipe.model_fields if name != "source")]
+    allowed = ["data", "labels", *(name for name in Recipe.model_fields if name != "source")]
     for name in given:
         if name not in allowed:
             raise RecipeError(unknown(name, allowed, "what is said of a module"))
     if missing := [name for name in NEEDED if given.get(name) is None]:
         raise RecipeError(f"a module needs a {' and a '.join(missing)}", EXAMPLE)
-    settings = {name: _named(value) for name, value in given.items() if name != "data"}
+    settings = {name: _named(given[name]) for name in given if name not in ("data", "labels")}
     if (data := given.get("data")) is not None:
         evaluation = settings.get("evaluation", {})
         if not isinstance(evaluation, dict) or "data" in evaluation:
@@ -63,7 +64,27 @@ def _settings(module: torch.nn.Module, given: Mapping[str, object]) -> dict[str,
     for section in (settings.get(name) for name in reading.DATA):
         if isinstance(section, dict) and "data" in section:
             section["data"] = _data(section["data"])
-    return {**settings, "source": LiveModule.of(module)}
+    return {**settings, "source": LiveModule.of(module, _labels(given))}
+
+
+def _labels(given: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of the classes; empty where a file has them, or nothing."""
+    labels, handler = given.get("labels"), given.get("handler")
+    if labels is None:
+        return ()
+    several = labels if isinstance(labels, (list, tuple)) else []
+    names = tuple(label for label in several if isinstance(label, str))
+    if not names or len(set(names)) != len(several):
+        raise RecipeError(
+            "labels must be a list of unique names, in the order of the logits",
+            "a JSON file of them is named as in a recipe: files=['labels.json'],"
+            " handler={'labels': 'labels.json'}",
+        )
+    files = given.get("files") or ()
+    named = isinstance(files, Iterable) and any(Path(str(f)).name == LABELS for f in files)
+    if named or (isinstance(handler, Mapping) and "labels" in handler):
+        raise RecipeError("'labels' are said twice", "give the list, or the file that has them")
+    return names
 
 
 def _named(value: object) -> object:

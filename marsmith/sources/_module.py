@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from marsmith.cache import Cache, key_of
 from marsmith.errors import RecipeError, reason
 from marsmith.recipe.sections import Source
 
+LABELS = "labels.json"
 AROUND = {
     "OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module",
 }  # fmt: skip
@@ -25,11 +28,13 @@ class LiveModule(Source):
     """The name of its class."""
     weights: str
     """A key of its parameters and buffers."""
+    labels: tuple[str, ...] = Field((), repr=False)
+    """The names of its classes, in the order of its logits; empty where they are not given."""
     _copy: torch.nn.Module = PrivateAttr()
     _program: str = PrivateAttr("")
 
     @classmethod
-    def of(cls, module: torch.nn.Module) -> LiveModule:
+    def of(cls, module: torch.nn.Module, labels: tuple[str, ...] = ()) -> LiveModule:
         """Take a module as it is now, in any mode and on any device.
 
         Raises:
@@ -52,7 +57,8 @@ class LiveModule(Source):
             ) from error
         # A frozen TorchScript has no mode to change.
         made = made.eval() if hasattr(made, "training") else made
-        found = cls(module=name, weights=key_of(made.state_dict(), dict(made.named_buffers())))
+        weights = key_of(made.state_dict(), dict(made.named_buffers()))
+        found = cls(module=name, weights=weights, labels=labels)
         found._copy = made
         if isinstance(made, torch.jit.ScriptModule):  # it shows neither its code nor its attributes
             found._program = key_of(made.save_to_buffer())
@@ -64,3 +70,12 @@ class LiveModule(Source):
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
         """Copy it once more: what a build does to a module, it does to that."""
         return copy.deepcopy(self._copy)
+
+    def bring(
+        self, module: torch.nn.Module, out: Path, own: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """Write the labels."""
+        if not self.labels:
+            return {}
+        (out / LABELS).write_text(json.dumps(self.labels), "utf-8")
+        return {"labels": LABELS}

@@ -22,6 +22,7 @@ from marsmith.pipeline.given import recipe_of
 from marsmith.recipe.live_data import LiveData
 
 NAMED: dict[str, Any] = {"name": "live", "task": "image_classification"}
+NAMES = ["left above", "right above", "left below", "right below"]
 HANDLER = {"greyscale": True, "resize": [4, 4], "mean": [0.0], "std": [1.0]}
 
 
@@ -51,7 +52,7 @@ def quarters() -> list[tuple[Any, str]]:
         pixels = np.zeros((4, 4), np.uint8)
         row, column = divmod(label, 2)
         pixels[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 200
-        found.append((pixels, str(label)))
+        found.append((pixels, NAMES[label]))
     return found
 
 
@@ -62,7 +63,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = Sums(10.0).train()
     report = marsmith.build(
         module, store, **NAMED, data=quarters(), handler=HANDLER,
-        evaluation={"metric": agreement},
+        evaluation={"metric": agreement}, labels=NAMES,
     )  # fmt: skip
     assert report
     assert module.training
@@ -78,7 +79,8 @@ def test_a_module_in_memory_becomes_an_archive_that_answers_as_it_does(built: Pa
             given = torch.from_numpy(pixels)[None, None] / 255
             wanted = Sums(10.0)(given).softmax(1)[0]
             assert next(iter(answer.json())) == label
-            assert answer.json()[label] == pytest.approx(float(wanted[int(label)]), abs=1e-5)
+            score = float(wanted[NAMES.index(label)])
+            assert answer.json()[label] == pytest.approx(score, abs=1e-5)
 
 
 def test_the_report_says_what_it_was_and_how_to_build_a_candidate(built: Path) -> None:
@@ -102,12 +104,13 @@ def test_what_no_text_of_a_module_shows_makes_another_archive(built: Path) -> No
             module.scale = 0.0
         else:
             module.shift += torch.tensor([0.0, 0.0, 0.0, 99.0])
-        marsmith.build(module, built, **{**NAMED, "name": change}, data=quarters(), handler=HANDLER)
+        settings = {**NAMED, "name": change, "handler": HANDLER, "labels": NAMES}
+        marsmith.build(module, built, **settings, data=quarters())
         with Harness(built / f"{change}.mar", batch_size=1) as harness:
             (answer,) = harness.predict([Request.raw(bodies.of_data(quarters()[0][0]))])
         answers.append(answer.json())
     assert all(score == pytest.approx(0.25) for score in answers[0].values())
-    assert next(iter(answers[1])) == "3"
+    assert next(iter(answers[1])) == NAMES[3]
 
 
 def test_functions_and_data_are_given_themselves() -> None:
@@ -176,6 +179,21 @@ def unnamed(answers: object, expected: object) -> float:
         (Sums(), {**NAMED, "data": [object()]}, "can't be sent; it may be", ""),
         (Sums(), {**NAMED, "data": [b"a"], "evaluation": {"data": "a:b"}}, "said twice", "once"),
         (Sums(), {**NAMED, "assets": lambda m, f: None}, "can't be found again", "def"),
+        (
+            Sums(),
+            {**NAMED, "labels": "labels.json"},
+            "labels must be a list",
+            "files=['labels.json']",
+        ),
+        (Sums(), {**NAMED, "labels": ["a", "a"]}, "a list of unique names", ""),
+        (Sums(), {**NAMED, "labels": ["a", 1]}, "a list of unique names", ""),
+        (
+            Sums(),
+            {**NAMED, "labels": ["a"], "handler": {"labels": "l.json"}},
+            "said twice",
+            "the file",
+        ),
+        (Sums(), {**NAMED, "labels": ["a"], "files": ["x/labels.json"]}, "said twice", "the file"),
         (Sums(), {**NAMED, "calibration": {"data": "nothing"}, "name": "token"}, "token", ""),
         (Stuck(), NAMED, "Stuck can't be copied: cannot copy a lock", "factory"),
         (nn.LazyLinear(3), NAMED, "parameters without values", "run it once"),
@@ -186,7 +204,7 @@ def unnamed(answers: object, expected: object) -> float:
         (nn.Linear(2, 2).state_dict(), {}, "a state_dict has no code", "marsmith.build"),
         ("a.yaml", {"runtime": "onnx"}, "runtime: settings stand in a recipe", "beside a module"),
     ],
-    ids=range(20),
+    ids=range(25),
 )
 def test_what_cannot_be_built_is_refused_with_what_can(
     given: Any, settings: dict[str, Any], words: str, hint: str
@@ -194,6 +212,20 @@ def test_what_cannot_be_built_is_refused_with_what_can(
     with pytest.raises(MarsmithError, match=words) as caught:
         recipe_of(given, settings)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("task", "count", "words"),
+    [("image_classification", 3, "3 labels for 4 classes"), ("text_embedding", 4, "labels")],
+)
+def test_labels_that_do_not_fit_are_refused_as_in_a_recipe(
+    task: str, count: int, words: str, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"name": "live", "task": task, "labels": NAMES[:count]}
+    if task == "image_classification":
+        settings["handler"] = HANDLER
+    with pytest.raises(MarsmithError, match=words):
+        marsmith.build(Sums(), tmp_path, **settings)
 
 
 def test_a_form_that_needs_code_is_refused_with_the_way_to_it(tmp_path: Path) -> None:
