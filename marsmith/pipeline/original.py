@@ -135,7 +135,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
 def verified(
     recipe: Recipe, ladder: Ladder, original: Rung, answers: Answers, say: Callable[[str], None]
 ) -> list[Rung]:
-    """Compare the original with what the user's own model says, where anybody knows that.
+    """Compare the original with what the model says without ours, where anybody knows that.
 
     Args:
         recipe: with what came with the model.
@@ -158,10 +158,10 @@ def verified(
     for own, tolerance in found:
         if own is None:
             continue
-        say("compare the original with what the user's own model says")
+        say(f"compare the original with {own.by}")
         compared = untouched.verify(ladder, own, tolerance, original, answers[max(answers)])
         if compared is None:
-            say("NOT compared with the user's own model: it says nothing to this data")
+            say(f"NOT compared with {own.by}: nothing is said there to this data")
         else:
             rungs = list(compared)
     return rungs

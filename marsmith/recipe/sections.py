@@ -60,11 +60,13 @@ class Untouched:
             where they aren't known.
         options: what a request asks for to get each answer, instead of what it asks for itself;
             empty where that makes no difference.
+        by: who says it, in words: "the file itself, run by ONNX Runtime".
     """
 
     answers: Sequence[object]
     outputs: Sequence[tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None]
     options: Sequence[Mapping[str, object]] = ()
+    by: str = ""
 
 
 class Source(Section):

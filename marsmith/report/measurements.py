@@ -47,6 +47,7 @@ class Rung:
         spread: the largest difference between a sample's answers alone and in a batch. It exceeds
             rounding where dynamic quantisation takes its ranges from the whole batch, and is
             infinite where an answer has other labels.
+        by: of "untouched", who says it: "the file itself, run by ONNX Runtime".
     """
 
     name: str
@@ -56,6 +57,7 @@ class Rung:
     batch_sizes: tuple[int, ...]
     samples: int
     spread: float = 0.0
+    by: str = ""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def of_onnx(
                 for n, a in zip(gives, moved, strict=True)
             }
         )
-    return Untouched([None] * len(found), found)
+    return Untouched([None] * len(found), found, by="the file itself, run by ONNX Runtime")
 
 
 def of_torchscript(
@@ -122,7 +122,7 @@ def of_torchscript(
             value: Any = operator.attrgetter(attribute)(module)
             outputs[f"next_{name}"] = value.transpose(0, state[attribute])
         found.append(outputs)
-    return Untouched([None] * len(found), found)
+    return Untouched([None] * len(found), found, by="the file itself, run by torch.jit")
 
 
 def _set(module: Any, path: str, value: torch.Tensor) -> None:

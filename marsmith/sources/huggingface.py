@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -24,6 +25,7 @@ from marsmith.sources.heads import _tokenizer, _unserved, read_object
 
 WEIGHTS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
+BY = "transformers, on the folder as it is"
 SAVE_ANEW = "save it anew with save_pretrained(FOLDER), if you trust it"
 
 
@@ -105,7 +107,8 @@ class HuggingFace(Source):
         """
         with _quiet():
             try:
-                return heads.find(self.head).untouched(self.huggingface, instances, handler)
+                found = heads.find(self.head).untouched(self.huggingface, instances, handler)
+                return found and replace(found, by=found.by or BY)
             except Exception as error:  # what is wrong in the files decides which
                 say(f"NOT compared with its own library, which can't run it: {_in_a_line(error)}")
                 return None

@@ -55,7 +55,10 @@ def said(evaluation: Evaluation, bodies: Sequence[bytes]) -> Untouched | None:
     if not any(each is not None for each in found):
         raise BuildError(f"{evaluation.expected} says nothing to any of {len(found)} bodies")
     pairs = zip(found, outputs, strict=True)
-    return Untouched([None if own else _plain(answer) for answer, own in pairs], outputs)
+    answers = [None if own else _plain(answer) for answer, own in pairs]
+    if arrays.named(evaluation.expected):
+        return Untouched(answers, outputs, by=f"what is in {Path(evaluation.expected).name}")
+    return Untouched(answers, outputs, by=f"what {evaluation.expected} returns")
 
 
 def _given(expected: str, bodies: Sequence[bytes]) -> Sequence[object]:
@@ -136,7 +139,7 @@ def verify(
     worst = worst.worst(_asked_otherwise(ladder, untouched, tolerance))
     if not compared:
         return None
-    rung = Rung(UNTOUCHED, None, Difference(), {}, (1,), compared)
+    rung = Rung(UNTOUCHED, None, Difference(), {}, (1,), compared, by=untouched.by)
     return rung, replace(original, difference=worst, outputs=each_output)
 
 

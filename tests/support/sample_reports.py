@@ -81,6 +81,7 @@ def rung(name: str, metric: float | None, error: float, outputs: tuple[str, ...]
         "batch_sizes": [1, 3, 8],
         "samples": 50000,
         "spread": 0.0,
+        "by": "",
     }
 
 

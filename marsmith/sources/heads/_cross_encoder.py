@@ -17,6 +17,7 @@ from marsmith.errors import UnsupportedError
 from marsmith.sources.heads import _on_tokens, _sentence_layers, _tokenizer, read_object
 from marsmith.sources.heads._sentence_layers import LIBRARY, MODULES
 
+BY = "transformers and sentence-transformers, on the folder as it is"
 SETTINGS, KIND = "config_sentence_transformers.json", "CrossEncoder"
 KEY, OLD_KEY = "activation_fn", "sbert_ce_default_activation_function"
 ACTIVATIONS = {"Sigmoid": "sigmoid", "Identity": "none", "Softmax": "softmax"}

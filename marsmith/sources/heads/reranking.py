@@ -51,7 +51,7 @@ def untouched(
         _untouched.together(model, tokenizer, [(prompt + query, each) for each in documents], limit)
         for query, documents in asked
     ]
-    return Untouched(answers, outputs)
+    return Untouched(answers, outputs, by=_cross_encoder.BY if any(answers) else "")
 
 
 def _parsed(instance: object) -> tuple[str, list[str]]:

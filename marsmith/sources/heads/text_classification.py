@@ -36,7 +36,8 @@ def untouched(
     if not all(handler.get(name, value) == value for name, value in said.items()):
         return Untouched(answers, outputs)
     if _cross_encoder.activation(folder):
-        return Untouched(_asked(folder, pairs, limit, _on_tokens.labels(model.config)), outputs)
+        answers = _asked(folder, pairs, limit, _on_tokens.labels(model.config))
+        return Untouched(answers, outputs, by=_cross_encoder.BY if any(answers) else "")
     transformers: Any = importlib.import_module("transformers")
     ask = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
     for place, ((first, second), logits) in enumerate(zip(pairs, outputs, strict=True)):

@@ -147,7 +147,8 @@ def untouched(
             [text.read(each)], convert_to_tensor=True, show_progress_bar=False, **asked
         )
         outputs.append((vectors.float(),))
-    return Untouched([None] * len(outputs), outputs)
+    by = "sentence-transformers, on the folder as it is"
+    return Untouched([None] * len(outputs), outputs, by=by)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

@@ -84,6 +84,7 @@ def prepared(file: Path, work: Path) -> Prepared:
 def test_data_may_be_what_a_script_has_saved(tmp_path: Path, data: str) -> None:
     found = prepared(recipe(tmp_path, data=data, expected="gave.npz"), tmp_path)
     assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+    assert found.rungs[0].by == "what is in gave.npz"
     assert found.rungs[0].samples == 5
     assert found.provenance.data["evaluation"].startswith(f"{data} ")  # and its digest
     assert str(tmp_path) not in repr(found.provenance)

@@ -207,11 +207,15 @@ def test_the_same_report_gives_the_same_page(page: str) -> None:
 
 def test_the_users_own_model_comes_before_the_original() -> None:
     report = make()
-    untouched = Rung("untouched", None, Difference(), {}, (1,), 64)
-    found = report.model_copy(update={"ladder": (untouched, *report.ladder)})
-    assert found.first == report.ladder[0]
-    page = " ".join(render(found).split())
-    assert "as its own library or code runs it, without any part of ours" in page
+    for by, words in (
+        ("", "the model as its own library or code runs it, without any part of ours"),
+        ("the file itself, run by torch.jit", "the file itself, run by torch.jit, without any"),
+    ):
+        untouched = Rung("untouched", None, Difference(), {}, (1,), 64, by=by)
+        found = report.model_copy(update={"ladder": (untouched, *report.ladder)})
+        assert found.first == report.ladder[0]
+        page = " ".join(render(found).split())
+        assert words in page
     assert "what speeds are compared with; against the untouched model" in page
 
 

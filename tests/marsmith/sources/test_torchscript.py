@@ -69,6 +69,7 @@ def test_a_model_that_takes_its_tensors_otherwise_than_the_file_is_refused(
     assert report is not None
     first, second, *_ = report.ladder
     assert (first.name, second.difference.max_abs_error) == ("untouched", 0)
+    assert first.by == "the file itself, run by torch.jit"
 
     def swapped(self: TorchScriptFile, cache: Cache, say: Callable[[str], None]) -> nn.Module:
         class Swapped(nn.Module):

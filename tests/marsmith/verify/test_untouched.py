@@ -75,6 +75,7 @@ def prepared(task: str, folder: Path, work: Path, **more: object) -> Prepared:
 def test_a_folder_is_compared_with_what_transformers_says(tmp_path: Path, task: str) -> None:
     found = prepared(task, folder_of(task, tmp_path / "model"), tmp_path)
     assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+    assert found.rungs[0].by.endswith("on the folder as it is")
     assert found.rungs[0].samples == len(found.ladder.batches.samples)
     assert 0 < found.original.difference.max_abs_error < 1e-4 or task == "question_answering"
     assert found.original.difference.min_cosine > 0.9999
@@ -292,6 +293,7 @@ def test_users_can_say_what_their_own_code_says(
 ) -> None:
     found = build(expected)
     assert (found.rungs[0].name, found.rungs[0].samples) == ("untouched", 64)
+    assert found.rungs[0].by == f"what {__name__}:{expected} returns"
     assert found.original.difference.max_abs_error < 1e-4
 
 
