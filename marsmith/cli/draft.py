@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import textwrap
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from handlers import tasks
 from handlers.errors import LoadError
+from handlers.schema import json_schema
 from handlers.task import Config
+from marsmith.cli import new
+from marsmith.cli.listing import type_of
 from marsmith.errors import MarsmithError
 
 RECIPES = (".yaml", ".yml")
@@ -23,7 +27,7 @@ KINDS = (
     "a folder with config.json (Hugging Face), .onnx, .pt2 (torch.export), TorchScript, or weights"
     " (.safetensors, .pt, .pth, .ckpt) with --factory"
 )
-WIDTH = 100
+WIDTH, ABOUT = 100, "#   # "
 ONNX = "export the model to ONNX, and name that file"
 OTHERS = {
     ".h5": ("Keras weights or a model of TensorFlow's", f"{ONNX}: tf2onnx"),
@@ -75,36 +79,15 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
     if key == "factory":
         source = {"factory": str(factory), "checkpoint": where}
     said = _from_the_model(model, key, handler.Config)
-    lines = [
-        f"# What {model.name} becomes, and what is asked of it; see README.",
-        *_block({"name": name}),
-        f"task: {task}",
-        "",
-        "source:",
-        *(f"  {line}" for line in _block(source)),
-        "",
-        "# How a request becomes the model's input. What the model was trained with must be said",
-        "# here, where the file doesn't tell it.",
-        *(["handler:", *_indented(said)] if said else ["# handler:"]),
-        *_unsaid(handler.Config, said),
-        "",
-        "# Data that training never saw, how good the archive must be on it, and what your own",
-        "# code makes of the same request bodies.",
-        "# evaluation:",
-        "#   data: my_data:held_out",
-        "#   metric: accuracy",
-        "#   expected: my_script:answers",
-        "",
-        "# Try several engines and precisions, and ship the best of those that are accepted.",
-        "# runtime: auto",
-        "# candidates: [onnx, openvino]",
-        "",
-        "serving:",
-        "  batch_size: 8",
-    ]
+    text = new.render(
+        "draft.yaml.j2", parent=f"{task if task in new.tasks() else 'recipe'}.yaml.j2",
+        file=model.name, recipe=out.name, name=name, task=task, handler=None, module=name,
+        code="my_data", source=_block(source), said=[*_indented(said)] if said else [],
+        unsaid=[*_unsaid(handler.Config, said)],
+    )  # fmt: skip
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("\n".join(lines) + "\n", "utf-8")
+        out.write_text(text, "utf-8")
     except OSError as error:
         raise MarsmithError(f"{out} can't be written: {error.strerror}") from error
     return out
@@ -193,13 +176,14 @@ def _indented(settings: object) -> Iterator[str]:
 
 
 def _unsaid(config: type[Config], said: dict[str, object]) -> Iterator[str]:
-    """The settings that are left at their defaults, in comments."""
+    """The settings that are left at their defaults, in comments: what each is, and may be."""
+    allowed = cast("Mapping[str, Any]", json_schema(config)["properties"])
     common = {field.name for field in dataclasses.fields(Config)}
     for field in dataclasses.fields(config):
         if field.name in common or field.name in said:
             continue
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         text = yaml.safe_dump({field.name: default}, default_flow_style=True, width=1000)
-        line = f"#   {text.strip()[1:-1]}"
-        beside = f"{line.ljust(36)} # {field.metadata.get('doc', '')}"
-        yield beside if len(beside) <= WIDTH else line
+        about = f"{field.metadata.get('doc', '')} ({type_of(allowed[field.name])})"
+        yield from textwrap.wrap(about, WIDTH, initial_indent=ABOUT, subsequent_indent=ABOUT)
+        yield f"#   {text.strip()[1:-1]}"

@@ -61,6 +61,22 @@ def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Pat
 
 
 def _render(template: str, name: str, task: str, custom: bool) -> str:
+    module = name.replace("-", "_")
+    class_name = "".join(part.capitalize() for part in module.split("_")) + "Handler"
+    handler = f"{module}_handler:{class_name}" if custom else None
+    return render(
+        template, name=name, task=task, module=module, class_name=class_name, handler=handler,
+        code=f"{module}_model",
+    )  # fmt: skip
+
+
+def render(template: str, **known: object) -> str:
+    """Fill in a template.
+
+    Args:
+        template: the name of its file.
+        known: what it asks for; of recipes, `code` is the module of the user's data.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701 - it is Python and YAML, not HTML
@@ -70,9 +86,4 @@ def _render(template: str, name: str, task: str, custom: bool) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    module = name.replace("-", "_")
-    class_name = "".join(part.capitalize() for part in module.split("_")) + "Handler"
-    handler = f"{module}_handler:{class_name}" if custom else None
-    return environment.get_template(template).render(
-        name=name, task=task, module=module, class_name=class_name, handler=handler
-    )
+    return environment.get_template(template).render(**known)

@@ -278,7 +278,9 @@ def test_every_setting_of_the_task_is_named(tmp_path: Path) -> None:
     text = write(safetensors(tmp_path), "tabular", FACTORY, tmp_path / "m.yaml").read_text()
     for name in ("mean", "letterbox"):
         assert f"#   {name}:" not in text
-    assert "#   features:" in text or "#   columns:" in text
+    assert "(classification | regression)\n#   kind: classification\n" in text
+    assert "(string)\n#   columns: columns.json\n" in text
+    assert "#   metric: roc_auc" in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
