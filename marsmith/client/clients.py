@@ -43,8 +43,9 @@ class Client:
         certificate: a PEM file with this client's own certificate and key, for a server that asks
             for one.
         retries: how often what may be sent again is: a prediction, explanation or description
-            that was refused with a time to come again (of 10 s at most; a 429, 502 or 503), or
-            whose connection broke before it was answered.
+            that was refused with a 429, 502 or 503, or whose connection broke before it was
+            answered. It waits as long as the server says, if that is 10 s at most; where nothing
+            is said, 0.25 s, then twice as long each time.
 
     Raises:
         ServerError: the key file or a certificate can't be read.

@@ -49,9 +49,9 @@ class Patience:
     def pause_s(self, outcome: httpx.Response | httpx.TransportError, attempt: int) -> float | None:
         """How long to wait before a request is sent again; None if it should not be.
 
-        What says when to come again is asked again then, and so is a server whose connection broke
-        before it had answered: no model changes by being asked. Nobody waits for what would come
-        after the deadline.
+        Who says when to come again is asked again then; who doesn't, and whose connection broke
+        before an answer, after pauses that double: no model changes by being asked. Nobody waits
+        for what would come after the deadline.
 
         Args:
             outcome: an answer, or why there is none.
@@ -59,13 +59,16 @@ class Patience:
         """
         if attempt >= self._retries or isinstance(outcome, httpx.TimeoutException):
             return None
+        said = None
         if isinstance(outcome, httpx.Response):
-            said = outcome.headers.get("Retry-After", "")
-            known = outcome.status_code in AGAIN and said.isdecimal()
-            if not known or int(said) > LONGEST_PAUSE_S:
+            if outcome.status_code not in AGAIN:
                 return None
+            said = outcome.headers.get("Retry-After")
+        if said is None:
+            pause = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
+        elif said.isdecimal() and int(said) <= LONGEST_PAUSE_S:
             pause = float(said)
         else:
-            pause = FIRST_PAUSE_S * 2**attempt
+            return None
         pause *= random.uniform(1.0, 1.25)  # noqa: S311 - so that not all come at once
         return pause if time.monotonic() + pause < self._end else None

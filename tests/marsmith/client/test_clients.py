@@ -273,7 +273,7 @@ AGAIN = {"Retry-After": "0"}
         ([(0, {}), (200, {})], 2, None),
         ([(502, AGAIN), (429, AGAIN), (200, {})], 3, None),
         ([(503, AGAIN)] * 3, 3, 503),
-        ([(503, {})], 1, 503),  # it doesn't say that it may be sent again
+        ([(503, {}), (200, {})], 2, None),  # it doesn't say when to come again
         ([(503, {"Retry-After": "60"})], 1, 503),
         ([(503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"})], 1, 503),
         ([(500, AGAIN)], 1, 500),

@@ -103,6 +103,19 @@ def test_attempts_share_one_deadline(told: Callable[..., str], asynchronous: boo
     assert 1 <= len(asked) < 6  # pauses of 0.25, 0.5, 1, 2 and 4 s would have come after it
 
 
+def test_who_says_no_time_is_asked_after_longer_and_longer_pauses() -> None:
+    patience, busy = Patience(LONG_S, 5), httpx.Response(503)
+    pauses = [patience.pause_s(busy, attempt) for attempt in range(6)]
+    first, second, *_, last, none = pauses
+    assert first
+    assert second
+    assert first < second
+    assert last
+    assert none is None
+    assert Patience(LONG_S, 5, deadline_s=0.1).pause_s(busy, 0) is None
+    assert Patience(LONG_S, 5).pause_s(httpx.Response(500), 0) is None
+
+
 def test_a_stream_ends_at_its_deadline(told: Callable[..., str]) -> None:
     stopped = threading.Event()
 
