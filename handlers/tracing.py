@@ -63,6 +63,32 @@ class Tracing:
                 self._tracer.start_span(stage, within, start_time=start).end(end)
             span.end(ended)
 
+    def report_text(
+        self, exchange: Traced, *, began: int, first: int | None, tokens: int, ended: str
+    ) -> None:
+        """Tell of a text that was written: a span, with its first token as an event.
+
+        Args:
+            exchange: the request.
+            began: when it came, in nanoseconds since 1970.
+            first: when its first token was there; None if it got none.
+            tokens: how many were written.
+            ended: "answered", "failed", or "abandoned" by its client, who hung up.
+        """
+        told: dict[str, str | int] = {
+            "marsmith.model": self._model,
+            "marsmith.ended": ended,
+            "gen_ai.usage.output_tokens": tokens,
+            "http.response.status_code": int(exchange.status),
+        }
+        caller = self._propagator.extract(exchange.trace)
+        span = self._tracer.start_span(
+            f"predict {self._model}", caller, attributes=told, start_time=began
+        )
+        if first is not None:
+            span.add_event("first token", timestamp=first)
+        span.end()
+
     @staticmethod
     def _within(span: Any) -> Any:
         from opentelemetry.trace import set_span_in_context

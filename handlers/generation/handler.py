@@ -157,8 +157,17 @@ class GenerationHandler(base.Handler[C, O, M]):
     def _abort(self, names: Iterable[str]) -> None:
         """Forget requests that are no longer asked for: their clients have hung up."""
         for name in names:
-            for sequence in self._streams.pop(name).sequences:
+            stream = self._streams.pop(name)
+            for sequence in stream.sequences:
                 self._decoder.abort(sequence)
+            self._trace(stream, "abandoned")
+
+    def _trace(self, stream: Stream, ended: str) -> None:
+        if self.tracing:
+            tokens = sum(len(sequence.made) for sequence in stream.sequences)
+            self.tracing.report_text(
+                stream.exchange, began=stream.came, first=stream.first, tokens=tokens, ended=ended
+            )
 
     def _admit(
         self, data: Sequence[Mapping[str, object]], ids: dict[int, str], context: Context
@@ -203,12 +212,19 @@ class GenerationHandler(base.Handler[C, O, M]):
         with self._batch.stage("InferenceTime"):
             while self._decoder.busy and time.monotonic() < until:
                 self._decoder.step()
+                if self.tracing:
+                    self._note_first_tokens()
         if time.monotonic() < self.until:
             return
         for stream in self._streams.values():
             for sequence in stream.sequences:
                 sequence.expire()
                 self._decoder.abort(sequence)
+
+    def _note_first_tokens(self) -> None:
+        for stream in self._streams.values():
+            if stream.first is None and any(sequence.made for sequence in stream.sequences):
+                stream.first = time.time_ns()
 
     def _fail_all(
         self, error: BaseException, ids: dict[int, str], context: Context
@@ -252,6 +268,8 @@ class GenerationHandler(base.Handler[C, O, M]):
             stream.opened = True
             if stream.done:
                 self._streams.pop(context.request_ids[index], None)
+                failed = stream.failure or stream.exchange.status >= 400
+                self._trace(stream, "failed" if failed else "answered")
         return bodies
 
     def _next(self, stream: Stream) -> bytes | None:

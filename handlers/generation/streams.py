@@ -26,6 +26,8 @@ class Stream:
         sent: how many characters have been sent.
         opened: whether some of its answer has been sent.
         began: when the request came.
+        came: the same, in nanoseconds since 1970.
+        first: when the first token was there, on that clock; noted where somebody is told.
         error: why all of it has failed, if it has.
     """
 
@@ -36,6 +38,8 @@ class Stream:
     sent: int = 0
     opened: bool = False
     began: float = field(default_factory=time.monotonic)
+    came: int = field(default_factory=time.time_ns)
+    first: int | None = None
     error: HandlerError | None = None
 
     @property

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 
 from examples.digits import held_out
 from handlers import tracing
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
+from tests.support.collector import Collector, collecting
 from tests.support.waiting import wait_until
 
 TRACES = ("0af7651916cd43dd8448eb211c80319c", "0af7651916cd43dd8448eb211c80319d")
@@ -25,45 +19,10 @@ PARENT = "b7ad6b7169203331"
 IMAGE = held_out()[0][0]
 
 
-class Collector(ThreadingHTTPServer):
-    """Takes spans at /v1/traces, as a collector does."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Receiver)
-        self.spans: list[Any] = []
-        self.services: set[str] = set()
-
-
-class _Receiver(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert self.path == "/v1/traces"
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            named = {each.key: each.value.string_value for each in resource.resource.attributes}
-            self.server.services.add(named["service.name"])
-            self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
-        answer = ExportTraceServiceResponse().SerializeToString()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
-
-
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    with Collector() as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{found.server_port}"
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
-        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    with collecting(monkeypatch) as found:
         yield found
-        found.shutdown()
 
 
 def test_each_request_of_a_batch_is_in_its_callers_trace(

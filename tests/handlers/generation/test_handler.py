@@ -17,14 +17,17 @@ from ts.context import Context
 from ts.protocol import otf_message_handler as codec
 from ts.service import Service
 
+from handlers import tracing
 from handlers.generation import handler as generation
 from handlers.generation.decoding import TokenSequence
 from handlers.runtimes import Tensors
 from handlers.tasks.text_generation import TextGeneration
 from handlers.telemetry import Telemetry
 from marsmith.harness.wire import Request, Response, encode_predict, read_response
+from tests.support.collector import collecting
 from tests.support.language_model import SHAPE, row, runtime, tokenizer
 from tests.support.metrics_cache import MetricsCache
+from tests.support.waiting import wait_until
 
 SETTINGS: dict[str, Any] = {
     "layers": SHAPE.layers,
@@ -173,6 +176,42 @@ def test_what_is_written_is_counted(folder: Path, joins: bool) -> None:
     pieces, answer = worker.answers(streamed, whole)
     written = said(pieces)[-1]["tokens"] + answer[-1].json()["tokens"]
     assert sum(count for name, count in cache.reported if name == "Tokens") == written > 0
+
+
+@pytest.mark.usefixtures("often")
+def test_a_text_is_a_span_of_its_callers_trace(
+    folder: Path, joins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with collecting(monkeypatch) as collector:
+        worker = Worker(folder, joins=joins, slots=3)
+        worker.handler.tracing = tracing.begin("writer")
+        caller = {"traceparent": f"00-{trace}-{parent}-01"}
+        body = {"data": "b", "parameters": {"max_new_tokens": 2, "stream": True}}
+        streamed = Request.json(body, caller)
+        asked = [streamed, ask("a", max_new_tokens=3), ask("a", max_new_tokens=-1)]
+        worker.answers(*asked)
+        wait_until(lambda: len(collector.spans) >= len(asked))
+        if joins:
+            worker.part([ask("a", max_new_tokens=99)])  # its client hangs up
+            worker.answers(ask("a", max_new_tokens=1))
+            wait_until(lambda: len(collector.spans) >= len(asked) + 2)
+    told = [
+        {each.key: each.value.int_value or each.value.string_value for each in span.attributes}
+        for span in collector.spans
+    ]
+    assert [each["http.response.status_code"] for each in told].count(422) == 1
+    made = {each["gen_ai.usage.output_tokens"] for each in told}
+    assert made >= {2, 3}
+    assert [each["marsmith.ended"] for each in told].count("abandoned") == joins
+    for span, said_of in zip(collector.spans, told, strict=True):
+        assert span.name == "predict writer"
+        events = [event.name for event in span.events]
+        assert events == ["first token"] * (said_of["marsmith.ended"] != "failed")
+        for event in span.events:
+            assert span.start_time_unix_nano < event.time_unix_nano < span.end_time_unix_nano
+    (within,) = (span for span in collector.spans if span.parent_span_id.hex() == parent)
+    assert within.trace_id.hex() == trace
 
 
 def test_who_has_no_time_to_read_the_prompt_is_told(folder: Path, joins: bool) -> None:
