@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from handlers import batching, cpu, device, explanations, interface, runtimes, tracing
+from handlers import batching, cpu, device, explanations, interface, logs, runtimes, tracing
 from handlers.errors import RAISED, BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import json_text
@@ -80,6 +80,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         served, model = context.model_yaml_config or {}, context.manifest["model"]
         self.context, self.manifest = context, context.manifest
         self.model_name, self.model_version = context.model_name, model["modelVersion"]
+        logs.begin(self.model_name, self.model_version)
         self.configure(served.get("handler", {}), folder)
         where = device.choose(context.system_properties.get("gpu_id"))
         for warning in cpu.warnings(self.config.instructions):
@@ -138,6 +139,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         """
         headers = [context.get_all_request_header(index) for index in range(len(data))]
         exchanges = [self.begin(*each) for each in zip(data, headers, strict=True)]
+        logs.about(exchange.request_id for exchange in exchanges)
         try:
             batch = self.answer_all(exchanges)
             if self.telemetry:
@@ -179,23 +181,32 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         in_turn = sorted(exchanges, key=lambda each: len(each.samples))
         for explain in (False, True):
             chosen = [each for each in in_turn if each.explain == explain]
-            samples = [sample for each in chosen for sample in each.samples]
-            answers = iter(self._run(samples, batch, explain))
+            answers = iter(self._run(chosen, batch, explain))
             with batch.stage("PostprocessTime"):
                 for exchange in chosen:
                     exchange.answers = exchange.take([*islice(answers, len(exchange.samples))])
                     self.finish(exchange)
-            batch.counts["Instances"] += len(samples)
+            batch.counts["Instances"] += sum(len(each.samples) for each in chosen)
         batch.counts["RefusedRequests"] = sum(400 <= e.status < 500 for e in exchanges)
         batch.counts["FailedRequests"] = sum(e.status >= 500 for e in exchanges)
         return batch
 
     def _run(
-        self, samples: Sequence[Sample[Any, M]], batch: BatchMetrics, explain: bool
+        self, exchanges: Sequence[Exchange], batch: BatchMetrics, explain: bool
     ) -> Sequence[Answer | HandlerError]:
         explainer = self.explainer() if explain else None
+        samples: list[Sample[Any, M]] = [each for one in exchanges for each in one.samples]
 
         def predict(group: Sequence[Sample[Any, M]]) -> Sequence[Answer]:
+            try:
+                return answered_all(group)
+            except RAISED as error:
+                members = {id(sample) for sample in group}
+                asked = (e for e in exchanges if any(id(s) in members for s in e.samples))
+                logs.note(error, (exchange.request_id for exchange in asked))
+                raise
+
+        def answered_all(group: Sequence[Sample[Any, M]]) -> Sequence[Answer]:
             self.check_time()
             with batch.stage("InferenceTime"):
                 inputs = self.collate(group)
@@ -259,6 +270,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
                 return Sample(sample.tensors, exchange.options, sample.meta)
             return self.decode(instance, exchange.options)
         except RAISED as error:  # as in read
+            logs.note(error, [exchange.request_id])
             return unexpected(error)
 
     def check_time(self) -> None:

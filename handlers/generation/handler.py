@@ -31,7 +31,7 @@ from typing import TypeVar
 import torch
 from ts.protocol.otf_message_handler import create_predict_response
 
-from handlers import base
+from handlers import base, logs
 from handlers.base import CPU
 from handlers.errors import RAISED, BadRequest, unexpected
 from handlers.generation.decoding import Decoder, TokenSequence
@@ -279,6 +279,7 @@ class GenerationHandler(base.Handler[C, O, M]):
         except RAISED as error:  # a bug of ours must not reach the neighbours
             for sequence in stream.sequences:
                 self._decoder.abort(sequence)
+            logs.note(error, [stream.exchange.request_id])
             stream.sequences, stream.error = [], unexpected(error)
             return self._last(stream)
 

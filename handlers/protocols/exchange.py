@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from handlers import logs
 from handlers.errors import BadRequest, HandlerError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import (
@@ -47,6 +48,7 @@ class Exchange:
         form: the media type of a form whose bytes are the body, from the HTTP header.
         grpc: whether it came by gRPC, which has no headers but those of parameters.
         trace: the headers of the caller's trace, by their names.
+        request_id: what the access log calls the request; empty where nobody has said it.
         route: the route of OpenAI's that it came by, if it did.
         request: the parsed row.
         options: the request's options, validated.
@@ -67,6 +69,7 @@ class Exchange:
     form: str | None = None
     grpc: bool = False
     trace: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
     route: openai.Route | None = None
     request: ParsedRequest | None = None
     options: Any = None
@@ -83,6 +86,7 @@ class Exchange:
     ) -> Exchange:
         """Take a row and its headers from TorchServe; those of its parts are under their names."""
         sent = {name.lower(): str(value) for name, value in headers.items()}
+        request_id = sent.get("x-request-id", "")
         route = openai.find(sent.get("url_path") or sent.get(openai.HEADER, ""))
         return cls(
             row,
@@ -98,7 +102,8 @@ class Exchange:
             form=sent.get(forms.HEADER),
             trace={name: sent[name] for name in TRACE if name in sent},
             grpc=all(isinstance(value, dict) for value in headers.values()),
-            route=route(model_name, sent.get("x-request-id", "")) if route else None,
+            request_id=request_id,
+            route=route(model_name, request_id) if route else None,
         )
 
     @property
@@ -234,6 +239,7 @@ class Exchange:
 
     def fail(self, error: BaseException, where: str = "") -> None:
         """Answer with an error; one that was not raised on purpose is a bug, and a bare 500."""
+        logs.note(error, [self.request_id])
         error = unexpected(error)
         if self.route:
             self.status, said = openai.error(error, where)

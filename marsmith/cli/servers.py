@@ -37,6 +37,9 @@ def serve(
     trust: Trust = None,
     timeout_s: Annotated[float, typer.Option(help="For every model to be ready.")] = 300.0,
     grace_s: Annotated[float, typer.Option(help="For requests on their way at a stop.")] = 30.0,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Of TorchServe's and the workers' logs.")
+    ] = "text",
     foreground: Annotated[bool, typer.Option(help="Stay until Ctrl-C, then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +66,7 @@ def serve(
             trust=trust or (),
             timeout_s=timeout_s,
             grace_s=grace_s,
+            log_format=log_format,
             on_progress=say,
         )
 

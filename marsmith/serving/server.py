@@ -25,7 +25,7 @@ from marsmith.serving import condition, control, notify, on_ray, startup
 from marsmith.serving.front.configuration import read_certificate
 from marsmith.serving.front.haproxy import find_haproxy
 from marsmith.serving.host import finding, intake, processes, run_folder, settings
-from marsmith.serving.host.plan import PLAN, Front, Plan
+from marsmith.serving.host.plan import PLAN, Front, LogFormat, Plan
 from marsmith.serving.host.ports import DEFAULT_PORT, choose_ports, free_ports, is_free
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.on_ray import LocalPlan
@@ -114,6 +114,7 @@ def serve(
     trust: Sequence[Path] = (),
     timeout_s: float = 300.0,
     grace_s: float = GRACE_S,
+    log_format: LogFormat = "text",
     on_progress: Progress | None = None,
 ) -> Server:
     """Start a server in the background; return when every model answers at full speed.
@@ -139,6 +140,7 @@ def serve(
             by a rollout. The folder `trust` of the state folder, if it is there, is asked, too.
         timeout_s: how long TorchServe and the models may take to load.
         grace_s: how long a stop waits for requests on their way.
+        log_format: of model.log and ts.log: lines for people, or a JSON object each.
         on_progress: takes a few words about each step; by default a notebook shows them.
 
     Returns:
@@ -155,7 +157,7 @@ def serve(
     if on == "ray":
         startup.refuse_front_alone(
             no_front=not front, tls_cert=tls_cert, tls_key=tls_key, client_ca=client_ca, grpc=grpc,
-            grace_s=grace_s != GRACE_S,
+            grace_s=grace_s != GRACE_S, log_format=log_format != "text",
         )  # fmt: skip
         startup.refuse_open(host, front=True, keys=keys, tls=False, insecure=insecure_http)
         return _on_ray(found, port, host, keys, trust, timeout_s, on_progress)
@@ -195,6 +197,7 @@ def serve(
                 timeout_s=timeout_s,
                 grace_s=grace_s,
                 trust=trusted,
+                log_format=log_format,
             )
             try:
                 run_folder.fill(run_dir, taken, plan.settings())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -79,6 +80,9 @@ class Front(BaseModel):
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
 
 
+LogFormat = Literal["text", "json"]
+
+
 class Plan(BaseModel):
     """A server that is to be started.
 
@@ -92,6 +96,7 @@ class Plan(BaseModel):
         timeout_s: how long it may take to start.
         grace_s: how long a stop waits for requests on their way.
         trust: public keys, or folders of them, one of which must have signed each archive.
+        log_format: of what TorchServe and its workers log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +110,7 @@ class Plan(BaseModel):
     timeout_s: float
     grace_s: float
     trust: tuple[Path, ...] = ()
+    log_format: LogFormat = "text"
 
     @property
     def names(self) -> tuple[str, ...]:

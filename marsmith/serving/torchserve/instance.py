@@ -76,7 +76,7 @@ class TorchServe:
         for name, number in wanted.items():
             if number is not None:
                 run_folder.note_workers(plan.temp_dir, name, number)
-        self._java = launch(self._folder, self._logs, plan.temp_dir, plan.java_home, plan.names)
+        self._java = launch(self._folder, self._logs, plan)
         console = self._logs / "console.log"
         check = readiness.start_check(watch, lambda: self.alive and not self._off, console)
         client = readiness.connect(lambda: self.client(ASK_S), check, deadline)

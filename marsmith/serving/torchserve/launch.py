@@ -9,7 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from handlers.logs import FORMAT
 from marsmith.errors import ServerError
+from marsmith.serving.host.plan import LogFormat, Plan
 from marsmith.serving.host.run_folder import WORKERS
 from marsmith.serving.torchserve.readiness import last_lines
 
@@ -17,17 +19,33 @@ LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 LAUNCH_S = 60.0
 
 
-def launch(
-    folder: Path, logs: Path, temp_dir: Path, java_home: Path, models: tuple[str, ...]
-) -> psutil.Process:
+def _of_a_worker(group: int) -> str:
+    """A part of the name of a worker's thread, W-PORT-MODEL_VERSION; nothing of another's."""
+    name = r"^W-\d+-(.*)_(.*?)(-stdout|-stderr)?$"
+    return "%replace{%replace{%t}{^(?!W-).*$}{}}{" + name + "}{$" + str(group) + "}"
+
+
+WRAPPED = (
+    r"""{"time": "%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}", "level": "%p", "logger": "%c", """
+    f'"thread": "%t", "model": "{_of_a_worker(1)}", "version": "{_of_a_worker(2)}", '
+    r'"message": "%enc{%m}{JSON}", "stack": "%enc{%xEx}{JSON}"}'
+)
+LAYOUTS: dict[LogFormat, str] = {
+    "text": "%d{ISO8601} [%p] %t %c - %m%n",
+    # What workers have marked as JSON is left as it is; all else is put into an object.
+    "json": r"%replace{%replace{%m}{(?s)^[^\x1e].*$}{}}{^\x1e}{}"
+    r"%replace{" + WRAPPED + r'}{(?s)^.*?"message": "\\u001[eE].*$}{}%n',
+}
+"""The layouts of log4j2.xml, which takes one from its environment."""
+
+
+def launch(folder: Path, logs: Path, plan: Plan) -> psutil.Process:
     """Start TorchServe through its own launcher, which ends as soon as Java runs.
 
     Args:
         folder: where it starts: `config.properties`, and `store` with the archives.
         logs: the folder of its logs.
-        temp_dir: for its sockets and extracted models.
-        java_home: the Java to run it.
-        models: the names of those to load.
+        plan: where it has sockets, the Java to run it, and the models to load.
 
     Returns:
         The Java process.
@@ -38,15 +56,15 @@ def launch(
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
     command += ["--ts-config", "config.properties", "--model-store", "store"]
     command += ["--log-config", str(LOG_CONFIG)]
-    command += ["--models", *(f"{name}={name}.mar" for name in models)]
+    command += ["--models", *(f"{name}={name}.mar" for name in plan.names)]
     console = logs / "console.log"
-    pid_file = temp_dir / ".model_server.pid"
+    pid_file = plan.temp_dir / ".model_server.pid"
     pid_file.unlink(missing_ok=True)  # of one that died
     with console.open("wb") as output:
         launcher = subprocess.run(
             command,
             cwd=folder,
-            env=_environment(logs, temp_dir, java_home),
+            env=_environment(logs, plan),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -64,18 +82,21 @@ def launch(
         ) from error
 
 
-def _environment(logs: Path, temp_dir: Path, java_home: Path) -> dict[str, str]:
+def _environment(logs: Path, plan: Plan) -> dict[str, str]:
     """Return this process's environment with what must be the server's own."""
     environment = {name: value for name, value in os.environ.items() if name != "TS_CONFIG_FILE"}
     if not str(logs).isascii():
         # In the C locale Java can't open such a path.
         environment["LC_ALL"] = "C.UTF-8"
     return environment | {
-        "MARSMITH_WORKERS": str(temp_dir / WORKERS),
-        "TEMP": str(temp_dir),
-        "TMPDIR": str(temp_dir),
+        "MARSMITH_WORKERS": str(plan.temp_dir / WORKERS),
+        "TEMP": str(plan.temp_dir),
+        "TMPDIR": str(plan.temp_dir),
         "LOG_LOCATION": str(logs),
+        "MARSMITH_LOG_LAYOUT": LAYOUTS[plan.log_format],
+        "MARSMITH_LOG_EXCEPTIONS": str(plan.log_format == "text").lower(),
+        FORMAT: plan.log_format,
         "METRICS_LOCATION": str(logs),
-        "JAVA_HOME": str(java_home),
-        "PATH": os.pathsep.join([str(java_home / "bin"), os.environ.get("PATH", os.defpath)]),
+        "JAVA_HOME": str(plan.java_home),
+        "PATH": os.pathsep.join([str(plan.java_home / "bin"), os.environ.get("PATH", os.defpath)]),
     }

@@ -6,6 +6,7 @@ minutes, and lets requests wait meanwhile.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import defaultdict
@@ -59,7 +60,22 @@ class Tail:
             added = log.read()
         self._offset += len(added)
         *complete, self._rest = (self._rest + added).split(b"\n")
-        return [line.decode("utf-8", "replace").rstrip("\r") for line in complete]
+        lines = (line.decode("utf-8", "replace").rstrip("\r") for line in complete)
+        return [each for line in lines for each in plain(line)]
+
+
+def plain(line: str) -> list[str]:
+    """The lines that the layout for people would have of one that may be JSON."""
+    try:
+        said = json.loads(line) if line.startswith("{") else None
+    except ValueError:  # somebody's own print
+        return [line]
+    if not isinstance(said, dict) or "message" not in said:
+        return [line]
+    thread = said.get("thread") or f"W-{said.get('pid')}-{said.get('model')}_{said.get('version')}"
+    head = f"{said.get('time')} [{said.get('level')}] {thread} {said.get('logger')} - "
+    first, *rest = f"{said['message']}\n{said.get('stack', '')}".splitlines() or [""]
+    return [head + first, *rest]
 
 
 class LoadWatch:
