@@ -81,7 +81,7 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
     said = _from_the_model(model, key, handler.Config)
     text = new.render(
         "draft.yaml.j2", parent=f"{task if task in new.tasks() else 'recipe'}.yaml.j2",
-        file=model.name, recipe=out.name, name=name, task=task, handler=None, module=name,
+        file=model.name, recipe=out.name, name=_block(name)[0], task=task, handler=None,
         code="my_data", source=_block(source), said=[*_indented(said)] if said else [],
         unsaid=[*_unsaid(handler.Config, said)],
     )  # fmt: skip
