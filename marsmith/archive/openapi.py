@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.protocols.tensors import DATATYPES
-from marsmith.archive import operations
+from marsmith.archive import openai_routes, operations
 from marsmith.archive.operations import JSON, Schema, ref
 from marsmith.archive.reading import inspect
 from marsmith.errors import ArchiveError
@@ -96,7 +96,7 @@ def of(descriptions: Mapping[str, Any], address: str) -> dict[str, object]:
         ArchiveError: one of them has no schemas in it.
     """
     paths: dict[str, object] = {"/v2/health/ready": {"get": _READY}}
-    schemas, names = dict(SHARED), []
+    schemas, models = dict(SHARED), []
     for where, said in descriptions.items():
         if not isinstance(said, Mapping) or not set(said) >= NEEDED:
             raise ArchiveError(
@@ -106,20 +106,24 @@ def of(descriptions: Mapping[str, Any], address: str) -> dict[str, object]:
         try:
             example = said.get("example") or {}  # a server's, whose media type an archive has
             description: Any = {"instance": {}, "parts": (), **example, **said}
-            names.append(description["name"])
+            models.append(description)
             paths |= operations.paths(description)
             schemas |= operations.schemas(description)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ArchiveError(f"{where} has schemas in it that are none: {error!r}") from error
+    names = sorted(each["name"] for each in models)
+    routes, told = openai_routes.described(models)
+    paths |= routes
+    schemas |= told
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": f"Predictions of {', '.join(sorted(names))}",
+            "title": f"Predictions of {', '.join(names)}",
             "version": version("marsmith"),
         },
         "servers": [{"url": address}],
         "security": [{"key": []}],
-        "tags": [{"name": name} for name in sorted(names)],
+        "tags": [{"name": name} for name in [*names, *(["openai"] if routes else [])]],
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -100,7 +100,7 @@ def schemas(said: Description) -> dict[str, Schema]:
     found = {f"{name}.Instance": said["instance"], **_schemas(said, "Answer", said)}
     tensors = {"type": "array", "minItems": 1, "items": ref("Tensor")}
     identity = {"id": {"type": "string"}}
-    found[f"{name}.TensorsRequest"] = _object(
+    found[f"{name}.TensorsRequest"] = obj(
         {"inputs": tensors}, {**identity, "parameters": ref(f"{name}.AnswerOptions")}
     )
     model = {"model_name": {"type": "string", "const": name}, "model_version": {"type": "string"}}
@@ -109,9 +109,9 @@ def schemas(said: Description) -> dict[str, Schema]:
         "items": ref("Tensor"),
         "description": f"One for each of {', '.join(said['columns'])}.",
     }
-    found[f"{name}.TensorsResponse"] = _object({**model, "outputs": outputs}, identity)
+    found[f"{name}.TensorsResponse"] = obj({**model, "outputs": outputs}, identity)
     if streams(said):
-        pieces = [said["output"], _object({"text": {"type": "string"}}), ref("Error")]
+        pieces = [said["output"], obj({"text": {"type": "string"}}), ref("Error")]
         found[f"{name}.Piece"] = {"anyOf": pieces, "description": "One piece of a stream."}
     if said["explanations"]:
         found |= _schemas(said, "Explanation", said["explanations"])
@@ -133,11 +133,11 @@ def _schemas(said: Description, kind: str, made: Kind) -> dict[str, Schema]:
     predictions = {"type": "array", "items": ref(f"{name}.{kind}")}
     return {
         f"{name}.{kind}Options": made["options"],
-        f"{name}.{kind}Request": _object({"data": ref(f"{name}.Instance")}, parameters),
+        f"{name}.{kind}Request": obj({"data": ref(f"{name}.Instance")}, parameters),
         f"{name}.{kind}Form": _form(said, made["options"]),
         f"{name}.{kind}": made["output"],
-        f"{name}.{kind}sRequest": _object({"instances": instances}, parameters),
-        f"{name}.{kind}sResponse": _object({"predictions": predictions}),
+        f"{name}.{kind}sRequest": obj({"instances": instances}, parameters),
+        f"{name}.{kind}sResponse": obj({"predictions": predictions}),
     }
 
 
@@ -151,7 +151,7 @@ def _raw(said: Description, verb: str, kind: str, made: Kind) -> Schema:
     if said["content_type"] != JSON:
         bodies[BYTES if _is_file(said) else said["content_type"]] = {"schema": _file(said)}
     answers: dict[str, Schema] = {JSON: {"schema": ref(f"{name}.{kind}")}}
-    answers |= {each: {"schema": _BINARY} for each in made["media_types"] if each != JSON}
+    answers |= {each: {"schema": BINARY} for each in made["media_types"] if each != JSON}
     if kind == "Answer":
         answers |= {each: {"schema": _stream(name)} for each in streams(said)}
     return _operation(said, verb, "", bodies, answers)
@@ -195,7 +195,7 @@ def _operation(
     }
 
 
-_BINARY: Schema = {"type": "string", "format": "binary"}
+BINARY: Schema = {"type": "string", "format": "binary"}
 
 
 def _stream(name: str) -> Schema:
@@ -210,10 +210,10 @@ def _is_file(said: Description) -> bool:
 
 def _file(said: Description) -> Schema:
     """The schema of an instance as it is, outside of JSON."""
-    return {**_BINARY, "contentMediaType": said["content_type"]} if _is_file(said) else _TEXT
+    return {**BINARY, "contentMediaType": said["content_type"]} if _is_file(said) else TEXT
 
 
-_TEXT: Schema = {"type": "string"}
+TEXT: Schema = {"type": "string"}
 
 
 def _form(said: Description, options: Options) -> Schema:
@@ -221,21 +221,21 @@ def _form(said: Description, options: Options) -> Schema:
 
     Where the parts have names, the whole instance can be one field of JSON, too.
     """
-    fields = {name: _field(schema) for name, schema in options["properties"].items()}
+    fields = {name: field_of_a_form(schema) for name, schema in options["properties"].items()}
     if not said["parts"]:
-        return _object({"data": _file(said)}, fields)
+        return obj({"data": _file(said)}, fields)
     kinds = dict.fromkeys(said["parts"], _file(said))
     one = {**_file(said), "description": "The instance; or else its parts, each a field."}
-    return _object({}, {"data": one, **kinds, **fields})
+    return obj({}, {"data": one, **kinds, **fields})
 
 
-def _field(schema: Schema) -> Schema:
+def field_of_a_form(schema: Schema) -> Schema:
     """The schema of an option in a form's field, where a list is JSON in a string."""
     kinds = [each for each in schema.get("anyOf", [schema]) if each != NULL]
     kept = {key: each for key, each in schema.items() if key != "anyOf" and each is not None}
     if len(kinds) == 1 and kinds[0].get("type") in ("string", "integer", "number", "boolean"):
         return {**kept, **kinds[0]} if kinds[0] is not schema else kept
-    return {**_TEXT, "description": f"{schema.get('description', '')} In JSON.".strip()}
+    return {**TEXT, "description": f"{schema.get('description', '')} In JSON.".strip()}
 
 
 def _example(said: Description) -> Schema:
@@ -255,6 +255,7 @@ def _in_json(kind: str, body: str) -> object:
     return {"data": b64decode(body).decode("utf-8") if kind.startswith("text/") else body}
 
 
-def _object(properties: Schema, optional: Schema | None = None) -> Schema:
+def obj(properties: Schema, optional: Schema | None = None) -> Schema:
+    """The schema of an object; the properties are there, the optional ones may be."""
     every = {**properties, **(optional or {})}
     return {"type": "object", "properties": every, "required": list(properties)}

@@ -92,6 +92,8 @@ class Route(ABC):
         Fields: the dataclass of what a body may hold.
         needs: the fields of a task's answers that the route is written from.
         form: whether a body is a form, not JSON.
+        typed: JSON Schemas of the fields that a body must have.
+        answer: a JSON Schema of what `write` makes, where that is JSON.
         hints: what to do where a field is wrong, by its name.
         media_type: the media type of the answer.
         body: what was sent.
@@ -101,6 +103,8 @@ class Route(ABC):
     Fields: ClassVar[type[DataclassInstance]] = RouteFields
     needs: ClassVar[tuple[str, ...]]
     form: ClassVar[bool] = False
+    typed: ClassVar[JsonObject] = {}
+    answer: ClassVar[JsonObject] = {}
     hints: ClassVar[Mapping[str, str]] = {}
 
     body: Any
@@ -161,6 +165,28 @@ class Route(ABC):
             said: the next `text`; in the last piece with all of the answer, or an `error`.
         """
         raise ModelError(f"{type(self).__name__} is not sent in pieces")
+
+
+TEXT: JsonObject = {"type": "string"}
+NUMBER: JsonObject = {"type": "number"}
+COUNT: JsonObject = {"type": "integer", "minimum": 0}
+TEXTS: JsonObject = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}
+
+
+def shape(*optional: str, **properties: JsonObject) -> JsonObject:
+    """The JSON Schema of an object; all its properties are there, but for those named first."""
+    needed = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": needed}
+
+
+def several(item: JsonObject) -> JsonObject:
+    """The JSON Schema of a list."""
+    return {"type": "array", "items": item}
+
+
+def const(value: str) -> JsonObject:
+    """The JSON Schema of a word that is always the same."""
+    return {"type": "string", "const": value}
 
 
 class NoRoute(Route):

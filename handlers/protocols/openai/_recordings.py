@@ -6,7 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from handlers.protocols.openai import Asked, FieldError, Route, RouteFields
+from handlers.protocols.openai import (
+    COUNT,
+    NUMBER,
+    TEXT,
+    Asked,
+    FieldError,
+    Route,
+    RouteFields,
+    const,
+    several,
+    shape,
+)
 from handlers.schema import JsonObject, setting
 
 PLAIN = "text/plain; charset=utf-8"
@@ -36,6 +47,15 @@ class RecordingRoute(Route):
 
     needs: ClassVar[tuple[str, ...]] = ("text", "seconds")
     form = True
+    answer = shape(
+        "task", "language", "duration", "segments",
+        text=TEXT,
+        usage=shape(type=const("duration"), seconds=NUMBER),
+        task=TEXT,
+        language=TEXT,
+        duration=NUMBER,
+        segments=several(shape(id=COUNT, start=NUMBER, end=NUMBER, text=TEXT)),
+    )  # fmt: skip
     task: str
     passed_on: tuple[str, ...]
 

@@ -7,7 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from handlers.protocols.openai import DONE, FieldError, Route, RouteFields
+from handlers.protocols.openai import (
+    COUNT,
+    DONE,
+    TEXT,
+    FieldError,
+    Route,
+    RouteFields,
+    const,
+    several,
+    shape,
+)
 from handlers.schema import JsonObject, SchemaError, parse, setting
 
 MAX_STOPS = 4
@@ -49,6 +59,15 @@ class WritingFields(RouteFields):
     frequency_penalty: Literal[0] | None = setting(None, "None.")
     presence_penalty: Literal[0] | None = setting(None, "None.")
     logit_bias: dict[str, object] | None = setting(None, "None.")
+
+
+def answer_of(kind: str, **choice: JsonObject) -> JsonObject:
+    """The JSON Schema of a whole answer; `choice` is what each text of it has."""
+    each = shape(index=COUNT, **choice, logprobs={"type": "null"}, finish_reason=TEXT)
+    usage = shape(prompt_tokens=COUNT, completion_tokens=COUNT, total_tokens=COUNT)
+    return shape(
+        id=TEXT, object=const(kind), created=COUNT, model=TEXT, choices=several(each), usage=usage
+    )
 
 
 class TextRoute(Route):

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from handlers.protocols.openai import Asked, FieldError
-from handlers.protocols.openai._writing import TextRoute, WritingFields
+from handlers.protocols.openai import TEXT, Asked, FieldError, const, several, shape
+from handlers.protocols.openai._writing import TextRoute, WritingFields, answer_of
 from handlers.schema import JsonObject, kind, setting
 
 ROLES = ("system", "user", "assistant")
@@ -36,6 +36,15 @@ class ChatCompletions(TextRoute):
     Fields = ChatFields
     kind, piece_kind = "chat.completion", "chat.completion.chunk"
     prefix = "chatcmpl"
+    typed = {
+        "messages": {
+            **several(shape(role={"type": "string", "enum": list(ROLES)}, content=TEXT)),
+            "minItems": 1,
+        }
+    }
+    answer = answer_of(
+        kind, message=shape(role=const("assistant"), content=TEXT, refusal={"type": "null"})
+    )
 
     def asked(self, known: Collection[str]) -> Asked:
         """The conversation, an instance of a task that takes `messages`."""

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from handlers.protocols.openai import NO_NUMBERS, Asked, FieldError, texts_of
-from handlers.protocols.openai._writing import TextRoute, WritingFields
+from handlers.protocols.openai import NO_NUMBERS, TEXT, TEXTS, Asked, FieldError, texts_of
+from handlers.protocols.openai._writing import TextRoute, WritingFields, answer_of
 from handlers.schema import JsonObject, setting
 
 USUAL_TOKENS = 16  # OpenAI's own default
@@ -30,6 +30,8 @@ class Completions(TextRoute):
     Fields = CompletionFields
     kind = piece_kind = "text_completion"
     prefix = "cmpl"
+    typed = {"prompt": TEXTS}
+    answer = answer_of(kind, text=TEXT)
     hints = {"prompt": NO_NUMBERS}
 
     def asked(self, known: Collection[str]) -> Asked:

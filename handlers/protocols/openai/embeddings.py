@@ -9,7 +9,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from handlers.protocols.openai import NO_NUMBERS, Asked, FieldError, Route, RouteFields, texts_of
+from handlers.protocols.openai import (
+    COUNT,
+    NO_NUMBERS,
+    NUMBER,
+    TEXT,
+    TEXTS,
+    Asked,
+    FieldError,
+    Route,
+    RouteFields,
+    const,
+    several,
+    shape,
+    texts_of,
+)
 from handlers.schema import Json, JsonObject, setting
 
 
@@ -29,6 +43,18 @@ class Embeddings(Route):
 
     Fields = EmbeddingFields
     needs = ("embedding", "tokens")
+    typed = {"input": TEXTS}
+    answer = shape(
+        object=const("list"),
+        data=several(
+            shape(
+                object=const("embedding"), index=COUNT,
+                embedding={"anyOf": [several(NUMBER), TEXT]},
+            )
+        ),
+        model=TEXT,
+        usage=shape(prompt_tokens=COUNT, total_tokens=COUNT),
+    )  # fmt: skip
     hints = {"input": NO_NUMBERS}
 
     def asked(self, known: Collection[str]) -> Asked:

@@ -9,7 +9,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.protocols.openai import Asked, FieldError, Route, RouteFields
+from handlers.protocols.openai import (
+    COUNT,
+    NUMBER,
+    TEXT,
+    Asked,
+    FieldError,
+    Route,
+    RouteFields,
+    several,
+    shape,
+)
 from handlers.schema import JsonObject, setting
 
 
@@ -30,6 +40,18 @@ class Rerank(Route):
 
     Fields = RerankFields
     needs = ("indices", "scores", "tokens")
+    typed = {
+        "query": TEXT,
+        "documents": {**several({"anyOf": [TEXT, shape(text=TEXT)]}), "minItems": 1},
+    }
+    answer = shape(
+        id=TEXT,
+        model=TEXT,
+        results=several(
+            shape("document", index=COUNT, relevance_score=NUMBER, document=shape(text=TEXT))
+        ),
+        usage=shape(prompt_tokens=COUNT, total_tokens=COUNT),
+    )
 
     def asked(self, known: Collection[str]) -> Asked:
         """The query with its documents."""

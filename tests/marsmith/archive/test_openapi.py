@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +118,51 @@ def test_archives_it_knows_nothing_of_are_refused(digits_archive: Path, tmp_path
     bare = summed(files, tmp_path / "bare.mar")
     with pytest.raises(ArchiveError, match="no schemas"):
         document([bare])
+
+
+ASKED: dict[str, Any] = {
+    "/v1/embeddings": ("text_embedding", {"input": ["one", "another"]}),
+    "/v1/completions": ("text_generation", {"prompt": "import", "max_tokens": 3}),
+    "/v1/rerank": (
+        "reranking",
+        {"query": "a", "documents": ["b", {"text": "c"}], "return_documents": True},
+    ),
+}
+
+
+@pytest.mark.slow
+def test_openai_s_routes_are_described_as_they_answer(new_archives: dict[str, Path]) -> None:
+    described: dict[str, Any] = document([new_archives[task] for task, _ in ASKED.values()])
+    validate(described)
+    assert {path for path in described["paths"] if "models" not in path} >= set(ASKED)
+    for path, (task, fields) in ASKED.items():
+        operation = described["paths"][path]["post"]
+        taken = operation["requestBody"]["content"][JSON]["schema"]
+        body = {"model": f"new_{task}", **fields}
+        check(described, taken, body)
+        headers = {"x-openai-route": path.removeprefix("/")}
+        with Harness(new_archives[task], batch_size=2) as harness:
+            answered, refused = harness.predict(
+                [Request.json(each, headers) for each in (body, {**body, "user": 7})]
+            )
+        assert (answered.status, refused.status) == (200, 400)
+        responses = operation["responses"]
+        check(described, responses["200"]["content"][JSON]["schema"], answered.json())
+        check(described, responses["400"]["content"][JSON]["schema"], refused.json())
+        for wrong in ({**body, "model": "other"}, {"model": body["model"]}, {**body, "user": 7}):
+            with pytest.raises(ValidationError):
+                check(described, taken, wrong)
+
+
+def test_a_recording_is_sent_to_openai_s_route_as_a_form(
+    make_new_archive: Callable[[str], Path],
+) -> None:
+    described: dict[str, Any] = document([make_new_archive("speech_recognition")])
+    validate(described)
+    operation = described["paths"]["/v1/audio/transcriptions"]["post"]
+    assert set(operation["requestBody"]["content"]) == {"multipart/form-data"}
+    form = described["components"]["schemas"]["AudioTranscriptionsRequest"]
+    assert form["required"] == ["model", "file"]
+    assert form["properties"]["model"]["enum"] == ["new_speech_recognition"]
+    assert form["properties"]["file"]["format"] == "binary"
+    assert "/v1/chat/completions" not in described["paths"]
