@@ -148,6 +148,15 @@ def inspect(path: str | Path) -> dict[str, Any]:
     }
 
 
+def pinned(archive: Path) -> Named:
+    """Name an archive by the bytes that it has now.
+
+    Raises:
+        ArchiveError: it is not a sound archive.
+    """
+    return Named(archive, check(archive).sha256)
+
+
 def instructions(archive: Path | Named) -> tuple[str, ...]:
     """The instructions of a CPU that an archive was made for; see `handlers.cpu`.
 

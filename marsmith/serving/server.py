@@ -111,7 +111,7 @@ def serve(
     client_ca: Path | None = None,
     insecure_http: bool = False,
     grpc: bool = False,
-    trust: Sequence[Path] = (),
+    trust: Sequence[Path] | None = (),
     timeout_s: float = 300.0,
     grace_s: float = GRACE_S,
     log_format: LogFormat = "text",
@@ -138,6 +138,7 @@ def serve(
         grpc: whether TorchServe's own gRPC service is offered, at the same port.
         trust: public keys, or folders of them: what none of them has signed isn't served, now or
             by a rollout. The folder `trust` of the state folder, if it is there, is asked, too.
+            None, with TorchServe, is for who has just made the archives and pins each's digest.
         timeout_s: how long TorchServe and the models may take to load.
         grace_s: how long a stop waits for requests on their way.
         log_format: of model.log and ts.log: lines for people, or a JSON object each.
@@ -160,7 +161,7 @@ def serve(
             grace_s=grace_s != GRACE_S, log_format=log_format != "text",
         )  # fmt: skip
         startup.refuse_open(host, front=True, keys=keys, tls=False, insecure=insecure_http)
-        return _on_ray(found, port, host, keys, trust, timeout_s, on_progress)
+        return _on_ray(found, port, host, keys, trust or (), timeout_s, on_progress)
     startup.refuse_open(
         host, front=front, keys=keys, tls=tls_cert is not None, insecure=insecure_http
     )
@@ -185,7 +186,7 @@ def serve(
     run_dir = run_folder.servers_folder() / str(number)
     with run_folder.locked(run_dir), _signals_raise(), notebook.progress(on_progress) as shown:
         _refuse_taken(ports.numbers() if ports else (number,), host)
-        trusted = tuple(place.absolute() for place in trust)
+        trusted = None if trust is None else tuple(place.absolute() for place in trust)
         with intake.taken(found, run_dir, trusted, shown.say) as taken:
             plan = Plan(
                 run_dir=run_dir,
@@ -196,7 +197,7 @@ def serve(
                 ports=ports,
                 timeout_s=timeout_s,
                 grace_s=grace_s,
-                trust=trusted,
+                trust=trusted or (),
                 log_format=log_format,
             )
             try:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handlers import cpu
+from marsmith.archive.reading import pinned
 from marsmith.bench import figures, measure, target
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
 from marsmith.extras import need
 from marsmith.recipe.sections import Recipe
 from marsmith.serving import server
+from marsmith.serving.host import intake
 from marsmith.tune import search, settings
 from marsmith.tune.search import Found
 from marsmith.tune.settings import Way
@@ -83,17 +85,22 @@ def tune(
         say: takes one line as each step begins.
 
     Raises:
+        ArchiveError: servers of this user take only what is signed, and it isn't.
         MarsmithError: the recipe has no evaluation data, the server doesn't start, or the load's
             generator lagged.
     """
     need("bench", "aiohttp")
+    intake.signers(archive)  # which nobody can ask of what is made of it here
     began, busy = time.monotonic(), os.getloadavg()[0]
     bodies = target.held_out(recipe)
     ways = {each.name: each for each in settings.space(recipe.serving)}
     with tempfile.TemporaryDirectory() as work:
         say(f"serve {recipe.name} in {len(ways)} ways")
         archives = [variant(archive, n, way.config(), Path(work)) for n, way in ways.items()]
-        with server.serve(archives, port=0, timeout_s=120 * len(ways), on_progress=say) as info:
+        with server.serve(
+            [str(pinned(each)) for each in archives], port=0, trust=None,
+            timeout_s=120 * len(ways), on_progress=say,
+        ) as info:  # fmt: skip
 
             def run(name: str, traffic: Traffic) -> Summary:
                 say(f"{ways[name]}: {traffic.words()}")

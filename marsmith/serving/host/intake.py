@@ -29,7 +29,7 @@ FICLONE = 0x40049409
 def taken(
     archives: Mapping[str, Named],
     run_dir: Path,
-    trust: Sequence[Path],
+    trust: Sequence[Path] | None,
     say: Callable[[str], None],
     before: Path | None = None,
 ) -> Iterator[dict[str, Path]]:
@@ -39,7 +39,7 @@ def taken(
         archives: by the names of their models.
         run_dir: the server's folder.
         trust: public keys, or folders of them, one of which must have signed each archive; empty
-            for those of `policy` alone.
+            for those of `policy` alone; None where who serves them has made them, and pins each.
         say: takes a line about each.
         before: an archive in it that was taken in before, and is not taken in again.
 
@@ -48,8 +48,8 @@ def taken(
         longer links it.
 
     Raises:
-        ArchiveError: one is not a sound archive, not the one that was named, or not signed by
-            whoever is trusted.
+        ArchiveError: one is not a sound archive, not the one that was named, not signed by
+            whoever is trusted, or neither asked for a signature nor pinned.
     """
     incoming = run_dir / INCOMING
     shutil.rmtree(incoming, ignore_errors=True)
@@ -61,9 +61,15 @@ def taken(
             if before is not None and source == before.resolve():
                 kept[name] = source
                 continue
+            if trust is None and not archive.sha256:
+                raise ArchiveError(
+                    f"{source} is named without its SHA-256, and its signature isn't asked for",
+                    "name it as NAME@sha256:DIGEST",
+                )
             kept[name] = incoming / f"{name}.mar"
             found = _take(name, Named(source, archive.sha256), kept[name])
-            say(_told(name, found, _signers(source, kept[name], trust)))
+            by = [] if trust is None else signers(source, trust, kept[name])
+            say(_told(name, found, by))
         yield kept
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
@@ -74,15 +80,20 @@ def policy() -> Path:
     return state_folder() / "trust"
 
 
-def _signers(archive: Path, copy: Path, trust: Sequence[Path]) -> list[str]:
+def signers(archive: Path, trust: Sequence[Path] = (), held: Path | None = None) -> list[str]:
     """Who has signed an archive, of those whose signature is asked for.
+
+    Args:
+        archive: a file with its bundle beside it.
+        trust: as for `taken`.
+        held: a copy of the archive, that is read in its place.
 
     Raises:
         ArchiveError: one is missing.
     """
     asked = [list(trust)] if trust else []
     asked += [[policy()]] if policy().exists() else []
-    return [signing.signer(archive, each, copy).name for each in asked]
+    return [signing.signer(archive, each, held).name for each in asked]
 
 
 def _take(name: str, archive: Named, copy: Path) -> Checked:

@@ -14,7 +14,7 @@ import torch
 from examples.digits import DigitsNet, held_out
 from marsmith.archive.reading import inspect
 from marsmith.cli import new
-from marsmith.errors import BuildError, GateError
+from marsmith.errors import ArchiveError, BuildError, GateError
 from marsmith.pipeline.build import build, publish
 from marsmith.pipeline.candidates import only
 from marsmith.pipeline.trials import Trial
@@ -22,6 +22,8 @@ from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Accept, Recipe
 from marsmith.report.measurements import Difference, Rung
 from marsmith.report.report import Report
+from marsmith.serving import server
+from marsmith.serving.host import intake
 from tests.support.paths import ROOT
 
 
@@ -199,6 +201,22 @@ def test_two_clones_give_equal_bytes(tmp_path: Path) -> None:
         )  # fmt: skip
         digests.append(inspect(clone / "model_store" / "digits.mar")["sha256"])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+def test_what_is_built_is_served_to_the_build_where_only_what_is_signed_is(
+    digits_recipe: Recipe, server_state: Path, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".cache").symlink_to((store / ".cache").resolve())
+    intake.policy().mkdir()  # empty: it trusts nobody
+    try:
+        report = build(only(digits_recipe, ["torchscript:fp32"]), tmp_path, served=True)
+        with pytest.raises(ArchiveError, match="is not signed"):
+            server.serve(tmp_path / "digits.mar", port=0)
+    finally:
+        intake.policy().rmdir()
+    assert report
+    assert report.ladder[-1].name == "served"
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,18 @@ def test_who_must_have_signed_is_said_by_the_command_and_by_the_policy(
     (told,) = take(archive, state, public)[0]
     assert told.endswith(", signed by shop.pub and shop.pub")
     take(archive, state)
+
+
+def test_what_its_maker_pins_needs_no_signature(archive: Path, state: Path) -> None:
+    intake.policy().mkdir(parents=True)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    run_dir = state / "servers" / "1"
+    with intake.taken({"small": Named(archive, digest)}, run_dir, None, lambda _: None) as kept:
+        assert kept["small"].read_bytes() == archive.read_bytes()
+    with (
+        pytest.raises(ArchiveError, match=r"small\.mar is named without its SHA-256"),
+        intake.taken({"small": Named(archive)}, run_dir, None, lambda _: None),
+    ):
+        pass
+    with pytest.raises(ArchiveError, match="is not signed"):
+        take(archive, state, sha256=digest)  # what others pin does
