@@ -184,8 +184,11 @@ def test_a_text_is_a_span_of_its_callers_trace(
 ) -> None:
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with collecting(monkeypatch) as collector:
-        worker = Worker(folder, joins=joins, slots=3)
-        worker.handler.tracing = tracing.begin("writer")
+
+        class Traced(TextGeneration):
+            tracing = tracing.begin("writer")
+
+        worker = Worker(folder, joins=joins, slots=3, kind=Traced)
         caller = {"traceparent": f"00-{trace}-{parent}-01"}
         body = {"data": "b", "parameters": {"max_new_tokens": 2, "stream": True}}
         streamed = Request.json(body, caller)
