@@ -36,6 +36,8 @@ UTF8 = 0x0800
 # rename an entry (0x7075), or hold a link.
 ZIP64 = 0x0001
 EXTRAS = frozenset({ZIP64, 0x000A, 0x5455, 0x7875, 0xCAFE})
+NEWEST = 63
+"""Ten times the version of ZIP that Python's own reader knows."""
 IN_EXTRA, MANY = 0xFFFFFFFF, 0xFFFF
 
 LOCAL = struct.Struct("<4s5H3L2H")
@@ -205,7 +207,7 @@ def _listed(tail: bytes, at: int, end: int) -> tuple[Entry, int]:
     if at + CENTRAL.size > end:
         raise ArchiveError("its central directory counts more than it has")
     fields = CENTRAL.unpack_from(tail, at)
-    sign, _, _, flags, method, _, _, crc, packed, size = fields[:10]
+    sign, _, needed, flags, method, _, _, crc, packed, size = fields[:10]
     name_length, extra_length, comment, disk, _, attributes, offset = fields[10:]
     begin = at + CENTRAL.size
     after = begin + name_length + extra_length + comment
@@ -222,6 +224,8 @@ def _listed(tail: bytes, at: int, end: int) -> tuple[Entry, int]:
         )
     if method not in (STORED, DEFLATED):
         raise ArchiveError(f"the entry {shown} is compressed by method {method}; 0 and 8 are known")
+    if (version := needed & 0xFF) > NEWEST:
+        raise ArchiveError(f"the entry {shown} needs version {version / 10} of ZIP; at most 6.3")
     if disk or comment:
         raise ArchiveError(f"the entry {shown} has a comment, or lies in another file")
     wide = _extra(tail[begin + name_length : after], shown)

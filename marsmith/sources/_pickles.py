@@ -116,11 +116,18 @@ class _List:
 
 def is_pickle(path: Path) -> bool:
     """Whether a file is a pickle, or a zip of torch's with one in it, or one that can't be read."""
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         names = zipped(path)
         return not names or any(name.endswith(PICKLED) for name in names)
     with path.open("rb") as file:
         return file.read(1) in (b"\x80", b"(", b"c", b"]", b"}")
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it has a zip's end, which says what can't be
+        return True
 
 
 def zipped(path: Path) -> list[str]:
@@ -153,7 +160,7 @@ def scan(path: Path) -> Scan:
     do in their turn is not known: a scan can show harm, but not its absence.
     """
     found = Scan()
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():  # by entries: there may be two of one name

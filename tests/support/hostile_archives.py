@@ -201,6 +201,9 @@ def _features(files: Files) -> Iterator[Case]:
     for method in (1, 6, 9, 10, 12, 14, 18, 93, 95, 97, 98, 99, 65535):
         data = written(changed(whole, "model.pt", method=method))
         yield f"method {method}", data, f"by method {method}"
+    for needed in (64, 0x00FF, 0x0A81):
+        data = written(changed(whole, "model.pt", central={"needed": needed}))
+        yield f"needs {needed:#x}", data, r"needs version \d+\.\d of ZIP"
     for field in ({"comment": b"x"}, {"disk": 1}):
         yield str(field), written(changed(whole, "model.pt", central=field)), "comment, or lies"
 

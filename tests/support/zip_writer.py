@@ -49,6 +49,7 @@ def fields(piece: Piece, packed: bytes) -> dict[str, Any]:
         "sign": b"", "flags": piece.flags | (0x0800 if marked else 0), "method": piece.method,
         "crc": zlib.crc32(piece.data), "packed": len(packed), "size": len(piece.data),
         "name": name, "extra": b"", "comment": b"", "disk": 0, "mode": piece.mode << 16,
+        "needed": 20,
     }  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def written(
             said = {**usual, "sign": b"PK\1\2", "offset": offset, **piece.central}
             count += 1
             directory += struct.pack(
-                CENTRAL, said["sign"], 0x0314, 20, said["flags"], said["method"], 0, 33,
+                CENTRAL, said["sign"], 0x0314, said["needed"], said["flags"], said["method"], 0, 33,
                 said["crc"], said["packed"], said["size"], len(said["name"]), len(said["extra"]),
                 len(said["comment"]), said["disk"], 0, said["mode"], said["offset"],
             ) + said["name"] + said["extra"] + said["comment"]  # fmt: skip
