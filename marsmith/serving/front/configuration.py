@@ -31,6 +31,9 @@ HEADER_TIMEOUT_S, BODY_TIMEOUT_S, IDLE_TIMEOUT_S = 10, 30, 10
 CERTIFICATE, CLIENT_CA = "tls.pem", "client-ca.pem"
 SHADOW_CONNECTIONS = 8
 """Requests of a model that are sent to both sides at once; beyond, to one alone."""
+LARGE_BYTES = 1 << 20
+LARGE_S, REFUSED_MOST = 10, 2
+"""Whose larger bodies were too much so often in so long, and more than one in ten, has to pause."""
 OPENAI_HEADER = "x-openai-route"
 """By which a handler learns of the path that a client asked at; see `handlers.protocols.openai`."""
 BINARY_HEADER = "inference-header-content-length"
@@ -177,6 +180,9 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         idle_timeout_s=IDLE_TIMEOUT_S,
         beat_s=BEAT_S,
         shadow_connections=SHADOW_CONNECTIONS,
+        large_bytes=LARGE_BYTES,
+        large_s=LARGE_S,
+        refused_most=REFUSED_MOST,
     )
     file = folder / "haproxy.cfg"
     file.write_text(text + "\n", encoding="utf-8")

@@ -11,11 +11,17 @@ import httpx
 import pytest
 
 from marsmith.serving import server
+from marsmith.serving.front import configuration
 from tests.support.changed_archives import configured
 from tests.support.digit_requests import PNGS, binary, tensor
+from tests.support.images import blank_png
 from tests.support.servers import authorization
+from tests.support.waiting import wait_until
 
 MOST = 2000
+LARGE = configuration.LARGE_BYTES + 1
+GOOD, WRONG = PNGS[0] + bytes(LARGE), bytes(LARGE)
+BOMB = blank_png(50_001, 1000) + WRONG
 JSON = {"Content-Type": "application/json"}
 PATH = "/predictions/digits"
 
@@ -82,3 +88,35 @@ def test_a_form_is_left_to_the_handler(http: httpx.Client) -> None:
 
 def test_a_description_has_no_body(http: httpx.Client) -> None:
     assert http.get("/descriptions/digits", headers=JSON).status_code == 200
+
+
+def beside(http: httpx.Client, address: str) -> httpx.Client:
+    """Another client with the same key, at another address of this machine."""
+    transport = httpx.HTTPTransport(local_address=address)
+    return httpx.Client(
+        transport=transport, base_url=http.base_url, headers=http.headers, timeout=60
+    )
+
+
+def test_who_sends_what_is_too_much_again_and_again_has_to_pause(http: httpx.Client) -> None:
+    with beside(http, "127.0.0.2") as bomber, beside(http, "127.0.0.3") as good:
+        assert "max_pixels" in bomber.post(PATH, content=BOMB).json()["hint"]
+        # Nor does it help to leave the length out.
+        while (answer := bomber.post(PATH, content=iter([BOMB]))).status_code != 429:
+            assert answer.status_code == 413
+        assert answer.headers["Retry-After"] == "10"
+        assert "that came from here lately, 2 held more than is allowed" in answer.json()["error"]
+        assert good.post(PATH, content=GOOD).status_code == 200
+        assert bomber.post(PATH, content=PNGS[0]).status_code == 200
+        wait_until(lambda: bomber.post(PATH, content=GOOD).status_code == 200)
+
+
+def test_who_sends_large_ones_that_are_good_does_not(http: httpx.Client) -> None:
+    with beside(http, "127.0.0.4") as mixed:
+        for _ in range(3):
+            sent = [mixed.post(PATH, content=GOOD).status_code for _ in range(20)]
+            assert set(sent) == {200}
+            assert mixed.post(PATH, content=BOMB).status_code == 413
+    with beside(http, "127.0.0.5") as wrong:  # nor for what is only wrong
+        sent = [wrong.post(PATH, content=WRONG).status_code for _ in range(4)]
+        assert set(sent) == {415}
