@@ -144,6 +144,7 @@ class Task(ABC, Generic[C, O, M]):
         Options: the dataclass of what a request may ask for.
         Answer: the dataclass of what is answered for one instance.
         parts: the names of an instance's parts, where it has several; form fields are named so.
+        option_headers: the HTTP headers, in lower case, that give options, too, by those' names.
         config: the settings of this archive.
         default_options: the options of requests that set none.
     """
@@ -152,6 +153,7 @@ class Task(ABC, Generic[C, O, M]):
     Options: type[DataclassInstance] = NoOptions
     Answer: type[Answer]
     parts: tuple[str, ...] = ()
+    option_headers: ClassVar[Mapping[str, str]] = {}
 
     config: C
     default_options: O

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,6 +49,7 @@ class Exchange:
         grpc: whether it came by gRPC, which has no headers but those of parameters.
         trace: the headers of the caller's trace, by their names.
         request_id: what the access log calls the request; empty where nobody has said it.
+        sent: all HTTP headers, by their names in lower case.
         route: the route of OpenAI's that it came by, if it did.
         request: the parsed row.
         options: the request's options, validated.
@@ -70,6 +71,7 @@ class Exchange:
     grpc: bool = False
     trace: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
+    sent: Mapping[str, str] = field(default_factory=dict)
     route: openai.Route | None = None
     request: ParsedRequest | None = None
     options: Any = None
@@ -85,7 +87,7 @@ class Exchange:
         cls, row: Mapping[str, object], headers: Mapping[str, object], model_name: str = "model"
     ) -> Exchange:
         """Take a row and its headers from TorchServe; those of its parts are under their names."""
-        sent = {name.lower(): str(value) for name, value in headers.items()}
+        sent = {n.lower(): str(each) for n, each in headers.items() if not isinstance(each, dict)}
         request_id = sent.get("x-request-id", "")
         route = openai.find(sent.get("url_path") or sent.get(openai.HEADER, ""))
         return cls(
@@ -101,6 +103,7 @@ class Exchange:
             json_length=sent.get(binary_tensors.HEADER),
             form=sent.get(forms.HEADER),
             trace={name: sent[name] for name in TRACE if name in sent},
+            sent=sent,
             grpc=all(isinstance(value, dict) for value in headers.values()),
             request_id=request_id,
             route=route(model_name, request_id) if route else None,
@@ -167,8 +170,24 @@ class Exchange:
             if request.options or self.route:
                 given = {**defaults, **request.options}
                 self.options = parse(options, given, where="the options", text=request.textual)
+            if not explainer:
+                self._take_headers(task, request.options)
         except SchemaError as error:
             raise BadRequest(str(error), status=422) from None
+
+    def _take_headers(self, task: Task[C, O, M], said: Mapping[str, object]) -> None:
+        """Set the options that headers give, which the body may not give, too."""
+        given = {name: self.sent[h] for name, h in task.option_headers.items() if h in self.sent}
+        if twice := [name for name in given if name in said]:
+            raise BadRequest(
+                f"{twice[0]!r} is in the body, and in the header"
+                f" {task.option_headers[twice[0]].title()}",
+                hint="send it once",
+                status=422,
+            )
+        if given:
+            parsed = parse(task.Options, given, where="the headers", text=True)
+            self.options = replace(self.options, **{name: vars(parsed)[name] for name in given})
 
     def _asked(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,9 @@ class TensorsOptions:
     """The options of a request: of models with state, which of their sequences it belongs to."""
 
     sequence_id: str | int | None = setting(
-        None, "The sequence, chosen by the client: its state is kept from request to request."
+        None,
+        "The sequence, chosen by the client: its state is kept from request to request. These"
+        " options may be headers: X-Sequence-Id, -Start, -End, -Index.",
     )
     sequence_start: bool = setting(False, "Begin the sequence, anew if there is one.")
     sequence_end: bool = setting(False, "This is its last request.")
@@ -74,6 +76,9 @@ class NamedTensorsHandler(base.Handler[TensorsConfig, Asked, None]):
     Config = TensorsConfig
     Options: type[TensorsOptions | NoOptions] = TensorsOptions
     Answer = NamedTensors
+    option_headers = {
+        each.name: f"x-{each.name.replace('_', '-')}" for each in fields(TensorsOptions)
+    }
 
     def setup(self, folder: Path) -> None:
         """Read the specifications, and the example."""

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
 
 from examples.voice_activity import CHUNK, RATE, recordings
 from handlers.protocols import binary_tensors
+from marsmith.client import bodies
 from marsmith.errors import BuildError
 from marsmith.harness.wire import Request, Response
 from marsmith.harness.worker import Harness
@@ -192,30 +194,54 @@ def test_a_state_is_on_one_worker_alone(store: Path) -> None:
         build(two, store)
 
 
-@pytest.mark.slow
-def test_tritons_client_keeps_a_sequence_through_a_real_server(
-    served: Harness, server_state: Path
-) -> None:
-    http = pytest.importorskip("tritonclient.http")
-    loop, voice = silero.load_silero_vad(onnx=True), next(recordings())
+@pytest.fixture(scope="module")
+def running(served: Harness, server_state: Path) -> Iterator[server.Server]:
     with server.serve([served.archive], port=0) as info:
-        client = http.InferenceServerClient(
-            info.inference_address.removeprefix("http://"), network_timeout=60
-        )
-        try:
-            for step in range(STEPS):
-                chunk = np.resize(voice, STEPS * CHUNK)[step * CHUNK : (step + 1) * CHUNK]
-                tensor = http.InferInput("input", [1, CHUNK], "FP32")
-                tensor.set_data_from_numpy(chunk[None])
-                answer = client.infer(
-                    "voice_activity",
-                    [tensor],
-                    sequence_id=42,
-                    sequence_start=step == 0,
-                    sequence_end=step == STEPS - 1,
-                    headers={"Authorization": authorization(info)},
-                )
-                wanted = float(loop(torch.from_numpy(chunk), RATE))
-                assert answer.as_numpy("output").tolist() == [[pytest.approx(wanted, abs=1e-4)]]
-        finally:
-            client.close()
+        yield info
+
+
+def steps() -> Iterator[tuple[Any, bool, bool, float]]:
+    """Chunks of a voice, whether each is the first or the last, and what the package says."""
+    loop, voice = silero.load_silero_vad(onnx=True), np.resize(next(recordings()), STEPS * CHUNK)
+    for step, chunk in enumerate(voice.reshape(STEPS, CHUNK)):
+        yield chunk, step == 0, step == STEPS - 1, float(loop(torch.from_numpy(chunk), RATE))
+
+
+@pytest.mark.slow
+def test_tritons_client_keeps_a_sequence_through_a_real_server(running: server.Server) -> None:
+    http = pytest.importorskip("tritonclient.http")
+    address = running.inference_address.removeprefix("http://")
+    client = http.InferenceServerClient(address, network_timeout=60)
+    try:
+        for chunk, first, last, wanted in steps():
+            tensor = http.InferInput("input", [1, CHUNK], "FP32")
+            tensor.set_data_from_numpy(chunk[None])
+            answer = client.infer(
+                "voice_activity",
+                [tensor],
+                sequence_id=42,
+                sequence_start=first,
+                sequence_end=last,
+                headers={"Authorization": authorization(running)},
+            )
+            assert answer.as_numpy("output").tolist() == [[pytest.approx(wanted, abs=1e-4)]]
+    finally:
+        client.close()
+
+
+@pytest.mark.slow
+def test_files_are_a_sequence_through_a_real_server(running: server.Server) -> None:
+    path = f"{running.inference_address}/predictions/voice_activity"
+    key = {"Authorization": authorization(running)}
+    with httpx.Client(timeout=60) as http, running.client() as client:
+        for step, (chunk, first, last, wanted) in enumerate(steps()):
+            if step % 2:  # a client of ours sends a form
+                options = {"sequence_id": "a", "sequence_end": last}
+                said: Any = client.predict("voice_activity", chunk, options=options)
+            else:
+                headers = {"X-Sequence-Id": "a", "X-Sequence-Start": str(first)}
+                body = bodies.encode(chunk)[0]
+                said = http.post(path, content=body, headers={**headers, **key}).json()
+            assert said == {"output": [pytest.approx(wanted, abs=1e-4)]}
+        ended = http.post(path, content=body, headers={"X-Sequence-Id": "a", **key})
+        assert ended.status_code == 409

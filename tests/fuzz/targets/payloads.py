@@ -74,7 +74,9 @@ def _sequences() -> list[bytes]:
         {"data": {"step": [1, 2, 3, 4]}, "parameters": {"sequence_id": "a", "sequence_index": 1}},
         {"data": {"step": [1, 2, 3, 4], "state": [0, 0, 0]}},
     ]
-    return [message("sequences", json.dumps(body).encode(), JSON) for body in bodies]
+    said = {"X_Sequence_Id": "a", "X_Sequence_Start": "1", "X_Sequence_Index": "0"}
+    by_header = message("sequences", b"[1, 2, 3, 4]", JSON, **said)
+    return [by_header, *(message("sequences", json.dumps(body).encode(), JSON) for body in bodies)]
 
 
 def _forms() -> list[bytes]:

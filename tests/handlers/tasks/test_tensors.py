@@ -241,6 +241,57 @@ def test_a_state_that_is_not_there_is_never_made_up(
     assert why in said["error"]
 
 
+def npy(step: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(step, np.float32))
+    return file.getvalue()
+
+
+def send(served: NamedTensorsHandler, body: bytes, **headers: Any) -> tuple[int, Any]:
+    """Status and answer of a body with headers, whose names are said without `X-Sequence`."""
+    sent = {f"X-Sequence-{name}": value for name, value in headers.items()}
+    exchange = Exchange.begin({"body": body}, sent)
+    served.answer_all([exchange])
+    return exchange.status, json.loads(exchange.body or b"")
+
+
+def test_headers_say_the_sequence_of_a_file() -> None:
+    served = recurrent()
+    steps = list(np.random.default_rng(0).standard_normal((5, STEP)).astype(np.float32))
+    said = [send(served, npy(steps[0]), Id="7", Start="true", Index="0")]
+    said += [send(served, npy(steps[1]), Id="7", Index="1") for _ in range(2)]  # sent again
+    said += ask(served, [body(steps[2].tolist(), sequence_id=7)])  # another form of the same
+    said += [send(served, npy(steps[3]), Id="7"), send(served, npy(steps[4]), Id="7", End="1")]
+    del said[2]
+    assert [status for status, _ in said] == [200] * 5
+    assert [each["mean"] for _, each in said] == pytest.approx(own_loop(steps), abs=1e-6)
+    assert send(served, npy(steps[0]), Id="7")[0] == 409
+
+
+@pytest.mark.parametrize(
+    ("headers", "parameters", "status", "why"),
+    [
+        ({"Id": "new"}, {}, 409, "never begun"),
+        ({"Start": "true"}, {}, 422, "which sequence"),
+        ({"Id": "a", "Start": "perhaps"}, {}, 422, "'sequence_start' in the headers"),
+        ({"Id": "a", "Index": "-1"}, {}, 422, "at least 0"),
+        ({"Id": "a"}, {"sequence_id": "a"}, 422, "in the header X-Sequence-Id"),
+        ({"Start": "true"}, {"sequence_id": "a"}, 200, ""),
+    ],
+)
+def test_headers_are_checked_as_parameters_are(
+    headers: dict[str, str], parameters: dict[str, Any], status: int, why: str
+) -> None:
+    found, said = send(recurrent(), body([0.0] * STEP, **parameters), **headers)
+    assert found == status
+    assert why in said.get("error", "")
+
+
+def test_a_header_can_not_begin_a_sequence_of_a_model_without_state() -> None:
+    status, said = send(weighted(), npz(rows=ROWS, weights=WEIGHTS), Id="a", Start="true")
+    assert (status, "not allowed" in said["error"]) == (422, True)
+
+
 def test_an_ended_sequence_is_gone_and_a_full_house_says_so() -> None:
     served, step = recurrent(max_sequences=2), [0.5] * STEP
     start = {"sequence_start": True}

@@ -241,9 +241,10 @@ def test_a_request_may_name_its_version_and_a_session_stays_with_one(
         wait_until(lambda: version("/predictions/tiny/6.0") == "6.0")
         for named in (old, "6.0"):
             assert {version(f"/predictions/tiny/{named}") for _ in range(8)} == {named}
-        sessions = [[version(**{"X-Session": str(each)}) for _ in range(3)] for each in range(20)]
-        assert all(len(set(seen)) == 1 for seen in sessions)
-        assert {seen[0] for seen in sessions} == {old, "6.0"}
+        for header in ("X-Session", "X-Sequence-Id"):
+            sessions = [[version(**{header: str(each)}) for _ in range(3)] for each in range(20)]
+            assert all(len(set(seen)) == 1 for seen in sessions)
+            assert {seen[0] for seen in sessions} == {old, "6.0"}
         rollout.result(300)
         refused = http.post(f"/predictions/tiny/{old}", json={})
         assert refused.status_code == 404
