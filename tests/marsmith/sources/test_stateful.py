@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from examples.voice_activity import CHUNK, RATE, recordings
 from marsmith.cache import Cache
-from marsmith.errors import BuildError
+from marsmith.errors import BuildError, RequestError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
+from marsmith.serving import server
 from marsmith.sources.torchscript import TorchScriptFile
 
 STEPS = 60
@@ -93,15 +95,21 @@ def test_what_requests_can_not_give_is_asked_for(file: Path) -> None:
     assert "constants: {gain: ...}" in caught.value.hint
 
 
-@pytest.mark.slow
-def test_silero_speaks_for_itself(tmp_path: Path) -> None:
-    silero = pytest.importorskip("silero_vad", reason="pip install marsmith[examples]")
-    file = Path(silero.__file__).parent / "data" / "silero_vad.jit"
+@pytest.fixture(scope="module")
+def silero() -> Path:
+    """Silero VAD's own TorchScript file, as its package brings it."""
+    package = pytest.importorskip("silero_vad", reason="pip install marsmith[examples]")
+    return Path(package.__file__).parent / "data" / "silero_vad.jit"
+
+
+@pytest.fixture(scope="module")
+def voice(silero: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its archive."""
     recipe = {
         "name": "voice",
         "task": "tensors",
         "source": {
-            "torchscript": str(file),
+            "torchscript": str(silero),
             "constants": {"sr": RATE},
             "state": {"_state": 1, "_context": 0},
             "reset": ["_last_sr", "_last_batch_size"],
@@ -115,11 +123,17 @@ def test_silero_speaks_for_itself(tmp_path: Path) -> None:
         },
         "serving": {"max_workers": 1},
     }
-    build(recipe, tmp_path / "store")
+    store = tmp_path_factory.mktemp("voice")
+    build(recipe, store)
+    return store / "voice.mar"
+
+
+@pytest.mark.slow
+def test_silero_speaks_for_itself(silero: Path, voice: Path) -> None:
     voices = list(recordings())
-    loops = [torch.jit.load(str(file)) for _ in voices]
+    loops = [torch.jit.load(str(silero)) for _ in voices]
     spoken = 0
-    with Harness(tmp_path / "store" / "voice.mar", batch_size=8) as harness:
+    with Harness(voice, batch_size=8) as harness:
         for step in range(STEPS):
             some = [n for n in range(len(voices)) if step % (n + 1) == 0]  # batches of all sizes
             chunks = [voices[n][step * CHUNK : (step + 1) * CHUNK] for n in some]
@@ -139,3 +153,21 @@ def test_silero_speaks_for_itself(tmp_path: Path) -> None:
                 assert response.json() == {"output": [pytest.approx(wanted, abs=1e-4)]}
                 spoken += wanted > 0.5
     assert spoken > 20
+
+
+@pytest.mark.slow
+def test_silero_speaks_for_itself_through_a_real_server(
+    silero: Path, voice: Path, server_state: Path
+) -> None:
+    voices = [np.resize(each, 100 * CHUNK).reshape(100, CHUNK) for each in recordings()][:2]
+    loops = [torch.jit.load(str(silero)) for _ in voices]
+    with server.serve([voice], port=0) as running, running.client() as client:
+        for step, chunks in enumerate(zip(*voices, strict=True)):
+            for name, chunk, loop in zip("ab", chunks, loops, strict=True):
+                options = {"sequence_id": name, "sequence_index": step}
+                options |= {"sequence_start": step == 0, "sequence_end": step == 99}
+                said = client.predict("voice", chunk, options=options)
+                wanted = loop(torch.from_numpy(chunk)[None], RATE).item()
+                assert said == {"output": [pytest.approx(wanted, abs=1e-4)]}
+        with pytest.raises(RequestError, match="never begun, has ended"):
+            client.predict("voice", chunk, options={"sequence_id": "a"})
