@@ -8,6 +8,8 @@ import pytest
 from marsmith.archive import reading, remote
 from marsmith.errors import ArchiveError, MarsmithError
 from marsmith.serving.host.ports import free_ports
+from tests.support.certificates import certify
+from tests.support.http_servers import sending
 
 DIGEST = "a" * 64
 
@@ -42,6 +44,53 @@ def test_what_cannot_be_had_is_a_sentence_and_leaves_nothing(cache: Path) -> Non
     ):
         with pytest.raises(MarsmithError, match=f"127.0.0.1:{port}"):
             reading.Named.of(said)
+    assert not cache.exists() or list(cache.iterdir()) == []
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder whose certificate is trusted."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "cert.pem"))
+    return folder
+
+
+def test_an_archive_is_taken_over_tls_once(
+    digits_archive: Path, trusted: Path, cache: Path
+) -> None:
+    data = digits_archive.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    with sending(trusted, data) as server:
+        said = f"https://{server}/digits.mar#sha256={sha256}"
+        assert reading.Named.of(said).path.read_bytes() == data
+    assert reading.check(Path(said)).sha256 == sha256  # the server is gone
+    assert [each.name for each in cache.iterdir()] == [f"{sha256}.mar"]
+
+
+def test_other_bytes_and_half_of_them_leave_nothing(trusted: Path, cache: Path) -> None:
+    data = bytes(300_000)
+    sha256 = hashlib.sha256(data).hexdigest()
+    with (
+        sending(trusted, data[1:] + b"x") as server,
+        pytest.raises(ArchiveError, match="bytes of another SHA-256"),
+    ):
+        reading.Named.of(f"https://{server}/digits.mar#sha256={sha256}")
+    with (
+        sending(trusted, data, most=200_000) as server,
+        pytest.raises(MarsmithError, match=f"{server}.*without sending complete"),
+    ):
+        reading.Named.of(f"https://{server}/digits.mar#sha256={sha256}")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_server_of_an_unknown_authority_is_not_asked(
+    tmp_path: Path, trusted: Path, cache: Path
+) -> None:
+    with sending(tmp_path, b"an archive") as server:
+        certify(trusted)  # another's
+        with pytest.raises(MarsmithError, match="certificate verify failed"):
+            reading.Named.of(f"https://{server}/digits.mar#sha256={DIGEST}")
     assert not cache.exists() or list(cache.iterdir()) == []
 
 
