@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from marsmith.archive.login import log_in
 from marsmith.errors import ArchiveError, MarsmithError, reason
 from marsmith.extras import need
 
@@ -68,7 +69,7 @@ class Registry:
         session = self._client.session
         session.request = functools.partial(session.request, timeout=TIMES_S)
         self._container = self._client.get_container(self.name)
-        self._client.auth.load_configs(self._container)
+        log_in(self._client, self._container)
 
     def put(self, data: bytes, kind: str) -> Json:
         """Put a blob; return its descriptor."""

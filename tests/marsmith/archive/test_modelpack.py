@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,16 +12,8 @@ import pytest
 from marsmith.archive import modelpack, registry, signing
 from marsmith.errors import ArchiveError, MarsmithError
 from marsmith.serving.host.ports import free_ports
-from tests.support import signing_keys
+from tests.support import registries, signing_keys
 from tests.support.command import marsmith
-from tests.support.waiting import wait_until
-
-PROGRAM = "docker-registry"
-CONFIGURATION = """\
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {root}}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
 
 
 @pytest.mark.parametrize(
@@ -50,28 +41,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(root: Path) -> Iterator[str]:
-    if not shutil.which(PROGRAM):
-        pytest.skip(f"{PROGRAM} is not installed; on Debian: apt-get install {PROGRAM}")
-    (port,) = free_ports(1)
-    configuration = root / "config.yml"
-    configuration.write_text(CONFIGURATION.format(root=root / "data", port=port))
-    log = (root / "log").open("wb")
-    process = subprocess.Popen([PROGRAM, "serve", configuration], stdout=log, stderr=log)
-
-    def answers() -> bool:
-        assert process.poll() is None, (root / "log").read_text()
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/v2/", timeout=5).is_success
-        except httpx.HTTPError:
-            return False
-
-    try:
-        wait_until(answers)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
+    with registries.running(root) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
