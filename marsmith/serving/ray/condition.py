@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 logger = logging.getLogger("ray.serve")
 POLL_S = 0.5
+ASK_S = 5.0
+"""What the network has lost is answered never; the controller is asked again then."""
 OLD_S = 10.0
 """What the controller said longer ago isn't believed any more."""
 
@@ -48,17 +52,31 @@ class Condition:
         """Ask the controller again and again, until this is cancelled."""
         while True:
             try:
-                self._running = await asyncio.to_thread(_running)
+                self._running = await asyncio.wait_for(_running(), ASK_S)
                 self._at = asyncio.get_running_loop().time()
             except Exception:  # it is started anew somewhere; this is asked again
                 logger.warning("Ray's controller doesn't say what runs", exc_info=True)
             await asyncio.sleep(POLL_S)
 
 
-def _running() -> dict[str, int]:
+async def _running() -> dict[str, int]:
     """How many replicas run of the deployments of this replica's application."""
     from ray import serve
 
-    status = serve.status().applications.get(serve.get_replica_context().app_name)
-    deployments = status.deployments if status else {}
-    return {name: each.replica_states.get("RUNNING", 0) for name, each in deployments.items()}
+    # `serve.status()` would block a thread, for good where the answer is lost.
+    details = await _controller().get_serve_instance_details.remote()
+    application = details["applications"].get(serve.get_replica_context().app_name)
+    deployments = application["deployments"] if application else {}
+    return {
+        name: sum(replica["state"] == "RUNNING" for replica in each["replicas"])
+        for name, each in deployments.items()
+    }
+
+
+@functools.cache
+def _controller() -> Any:
+    """Ray Serve's controller, which keeps its name when it is started anew."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    return ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
