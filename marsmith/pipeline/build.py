@@ -80,6 +80,8 @@ def build(
         with timed("original", seconds), distributed.group():
             prepared = prepare(recipe, store / CACHE, work, say)
             if distributed.rank() > 0:
+                say("trained; the first process goes on, and writes the archive")
+                prepared.cache.drop_unused()
                 return None
             ladder, rungs = prepared.ladder, list(prepared.rungs)
             shown.done()

@@ -65,9 +65,11 @@ class Factory(Source):
             say(f"load {self.checkpoint.name}")
             _checkpoints.load(module, self.checkpoint, self.checkpoint_key, say)
         elif self.train is not None:
-            if distributed.rank() == 0:
-                self._train_once(module, cache, say)
-            distributed.copy(module)
+            key = f"trained-{self._trained_by()}"
+            holder = distributed.furthest(0 if cache.find(key) else -1)
+            if distributed.rank() == holder:
+                self._train_once(module, cache, key, say)
+            distributed.copy(module, holder)
         else:
             self._chance = chance.of(module)
         return module.eval()
@@ -77,10 +79,9 @@ class Factory(Source):
         return self._chance
 
     def _train_once(
-        self, module: torch.nn.Module, cache: Cache, say: Callable[[str], None]
+        self, module: torch.nn.Module, cache: Cache, key: str, say: Callable[[str], None]
     ) -> None:
         train = resolve(str(self.train))
-        key = f"trained-{self._trained_by()}"
         if kept := cache.find(key):
             say(f"load the weights that {self.train} trained before")
             load_model(module, kept / WEIGHTS)

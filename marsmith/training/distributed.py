@@ -1,7 +1,7 @@
 """One build on several processes: started here, joined into a group, and told apart.
 
-Under `torchrun`, which runs on many nodes, `group` joins what it started. On one process
-everything here does nothing.
+Under `torchrun`, which runs on many nodes, `group` joins what it started, and each process watches
+that the others still live. On one process everything here does nothing.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from handlers.cpu import cores
 from marsmith.errors import BuildError
+from marsmith.training.watching import watched
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 MEETING = "MARSMITH_MEETING"  # the file through which the processes of `launch` find each other
-PATIENCE = timedelta(days=2)  # others wait while one trains; one that dies is noticed at once
+PATIENCE = timedelta(days=2)  # others wait while one trains; one that dies is noticed
+COMING = timedelta(minutes=10)  # how long nodes may differ in when they start
 JOINING = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", MEETING)
 GRACE_S = 5.0
 LOST = re.compile("closed by peer|reset by peer|connection refused|broken pipe|timed out", re.I)
@@ -121,18 +128,19 @@ def group() -> Iterator[None]:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield
         return
-    meeting = os.environ.get(MEETING)
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        init_method=f"file://{meeting}" if meeting else "env://",
-        rank=int(os.environ["RANK"]),
-        world_size=int(os.environ["WORLD_SIZE"]),
-        timeout=PATIENCE,
-    )
+    place, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = _met(place, size)
     threads, beside = torch.get_num_threads(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     torch.set_num_threads(max(1, min(threads, cores() // beside)))
     try:
-        yield
+        # `launch` sees its processes end; a node that is lost tells nobody.
+        with nullcontext() if MEETING in os.environ else watched(store, place, size):
+            distributed.init_process_group(
+                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                store=store, rank=place, world_size=size, timeout=PATIENCE,
+            )  # fmt: skip
+            yield
+            total(0)  # all are done: who leaves is no longer heard
     except RuntimeError as error:
         if not LOST.search(str(error)):
             raise
@@ -144,6 +152,23 @@ def group() -> Iterator[None]:
     torch.set_num_threads(threads)
     for name in JOINING:
         os.environ.pop(name, None)
+
+
+def _met(place: int, size: int) -> Store:
+    """The store through which the processes find each other, once all have come."""
+    meeting = os.environ.get(MEETING)
+    come = [f"come/{each}" for each in range(size)]
+    try:
+        where = f"file://{meeting}" if meeting else "env://"
+        store: Store = next(rendezvous(where, place, size, timeout=COMING))[0]
+        store.set(come[place], "")
+        store.wait(come, COMING)
+    except distributed.DistError as error:
+        raise BuildError(
+            f"the {size} processes of this build did not meet within {COMING.seconds // 60} min",
+            "start one on every node, and see that all reach the first one's address and port",
+        ) from error
+    return store
 
 
 def rank() -> int:
@@ -167,29 +192,48 @@ def barrier() -> None:
         distributed.barrier()
 
 
-def share(read: Callable[[], bytes | None]) -> bytes | None:
-    """Give all processes what the first one reads; only the first calls the function."""
-    data = read() if rank() == 0 else None
+def furthest(done: int) -> int:
+    """The rank of the process that has done most, of those the first.
+
+    Args:
+        done: how much this one has done, from -1 for nothing.
+    """
+    if not _grouped():
+        return 0
+    size = world_size()
+    best = torch.tensor(done * size + size - 1 - rank())
+    distributed.all_reduce(best, distributed.ReduceOp.MAX)
+    return size - 1 - int(best) % size
+
+
+def share(read: Callable[[], bytes | None], origin: int = 0) -> bytes | None:
+    """Give all processes what one of them reads; only this one calls the function."""
+    data = read() if rank() == origin else None
     if not _grouped():
         return data
     length = torch.tensor(-1 if data is None else len(data))
-    distributed.broadcast(length, 0)
+    distributed.broadcast(length, origin)
     if length <= 0:
         return None if length < 0 else b""
     body = torch.empty(int(length), dtype=torch.uint8)
     if data is not None:
         body = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    distributed.broadcast(body, 0)
+    distributed.broadcast(body, origin)
     return body.numpy().tobytes()
 
 
-def copy(module: torch.nn.Module) -> None:
-    """Give all processes the first one's parameters and buffers, whatever they have."""
+def alike(value: bytes) -> bool:
+    """Whether all processes have the same value."""
+    return total(float(share(lambda: value) != value)) == 0
+
+
+def copy(module: torch.nn.Module, origin: int = 0) -> None:
+    """Give all processes one's parameters and buffers, whatever they have."""
     if not _grouped():
         return
     for tensor in (*module.parameters(), *module.buffers()):
         dense = tensor.detach().contiguous()
-        distributed.broadcast(dense, 0)
+        distributed.broadcast(dense, origin)
         tensor.data.copy_(dense)
 
 

@@ -58,7 +58,8 @@ def fit(
         module: on the CPU; leaves in evaluation mode, with the same weights in every process.
         training: what to train on, and how.
         cache: keeps the weights for later calls, and until then a checkpoint after each epoch,
-            from which a killed run resumes. Only the first process writes.
+            from which a killed run resumes. The first process of each node writes to its own, and
+            whoever has come furthest gives that to the others.
         key: names all that the weights depend on.
         say: takes one line after each epoch, in the first process.
         loss: replaces the recipe's.
@@ -68,14 +69,15 @@ def fit(
         `epochs`, and the mean `loss` over the last one.
 
     Raises:
-        BuildError: the data can't be trained on, the checkpoint can't be read, or the loss is
-            no longer a number.
+        BuildError: the data can't be trained on, or isn't the same in every process; the
+            checkpoint can't be read, or the loss is no longer a number.
     """
-    first = distributed.rank() == 0
-    if not first:
+    if distributed.rank() != 0:
         say = _nothing
-    kept = cache.find(key) if first else None
-    before = distributed.share(lambda: (kept / FACTS).read_bytes() if kept else None)
+    key = (distributed.share(key.encode) or b"").decode()  # of what has no key, each has another
+    kept = cache.find(key)
+    holder = distributed.furthest(0 if kept else -1)
+    before = distributed.share(lambda: (kept / FACTS).read_bytes() if kept else None, holder)
     if before is not None:
         say("load the weights that were trained before")
         if kept:
@@ -87,13 +89,20 @@ def fit(
             loop = Loop(module, training, loss or _recipes(training), still)
             last = loop.run(cache.resumable(key) / CHECKPOINT, say)
         facts = {"epochs": training.epochs, "loss": last}
-        if first:
-            with cache.keep(key) as unfinished:
-                save_model(module, str(unfinished / WEIGHTS))
-                (unfinished / FACTS).write_text(json.dumps(facts), "utf-8")
-    distributed.copy(module)
+        if distributed.rank() == 0:
+            _keep(module, facts, cache, key)
+    distributed.copy(module, holder)
+    # Now that the first has written: a folder that nodes share has it already.
+    if distributed.local_rank() == 0 and cache.find(key) is None:
+        _keep(module, facts, cache, key)
     module.eval()
     return facts
+
+
+def _keep(module: torch.nn.Module, facts: dict[str, float], cache: Cache, key: str) -> None:
+    with cache.keep(key) as unfinished:
+        save_model(module, str(unfinished / WEIGHTS))
+        (unfinished / FACTS).write_text(json.dumps(facts), "utf-8")
 
 
 def _nothing(line: str) -> None:

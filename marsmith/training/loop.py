@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -39,6 +39,12 @@ class Loop:
         self.module, self.training, self.loss, self.still = module, training, loss, still
         self.data = _dataset(training)
         self.count = len(self.data)  # type: ignore[arg-type]
+        if not distributed.alike(f"{self.count} {training.model_dump_json()}".encode()):
+            raise BuildError(
+                "the processes of this build have different training data or settings",
+                f"give every node the same recipe, code and data; here {training.data} has "
+                f"{self.count} items",
+            )
         self.batch_size = min(training.batch_size, self.count)
         self.mine = slice(distributed.rank(), self.batch_size, distributed.world_size())
         self.part = len(range(self.batch_size)[self.mine]) / self.batch_size
@@ -105,7 +111,7 @@ class Loop:
             group["lr"] = self.training.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
     def _keep(self, checkpoint: Path, epoch: int, loss: float) -> None:
-        if distributed.rank() != 0:
+        if distributed.local_rank() != 0:
             return
         state = {
             "epoch": epoch,
@@ -118,19 +124,34 @@ class Loop:
 
     def _take_up(self, checkpoint: Path) -> tuple[int, float]:
         """Restore the state after the last finished epoch: how many are done, and its loss."""
-        data = distributed.share(lambda: checkpoint.read_bytes() if checkpoint.is_file() else None)
-        if data is None:
+        own = checkpoint.read_bytes() if checkpoint.is_file() else None
+        with _legible(checkpoint):
+            done = -1 if own is None else _state(own)["epoch"]
+        given = distributed.share(lambda: own, distributed.furthest(done))
+        if given is None:
             return 0, math.nan
-        try:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with _legible(checkpoint):
+            state = _state(given)
             self.module.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
-            return state["epoch"], state["loss"]
-        except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError) as error:
-            raise BuildError(
-                f"the checkpoint {checkpoint} can't be taken up: {reason(error)}",
-                "delete it, and the training starts anew",
-            ) from error
+        return state["epoch"], state["loss"]
+
+
+def _state(data: bytes) -> dict[str, Any]:
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return cast("dict[str, Any]", state)
+
+
+@contextmanager
+def _legible(checkpoint: Path) -> Iterator[None]:
+    """Say of which file it is that it can't be taken up."""
+    try:
+        yield
+    except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise BuildError(
+            f"the checkpoint {checkpoint} can't be taken up: {reason(error)}",
+            "delete it, and the training starts anew",
+        ) from error
 
 
 class _Seeded(Dataset[object]):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from marsmith.cache import Cache
+from marsmith.errors import BuildError
 from marsmith.recipe.sections import Training
-from marsmith.training import distributed
+from marsmith.training import distributed, watching
 from marsmith.training.fit import fit
 
 BATCH_SIZE = 15  # no even number: two processes get unequal parts
@@ -86,6 +89,7 @@ def say_and_die(line: str) -> None:
 
 
 def main(what: str, folder: Path) -> None:
+    watching.BEAT_S, watching.SILENCE_S = 0.5, 5.0
     with distributed.group():
         rank = distributed.rank()
         if what == "die":
@@ -94,11 +98,24 @@ def main(what: str, folder: Path) -> None:
                 raise ValueError("the second process has had enough")
             distributed.share(lambda: b"nobody listens")
             distributed.barrier()
+        if what == "wait":
+            distributed.barrier()
+            say("all are here")
+            while True:
+                distributed.barrier()
+                time.sleep(0.1)
         if what == "agree":
+            assert distributed.furthest(rank) == 1
+            assert distributed.furthest(7) == distributed.furthest(-1) == 0
+            assert distributed.share(lambda: bytes([rank]) * 3, 1) == bytes([1] * 3)
+            assert distributed.alike(b"one")
+            assert not distributed.alike(bytes([rank]))
             assert distributed.share(lambda: b"") == b""
             assert distributed.share(lambda: None) is None
             assert distributed.share(lambda: bytes([rank]) * 3) == bytes(3)
             assert distributed.total(rank + 1.5) == 4
+            with pytest.raises(BuildError, match="different training data or settings"):
+                fit(net(), lesson(seed=rank), Cache(folder), "unlike", say)
         # The others' own weights don't count.
         module = net(seed=rank) if what == "agree" else net(dropout=0.5)
         fit(module, lesson(), Cache(folder), "net", say_and_die if what == "killed" else say)
