@@ -13,7 +13,7 @@ from marsmith.cli import completion, terminal
 from marsmith.cli.arguments import STORE, Store
 from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import out, progress
-from marsmith.errors import MarsmithError
+from marsmith.errors import MarsmithError, UnsupportedError
 
 
 def formats() -> list[str]:
@@ -111,6 +111,7 @@ def new(
     as_json: AsJson = False,
 ) -> None:
     """Write a folder to start from: a recipe and a model that build and serve as they stand."""
+    from marsmith import extras
     from marsmith.cli.new import write
 
     recipe, *others = written = write(name, task, Path(), custom=custom)
@@ -119,9 +120,13 @@ def new(
         return
     for path in (recipe, *others):
         out.print(f"wrote {path}", markup=False)
-    out.print(f"next: marsmith build {recipe}", markup=False)
-    out.print(f"      marsmith serve {name}", markup=False)
-    out.print(f"      marsmith predict {name} INPUT", markup=False)
+    steps = [f"marsmith build {recipe}", f"marsmith serve {name}", f"marsmith predict {name} INPUT"]
+    try:
+        extras.need_for(task)
+    except UnsupportedError as error:
+        out.print(f"note: {error.message}", markup=False)
+        steps.insert(0, error.hint)
+    out.print(f"next: {steps[0]}", *steps[1:], sep="\n      ", markup=False)
 
 
 def convert(

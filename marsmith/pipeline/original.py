@@ -18,7 +18,7 @@ from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
 from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.tensors import NamedTensorsHandler
-from marsmith import arguments, imports, passes
+from marsmith import arguments, extras, imports, passes
 from marsmith.archive import contents
 from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
@@ -90,9 +90,11 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         say: takes one line as each step begins.
 
     Raises:
+        UnsupportedError: what the task needs isn't installed.
         BuildError: the source, the assets, the data or a pass failed.
         GateError: what the passes made misses a bound.
     """
+    extras.need_for(recipe.task)
     device, cache = chosen_device(recipe), Cache(kept / MADE)
     say(f"make the model of {recipe.name}")
     with settled():

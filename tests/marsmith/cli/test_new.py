@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from handlers import tasks
-from marsmith.cli import new
-from marsmith.errors import MarsmithError
+from marsmith.cli import making, new
+from marsmith.errors import MarsmithError, UnsupportedError
 from marsmith.harness.wire import FormField, Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline import original
@@ -76,6 +76,23 @@ def test_the_command_says_what_comes_next(tmp_path: Path) -> None:
     assert b"next: marsmith build flowers/flowers.yaml" in done.stdout
     written = sorted(file.name for file in (tmp_path / "flowers").iterdir())
     assert written == ["flowers.yaml", "flowers_model.py"]
+
+
+def test_what_is_missing_is_said_at_once_and_before_a_build_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    monkeypatch.chdir(tmp_path)
+    making.new("texts", "text_classification")
+    first, second, *_ = capsys.readouterr().out.partition("next: ")[2].splitlines()
+    assert first == "pip install 'marsmith[text]'"
+    assert second.strip() == "marsmith build texts/texts.yaml"
+    steps: list[str] = []
+    with pytest.raises(UnsupportedError) as caught:
+        build(reading.load(tmp_path / "texts" / "texts.yaml"), tmp_path / "store", steps.append)
+    assert caught.value.message == "tokenizers is not installed, which text_classification needs"
+    assert caught.value.hint == first
+    assert steps == []
 
 
 @pytest.mark.parametrize("name", ["3d", "a b", "", "../a", "tokenise", "a.b"])
