@@ -1,7 +1,7 @@
 """Code blocks of the pages, and how each is marked: what a test runs, and what none does.
 
 The line before a block is `<!-- run: NAME -->`, where a test asks for the blocks of that name, or
-`<!-- not run: REASON -->`.
+`<!-- not run: REASON -->`. Diagrams, which are drawn in characters, need no mark.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BLOCK = re.compile(
     r"(?P<text>.*?)^(?P=indent)(?P=fence)[ ]*$",
     re.MULTILINE | re.DOTALL,
 )
-DIAGRAM = "mermaid"
+DIAGRAM = "text"
 
 
 @dataclass(frozen=True)
