@@ -21,7 +21,7 @@ from marsmith.serving.host import intake
 from marsmith.tune import search, settings
 from marsmith.tune.search import Found
 from marsmith.tune.settings import Way
-from marsmith.tune.variants import variant
+from marsmith.tune.variants import variants
 
 FIRST_S = 2.0
 """Of a run in the first round."""
@@ -94,13 +94,13 @@ def tune(
     began, busy = time.monotonic(), os.getloadavg()[0]
     bodies = target.held_out(recipe)
     ways = {each.name: each for each in settings.space(recipe.serving)}
+    startup_s = recipe.serving.startup_timeout_s * len(ways)
     with tempfile.TemporaryDirectory() as work:
         say(f"serve {recipe.name} in {len(ways)} ways")
-        archives = [variant(archive, n, way.config(), Path(work)) for n, way in ways.items()]
+        archives = [str(pinned(each)) for each in variants(archive, ways, startup_s, Path(work))]
         with server.serve(
-            [str(pinned(each)) for each in archives], port=0, trust=None,
-            timeout_s=120 * len(ways), on_progress=say,
-        ) as info:  # fmt: skip
+            archives, port=0, trust=None, timeout_s=startup_s, on_progress=say
+        ) as info:
 
             def run(name: str, traffic: Traffic) -> Summary:
                 say(f"{ways[name]}: {traffic.words()}")

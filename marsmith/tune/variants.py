@@ -12,8 +12,24 @@ import yaml
 from marsmith.archive import sums
 from marsmith.archive.reading import MANIFEST
 from marsmith.archive.sums import SUMS
+from marsmith.tune.settings import Way
 
 CONFIG = "model-config.yaml"
+
+
+def variants(archive: Path, ways: Mapping[str, Way], startup_s: int, folder: Path) -> list[Path]:
+    """Write an archive for each way to serve one.
+
+    Args:
+        archive: a sound one.
+        ways: by the name that the model gets.
+        startup_s: how long a worker may take to load: all of them do so at once.
+        folder: an existing one.
+    """
+    return [
+        variant(archive, name, {**way.config(), "startupTimeout": startup_s}, folder)
+        for name, way in ways.items()
+    ]
 
 
 def variant(archive: Path, name: str, changed: Mapping[str, object], folder: Path) -> Path:

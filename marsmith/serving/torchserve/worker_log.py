@@ -25,6 +25,8 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<mes
 WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
 
 CRASHED = "the worker crashed or was killed; there was no Python error"
+SLOW = "the worker was not ready in time; see a recipe's 'serving.startup_timeout_s'"
+STARTUP_TIMED_OUT = "Backend worker startup time out"
 # What a worker prints at every start; none of it is a cause.
 ROUTINE = re.compile(
     r"s_name_part0=|Listening on|Successfully loaded .*metrics\.yaml|\[PID\]|Torch worker started"
@@ -147,7 +149,8 @@ class LoadWatch:
         worker, said = self._java_failure()
         if worker:
             printed = [line for line in self._printed[worker] if not ROUTINE.match(line)]
-            return _message(worker, [CRASHED, *printed]), "model.log"
+            slow = STARTUP_TIMED_OUT in "".join(said[1:2])  # the exception that Java names
+            return _message(worker, [SLOW if slow else CRASHED, *printed]), "model.log"
         # The line after a failure is the Java exception behind it.
         cause = said[1].partition(": ")[2] if len(said) > 1 and not LINE.match(said[1]) else ""
         return f"TorchServe: {said[0]}" + (f": {cause}" if cause else ""), "ts.log"

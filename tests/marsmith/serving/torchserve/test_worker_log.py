@@ -10,6 +10,7 @@ import pytest
 from marsmith.errors import ServerError
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import read_infos
+from marsmith.serving.torchserve.worker_log import LoadWatch
 
 MakeArchive = Callable[..., Path]
 
@@ -43,3 +44,17 @@ def test_a_failing_load_is_explained_and_not_waited_for(
     assert Path(caught.value.hint.removeprefix("see the rest in ")).is_file()
     assert_nothing_is_left()
     assert read_infos() == []
+
+
+def test_a_worker_that_was_too_slow_is_not_said_to_have_crashed(tmp_path: Path) -> None:
+    watch = LoadWatch(tmp_path)
+    (tmp_path / "ts.log").write_text(  # what TorchServe 0.12 says
+        "2026-11-27T18:41:29,818 [ERROR] W-9003-tiny_1.0 org.pytorch.serve.wlm.WorkerThread"
+        " - Backend worker error\n"
+        "org.pytorch.serve.wlm.WorkerInitializationException: Backend worker startup time out.\n"
+        "\tat org.pytorch.serve.wlm.WorkerLifeCycle.startWorkerPython(WorkerLifeCycle.java:208)\n"
+    )
+    with pytest.raises(ServerError) as caught:
+        watch.check()
+    assert "model 'tiny' did not load: the worker was not ready in time" in caught.value.message
+    assert "startup_timeout_s" in caught.value.message
