@@ -76,12 +76,14 @@ class Answer:
 
     Attributes:
         media_types: what `encode` can write, besides JSON.
+        usually_encoded: whether a client that takes anything gets the first of them, not JSON.
         ragged: the fields that are lists of one length, which differs from answer to answer, and
             the shape of an item of each. A v2 answer has the items of all instances one after
             the other, and the output `counts` says how many each instance has.
     """
 
     media_types: ClassVar[tuple[str, ...]] = ()
+    usually_encoded: ClassVar[bool] = False
     ragged: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     def encode(self, media_type: str) -> bytes:

@@ -29,7 +29,7 @@ TEMPLATE = (
 )
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 EMBEDDER, WRITER, LISTENER = "new_text_embedding", "chatty", "new_speech_recognition"
-RANKER = "new_reranking"
+RANKER, SPEAKER = "new_reranking", "new_speech_synthesis"
 ASKED: Any = {"query": "where is Ada", "documents": ["in Paris", "who", "Ada lives in Paris"]}
 TIMEOUT_S = 120
 RECORDING = encode(wave(16_000), 16_000)
@@ -49,7 +49,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def info(writer: Path, new_archives: dict[str, Path], server_state: Path) -> Iterator[ServerInfo]:
-    tasks = ("text_embedding", "speech_recognition", "reranking")
+    tasks = ("text_embedding", "speech_recognition", "reranking", "speech_synthesis")
     archives = [writer, *(new_archives[task] for task in tasks)]
     found = server.serve(archives, port=0)
     try:
@@ -208,6 +208,30 @@ class TestTranscriptions:
         with pytest.raises(openai.BadRequestError) as caught:
             client.audio.transcriptions.create(model=LISTENER, file=file, language="en")
         assert caught.value.param == "language"
+
+
+class TestSpeech:
+    def test_it_is_that_of_the_models_own_path(
+        self, info: ServerInfo, client: openai.OpenAI
+    ) -> None:
+        headers = {"Authorization": authorization(info), "Content-Type": "text/plain"}
+        address = f"{info.inference_address}/predictions/{SPEAKER}"
+        usual = httpx.post(address, content=b"Hello", headers=headers, timeout=TIMEOUT_S)
+        assert usual.headers["content-type"] == "audio/wav"
+        speak = client.audio.speech.create
+        asked: Any = {"model": SPEAKER, "input": "Hello", "voice": "default"}
+        assert speak(**asked).content == usual.content
+        assert speak(**asked, response_format="wav", speed=1).content == usual.content
+        assert speak(**asked, response_format="pcm").content == usual.content[44:]
+        for param, more in (
+            ("speed", {"speed": 2}),
+            ("response_format", {"response_format": "mp3"}),
+        ):
+            with pytest.raises(openai.BadRequestError) as caught:
+                speak(**asked, **more)
+            assert caught.value.param == param
+        with pytest.raises(openai.BadRequestError, match=r"'alloy' is not allowed in 'voice'"):
+            speak(**{**asked, "voice": "alloy"})
 
 
 def relevance(said: Any) -> list[tuple[int, float]]:

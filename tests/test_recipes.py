@@ -65,6 +65,9 @@ def test_each_answers_as_well_as_it_was_verified(together: ServerInfo, name: str
     assert recipe.evaluation.metric
     held_out = list(resolve(str(recipe.evaluation.data))())[:ASKED]
     with server.client(together, timeout_s=60) as client:
-        answers = [client.predict(name, body, content_type="") for body, _ in held_out]
+        answers = [
+            client.predict(name, body, content_type="", accept="application/json")
+            for body, _ in held_out
+        ]
     measured = metrics.find(recipe.evaluation.metric)(answers, [right for _, right in held_out])
     assert measured >= (recipe.accept.metric_at_least or 0.75) - SLACK

@@ -225,7 +225,9 @@ class Exchange:
             raise ModelError("the request was never read")
         media_type, headers = json_text.JSON, {}
         if self.accept and self.request.protocol == "raw":
-            offered = (json_text.JSON, *self.answers[0].media_types)
+            kind = type(self.answers[0])
+            first, last = (json_text.JSON,), kind.media_types
+            offered = (*last, *first) if kind.usually_encoded else (*first, *last)
             media_type = negotiation.choose(self.accept, offered)
         if self.route:
             body = self._written(self.route)
@@ -249,6 +251,8 @@ class Exchange:
 
     def _written(self, route: openai.Route) -> bytes:
         said = route.write(self.answers)
+        if isinstance(said, bytes):
+            return said
         if isinstance(said, str):
             return said.encode("utf-8", "replace")
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from handlers.base import Handler
 from handlers.errors import HandlerError
+from handlers.protocols.json_text import JSON
 from handlers.runtimes import Runtime, Tensors
 from marsmith.archive.reading import pinned
 from marsmith.causes import own_place
@@ -157,7 +158,8 @@ class Ladder:
             ):
 
                 def ask(body: bytes) -> object:
-                    return client.predict(archive.stem, body, content_type=self.data.media_type)
+                    kind = self.data.media_type
+                    return client.predict(archive.stem, body, content_type=kind, accept=JSON)
 
                 return self._answered(
                     "served", lambda bodies: pool.map(ask, bodies), rung, expected

@@ -34,7 +34,14 @@ MEDIA_TYPES = (
     "application/json", "application/octet-stream", "text/plain", "image/png", "-",
     "application/json; charset=utf-8", "application/cloudevents+json", "größe/x",
 )  # fmt: skip
-ACCEPTED = ("image/png", "*/*;q=0.1", "text/event-stream", "application/jsonlines", ",;q=")
+ACCEPTED = (
+    "image/png",
+    "audio/wav",
+    "*/*;q=0.1",
+    "text/event-stream",
+    "application/jsonlines",
+    ",;q=",
+)
 JSON_LENGTH = re.compile(rb"(?i)" + binary_tensors.HEADER.encode() + rb": (\d{1,9})")
 
 

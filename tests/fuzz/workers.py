@@ -268,6 +268,20 @@ def audio_classification() -> Worker:
     return Worker("audio_classification", _power, _folder(), lengths=True, **section)
 
 
+def _spoken(inputs: Tensors) -> Tensors:
+    """As many frames of noise as there are letters, each of four samples."""
+    frames = inputs["noise"].mean(dim=2).tanh()
+    lasts = (inputs["attention_mask"].sum(dim=1) * 3 / inputs["speaking_rate"]).long()
+    return {"wave": frames.repeat_interleave(4, dim=1), "lengths": lasts * 4}
+
+
+@cache
+def speech_synthesis() -> Worker:
+    section: dict[str, Any] = {"noise_size": 3, "voices": ["ada", "größe"], "max_tokens": 40}
+    section |= {"sampling_rate": 100, "max_seconds": 6.0}
+    return Worker("speech_synthesis", _spoken, _folder(), **section)
+
+
 @cache
 def speech_to_text() -> Worker:
     made = _folder()

@@ -151,8 +151,8 @@ class Route(ABC):
         """What `body` asks of the model; `known` are the options that the task has."""
 
     @abstractmethod
-    def write(self, answers: Sequence[Any]) -> JsonObject | str:
-        """Write the answers as an object, or as plain text where `media_type` says so.
+    def write(self, answers: Sequence[Any]) -> JsonObject | str | bytes:
+        """Write the answers as an object, or as text or bytes where `media_type` says so.
 
         Args:
             answers: one for each instance; they have what the route needs.

@@ -14,6 +14,11 @@ AS_TENSORS = (
 WRITES = "ForCausalLM"
 KINDS = {
     "ForXVector": ("makes a vector of a voice", AS_TENSORS.format("its embeddings")),
+    "ForTextToSpeech": (
+        "writes spectra frame by frame, of which a vocoder in another folder makes sound",
+        "use a VITS, which is one model; or bring a 'source.factory' whose module makes waveforms"
+        " of texts: `marsmith new NAME --task speech_synthesis`",
+    ),
     "ForUniversalSegmentation": (
         "finds masks and their classes, which its processor joins to a class for every pixel",
         AS_TENSORS.format("class_queries_logits and masks_queries_logits"),

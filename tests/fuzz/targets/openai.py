@@ -10,7 +10,7 @@ from tests.fuzz import messages
 from tests.fuzz.messages import message
 from tests.support.audio import encode, wave
 
-WORKERS = ("text_generation", "text_embedding", "reranking", "speech_to_text")
+WORKERS = ("text_generation", "text_embedding", "reranking", "speech_to_text", "speech_synthesis")
 JSON = "application/json"
 
 
@@ -22,6 +22,7 @@ def seeds() -> list[bytes]:
     embed = {"input": ["one", "two three"], "encoding_format": "base64", "dimensions": 16}
     rank = {"query": "one", "documents": ["two", {"text": "one"}], "top_n": 1}
     rank |= {"return_documents": True}
+    speak = {"input": "one größe", "voice": "ada", "speed": 2, "response_format": "pcm"}
     return [
         _to("text_generation", "v1/chat/completions", chat),
         _to("text_generation", "v1/chat/completions", {"messages": parts, "stream": True,
@@ -32,6 +33,8 @@ def seeds() -> list[bytes]:
         _to("text_embedding", "v1/embeddings", {"input": "one", "user": "me"}),
         _to("reranking", "v1/rerank", rank),
         _to("reranking", "v1/nothing", {}),
+        _to("speech_synthesis", "v1/audio/speech", speak),
+        _to("speech_synthesis", "v1/audio/speech", {"input": "one", "response_format": None}),
         _recording("v1/audio/transcriptions", response_format="json"),
         _recording("v1/audio/transcriptions", response_format="text", temperature="0"),
         _recording("v1/audio/translations", prompt="one"),

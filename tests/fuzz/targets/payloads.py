@@ -15,7 +15,8 @@ from tests.support import rents
 
 JSON, BYTES = "application/json", "application/octet-stream"
 BOUNDARY = "multipart/form-data; boundary=x"
-WORKERS = ("tensors", "sequences", "tabular", "text_classification", "recommendation")
+WORKERS = ("tensors", "sequences", "tabular", "text_classification", "recommendation",
+           "speech_synthesis")  # fmt: skip
 
 
 def seeds() -> list[bytes]:
@@ -35,6 +36,11 @@ def seeds() -> list[bytes]:
     found.append(message("text_classification", json.dumps(body).encode(), JSON))
     history = {"data": {"history": [2, "item 3"]}, "parameters": {"top_k": 3}}
     found.append(message("recommendation", json.dumps(history).encode(), JSON))
+    speak: dict[str, Any] = {"seed": 3, "voice": "ada", "speaking_rate": 0.5, "noise_scale": 0}
+    body = {"data": "one two three", "parameters": speak}
+    found.append(message("speech_synthesis", json.dumps(body).encode(), JSON))
+    found.append(message("speech_synthesis", b"one two", "text/plain", Accept="audio/wav"))
+    found.append(_v1("speech_synthesis", ["one", "two three"], parameters=speak))
     return [*found, *_forms()]
 
 

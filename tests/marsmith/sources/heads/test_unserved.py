@@ -51,6 +51,10 @@ def writer(folder: Path) -> Any:
             "Mask2FormerForUniversalSegmentation", "semantic_segmentation", "masks and their",
             "masks_queries_logits alone",
         ),
+        (
+            "SpeechT5ForTextToSpeech", "speech_synthesis", "spectra frame by frame",
+            "whose module makes waveforms",
+        ),
     ],
 )  # fmt: skip
 def test_it_is_refused_with_why_and_what_to_do(
