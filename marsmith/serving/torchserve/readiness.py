@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
+
 from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, RequestError, ServerError
 from marsmith.serving.torchserve.status import ModelStatus
@@ -112,6 +114,10 @@ def _workers(client: Client, name: str, number: int | None) -> tuple[bool, str]:
         if error.status != 404:
             raise
         return False, "not registered yet"
+    except ServerError as error:
+        if not isinstance(error.__cause__, httpx.TimeoutException):
+            raise
+        return False, "no answer yet"  # on a busy machine, Java takes seconds
     needed = model.min_workers if number is None else number
     if model.min_workers < needed:  # TorchServe has begun with what its archive says
         client.scale(name, needed, max(needed, model.max_workers))

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 
-from marsmith.serving.torchserve.readiness import WARM_UP_REQUESTS, WINDOW, is_steady, last_lines
+import pytest
+
+from marsmith.client.clients import Client
+from marsmith.errors import ServerError
+from marsmith.serving.torchserve.readiness import (
+    WARM_UP_REQUESTS,
+    WINDOW,
+    is_steady,
+    last_lines,
+    wait_for_workers,
+)
 
 
 def test_a_pace_is_steady_after_enough_requests_that_take_equally_long() -> None:
@@ -19,3 +31,16 @@ def test_the_end_of_a_file_that_may_not_be_there(tmp_path: Path) -> None:
     assert last_lines(file) == ""
     file.write_bytes(b"one\ntwo\nthr\xffe\n")
     assert last_lines(file, 2) == "two\nthr\ufffde"
+
+
+def test_a_server_too_busy_to_say_how_far_it_is_is_waited_for() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        deadline = time.monotonic() + 0.2
+        with (
+            Client(address, address, timeout_s=0.1, retries=0) as client,
+            pytest.raises(ServerError, match=r"the time is up, .*: tiny: no answer yet"),
+        ):
+            wait_for_workers(client, {"tiny": 1}, lambda: None, deadline, lambda line: None)
