@@ -15,6 +15,7 @@ import numpy as np
 import openai
 import pytest
 
+from handlers import wave_files
 from marsmith.cli import new
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
@@ -223,6 +224,11 @@ class TestSpeech:
         assert speak(**asked).content == usual.content
         assert speak(**asked, response_format="wav", speed=1).content == usual.content
         assert speak(**asked, response_format="pcm").content == usual.content[44:]
+        parts = {**asked, "input": "One. Two.", "stream_format": "audio"}
+        with client.audio.speech.with_streaming_response.create(**parts) as said:
+            streamed = b"".join(said.iter_bytes())
+        sentences = [speak(**{**asked, "input": each}).content[44:] for each in ("One.", "Two.")]
+        assert streamed == wave_files.header(16_000) + b"".join(sentences)
         for param, more in (
             ("speed", {"speed": 2}),
             ("response_format", {"response_format": "mp3"}),

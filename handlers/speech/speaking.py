@@ -16,9 +16,10 @@ DRAWN = 2  # numbers of chance for how long a token lasts
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceOptions:
-    """The options of a request to a model that speaks in one way alone."""
+    """The options of a request to a model without chance."""
 
     voice: str = setting("", "One of the model's voices; by default the first.")
+    stream: bool = setting(False, "Send the sound sentence by sentence, while it is made.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,13 @@ class Line:
         ids: (T,) int64, its tokens, with blank ones.
         voice: the number of the voice.
         how: the request's options.
+        rest: the sentences that follow, of a text that is sent sentence by sentence.
     """
 
     ids: torch.Tensor
     voice: int
     how: Asked
+    rest: tuple[Line, ...] = ()
 
     def drawn(
         self, frames: int, size: int, *, durations: bool

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from handlers import base, wave_files
+from handlers import wave_files
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.runtimes import Tensors
 from handlers.schema import JsonObject, setting, unknown
-from handlers.speech import speaking
+from handlers.speech import sentences, speaking
 from handlers.speech.speaking import Asked, Line, SpeechSynthesisOptions, VoiceOptions
 from handlers.task import Answer, Config, Sample, similar_length
 from handlers.text import text, tokens
@@ -24,6 +24,7 @@ DECIMALS = 5  # of samples; a step of 16 bits is 0.00003
 MILLISECONDS = 3  # decimals of seconds
 BEGINNING = 16  # frames that a model which draws makes before it is known how many there are
 USUAL_FRAMES = 2  # for a token: 15 letters a second, a blank behind each, 60 frames a second
+SHORTER = "send its sentences one by one, or let them be sent so: 'stream'"
 SENTENCE = "Every model has something to say."
 
 
@@ -82,7 +83,7 @@ class Speech(Answer):
 _Sample = Sample[Asked, Line]
 
 
-class SpeechSynthesis(base.Handler[SpeechSynthesisConfig, Asked, Line]):
+class SpeechSynthesis(sentences.SentenceHandler[SpeechSynthesisConfig, Asked, Line]):
     """Speaks texts.
 
     The model is called by position with
@@ -125,8 +126,9 @@ class SpeechSynthesis(base.Handler[SpeechSynthesisConfig, Asked, Line]):
             raise LoadError("'voices' must be names, at least one, each another")
         if not config.noise_size:
             self.Options = VoiceOptions
-            self.default_options = VoiceOptions(voice=self.default_options.voice)
-            others = sorted({*(config.defaults or {})} - {"voice"})
+            usual = self.default_options
+            self.default_options = VoiceOptions(voice=usual.voice, stream=usual.stream)
+            others = sorted({*(config.defaults or {})} - {*vars(self.default_options)})
             if others:
                 raise LoadError(
                     f"'defaults' has {others[0]!r}, which a model without 'noise_size' can't do"
@@ -152,26 +154,41 @@ class SpeechSynthesis(base.Handler[SpeechSynthesisConfig, Asked, Line]):
         text.check_together(instances, max_characters=self.config.max_characters)
 
     def decode(self, instance: object, options: Asked) -> _Sample:
-        """Convert a text to its tokens."""
-        ids: list[int] = self.tokenizer.encode(text.read(instance)).ids
-        if not ids:
+        """Convert a text to its tokens, or the sentences of one that is sent in parts."""
+        whole = text.read(instance)
+        voice = self._voice(options)
+        parts = sentences.split(whole) if options.stream else [whole]
+        found = [ids for part in parts if (ids := self.tokenizer.encode(part).ids)]
+        if not found:
             raise BadRequest(
                 "there is nothing in the text that this model can speak",
                 hint="send words in the letters of its language",
                 status=422,
             )
-        if len(ids) > self.config.max_tokens:
+        longest = max(map(len, found))
+        if longest > self.config.max_tokens:
             raise BadRequest(
-                f"the text has {len(ids)} tokens; at most {self.config.max_tokens} are allowed",
-                hint="send its sentences one by one",
+                f"the text has {longest} tokens; at most {self.config.max_tokens} are allowed",
+                hint=SHORTER,
                 status=413,
             )
-        if self.blank is not None:
-            whole = torch.full((2 * len(ids) + 1,), self.blank)
-            whole[1::2] = torch.tensor(ids)
-        else:
-            whole = torch.tensor(ids)
-        return Sample({}, options, Line(whole, self._voice(options), options))
+        first, *rest = (Line(self._with_blanks(ids), voice, options) for ids in found)
+        return Sample({}, options, replace(first, rest=tuple(rest)))
+
+    def _with_blanks(self, ids: list[int]) -> torch.Tensor:
+        if self.blank is None:
+            return torch.tensor(ids)
+        whole = torch.full((2 * len(ids) + 1,), self.blank)
+        whole[1::2] = torch.tensor(ids)
+        return whole
+
+    def rest(self, sample: _Sample) -> list[_Sample]:
+        """The sentences that follow."""
+        return [Sample({}, sample.options, line) for line in sample.meta.rest]
+
+    def pcm(self, answer: Any) -> bytes:
+        """The bare samples of a sentence, a `Speech`."""
+        return wave_files.pcm(answer.samples)
 
     def group_key(self, sample: Sample[object, Line]) -> Hashable:
         """Let texts of similar length share a batch: padding costs time, too."""
@@ -259,7 +276,7 @@ class SpeechSynthesis(base.Handler[SpeechSynthesisConfig, Asked, Line]):
             raise BadRequest(
                 f"the text would be spoken for {longest:.3g} s; at most "
                 f"{self.config.max_seconds:g} s are allowed",
-                hint="send its sentences one by one",
+                hint=SHORTER,
                 status=413,
             )
 

@@ -21,7 +21,9 @@ class SpeechFields(RouteFields):
         None, "wav, the default, or pcm: 16 bits a sample, at the model's own rate."
     )
     speed: float | None = setting(None, "2 is twice as fast as 1.", minimum=0.25, maximum=4)
-    stream_format: Literal["audio"] | None = setting(None, "The sound alone.")
+    stream_format: Literal["audio"] | None = setting(
+        None, "Send the sound sentence by sentence, while it is made; otherwise it comes whole."
+    )
 
 
 class AudioSpeech(Route):
@@ -36,11 +38,13 @@ class AudioSpeech(Route):
         body = self.body
         if body.input is None:
             raise FieldError("the request has no 'input'", param="input", hint="send a string")
-        options = {} if body.voice is None else {"voice": body.voice}
+        options: dict[str, object] = {} if body.voice is None else {"voice": body.voice}
         if body.speed not in (None, 1) or (body.speed and "speaking_rate" in known):
             if "speaking_rate" not in known:
                 raise FieldError(f"the model {self.model} has one speed alone", param="speed")
             options["speaking_rate"] = body.speed
+        if body.stream_format and "stream" in known:
+            options["stream"] = True
         return Asked([body.input], options)
 
     def write(self, answers: Sequence[Any]) -> bytes:

@@ -13,7 +13,7 @@ export function model({ name, description, server, modules, describe }) {
   const state = { verb: "predict", inputs: ranked(modules.inputs, description), rival: null, running: null };
   const streams = Boolean(description.input?.streams);
   const forms = {
-    predict: options(description.options, streams ? ["stream"] : []),
+    predict: options(description.options, ["stream"]),
     explain: description.explanations?.options ? options(description.explanations.options) : null,
   };
 

@@ -32,6 +32,8 @@ def test_what_is_asked_are_options_of_the_task() -> None:
     assert route().read({"input": "Hi"}, KNOWN).options == {}
     assert route().read({"input": "Hi", "speed": 1}, KNOWN).options == {"speaking_rate": 1}
     assert route().read({"input": "Hi", "speed": 1}, PLAIN).options == {}
+    parts = route().read({"input": "Hi", "stream_format": "audio"}, PLAIN)
+    assert parts.options == {"stream": True}
 
 
 @pytest.mark.parametrize(
