@@ -42,7 +42,7 @@ class SpeechSynthesisConfig(Config):
         600, "The most tokens of a text, without blank ones; more are refused.", minimum=1
     )
     max_characters: int = setting(
-        20_000, "The most characters of a request's texts together.", minimum=1
+        5_000, "The most characters of a request's texts together.", minimum=1
     )
     sampling_rate: int = setting(16_000, "The model's samples per second.", minimum=1)
     max_seconds: float = setting(
@@ -126,14 +126,15 @@ class SpeechSynthesis(sentences.SentenceHandler[SpeechSynthesisConfig, Asked, Li
             raise LoadError("'voices' must be names, at least one, each another")
         if not config.noise_size:
             self.Options = VoiceOptions
-            usual = self.default_options
-            self.default_options = VoiceOptions(voice=usual.voice, stream=usual.stream)
+            self.default_options = VoiceOptions(voice=self.default_options.voice)
             others = sorted({*(config.defaults or {})} - {*vars(self.default_options)})
             if others:
                 raise LoadError(
                     f"'defaults' has {others[0]!r}, which a model without 'noise_size' can't do"
                 )
         self._voice(self.default_options)
+        if (config.defaults or {}).get("stream"):
+            raise LoadError("'defaults' can't have 'stream': a client must expect it")
         self._example = self._sentence()
 
     def _sentence(self) -> str:

@@ -140,6 +140,24 @@ def test_a_model_without_chance_has_no_options_for_it(folder: Path) -> None:
     assert exchange.status == 422
     with pytest.raises(LoadError, match="'defaults' has 'seed'"):
         configured(folder, defaults={"seed": 1})
+    assert spoken(configured(folder, defaults={"voice": "default"}), ["abc"])[0]["seconds"] == 0.03
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"defaults": {"stream": True}}, "can't have 'stream'"),
+        ({"blank_token": "?"}, "'blank_token' '\\?' is not in the tokenizer"),
+        ({"voices": []}, "'voices' must be names"),
+        ({"voices": ["ada", "ada"]}, "'voices' must be names"),
+        ({"defaults": {"voice": "eve"}}, "'eve' is not allowed in 'voice'"),
+    ],
+)
+def test_settings_that_can_not_be_are_refused(
+    folder: Path, section: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((LoadError, BadRequest), match=said):
+        configured(folder, **section)
 
 
 @pytest.mark.parametrize(
