@@ -77,7 +77,7 @@ class SentenceHandler(base.Handler[C, O, M]):
         ids: dict[int, str] = dict(context.request_ids)
         context.stopping_criteria = None
         bodies = dict(zip(ids, super().handle(data, context), strict=True))
-        asked = dict(zip(ids, self._asked, strict=False))
+        asked, self._asked = dict(zip(ids, self._asked, strict=False)), ()
         left = {
             index: self.rest(each.samples[0])
             for index, each in asked.items()

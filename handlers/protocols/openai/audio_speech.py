@@ -39,10 +39,10 @@ class AudioSpeech(Route):
         if body.input is None:
             raise FieldError("the request has no 'input'", param="input", hint="send a string")
         options: dict[str, object] = {} if body.voice is None else {"voice": body.voice}
-        if body.speed not in (None, 1) or (body.speed and "speaking_rate" in known):
-            if "speaking_rate" not in known:
-                raise FieldError(f"the model {self.model} has one speed alone", param="speed")
+        if body.speed is not None and "speaking_rate" in known:
             options["speaking_rate"] = body.speed
+        elif body.speed not in (None, 1):
+            raise FieldError(f"the model {self.model} has one speed alone", param="speed")
         if body.stream_format and "stream" in known:
             options["stream"] = True
         return Asked([body.input], options)
