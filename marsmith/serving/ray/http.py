@@ -30,7 +30,7 @@ class Http:
 
     Attributes:
         method: of the request.
-        path: of the request, as the client has sent it.
+        path: of the request, as the client has sent it, behind the application's own prefix.
         headers: of the request, with names in lower case.
         id: of the request; the client's, if it has one that can be used.
         begun: whether some of the answer has been sent.
@@ -41,7 +41,8 @@ class Http:
         self._body: bytes | None = None
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         self.method: str = scope["method"]
-        self.path = raw.partition(b"?")[0].decode("latin-1")
+        path = raw.partition(b"?")[0].decode("latin-1")
+        self.path = path.removeprefix(scope.get("root_path", ""))
         self.headers = [
             (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, value in scope["headers"]
