@@ -11,7 +11,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ def run(command: Sequence[object], folder: Path, limit_s: float = RUN_S) -> str:
 
 
 @pytest.fixture(scope="module")
-def archives(new_archives: dict[str, Path]) -> list[Path]:
-    return [new_archives[task] for task in (*TASKS, WRITES)]
+def archives(make_new_archive: Callable[[str], Path]) -> list[Path]:
+    return [make_new_archive(task) for task in (*TASKS, WRITES)]
 
 
 @pytest.fixture(scope="module")

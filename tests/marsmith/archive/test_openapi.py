@@ -131,8 +131,10 @@ ASKED: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_openai_s_routes_are_described_as_they_answer(new_archives: dict[str, Path]) -> None:
-    described: dict[str, Any] = document([new_archives[task] for task, _ in ASKED.values()])
+def test_openai_s_routes_are_described_as_they_answer(
+    make_new_archive: Callable[[str], Path],
+) -> None:
+    described: dict[str, Any] = document([make_new_archive(task) for task, _ in ASKED.values()])
     validate(described)
     assert {path for path in described["paths"] if "models" not in path} >= set(ASKED)
     for path, (task, fields) in ASKED.items():
@@ -141,7 +143,7 @@ def test_openai_s_routes_are_described_as_they_answer(new_archives: dict[str, Pa
         body = {"model": f"new_{task}", **fields}
         check(described, taken, body)
         headers = {"x-openai-route": path.removeprefix("/")}
-        with Harness(new_archives[task], batch_size=2) as harness:
+        with Harness(make_new_archive(task), batch_size=2) as harness:
             answered, refused = harness.predict(
                 [Request.json(each, headers) for each in (body, {**body, "user": 7})]
             )
@@ -154,6 +156,7 @@ def test_openai_s_routes_are_described_as_they_answer(new_archives: dict[str, Pa
                 check(described, taken, wrong)
 
 
+@pytest.mark.slow
 def test_a_recording_is_sent_to_openai_s_route_as_a_form(
     make_new_archive: Callable[[str], Path],
 ) -> None:
