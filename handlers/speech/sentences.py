@@ -91,7 +91,7 @@ class SentenceHandler(base.Handler[C, O, M]):
         while any(left.values()):
             self._send(bodies, {index for index in left if left[index]}, opened, context)
             left = {index: lines for index, lines in left.items() if lines}
-            bodies = self._next(left)
+            bodies = self._next(left, asked)
             for index in bodies:
                 asked[index].set_headers(context, index)
         _mark(bodies, set(), opened, context)
@@ -101,12 +101,15 @@ class SentenceHandler(base.Handler[C, O, M]):
         said: Any = exchange.answers[0]
         return int(said.sampling_rate)
 
-    def _next(self, left: dict[int, list[Sample[O, M]]]) -> dict[int, bytes]:
+    def _next(
+        self, left: dict[int, list[Sample[O, M]]], asked: Mapping[int, Exchange]
+    ) -> dict[int, bytes]:
         """The next sentence of each stream; one that can't be spoken is its end."""
         self.until = time.monotonic() + self.seconds  # TorchServe waits anew
-        samples = [lines.pop(0) for lines in left.values()]
+        for index, lines in left.items():
+            asked[index].samples = [lines.pop(0)]
         bodies: dict[int, bytes] = {}
-        answers = self._run(samples, BatchMetrics(), explain=False)
+        answers = self._run([asked[index] for index in left], BatchMetrics(), explain=False)
         for (index, lines), answer in zip(left.items(), answers, strict=True):
             if isinstance(answer, HandlerError):
                 logger.warning("a stream has ended early: %s", answer)
