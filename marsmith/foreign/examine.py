@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from marsmith import imports
+from marsmith.archive import texts
 from marsmith.archive.reading import Named, check, glance
 from marsmith.errors import ArchiveError
 from marsmith.foreign import source, traps
@@ -51,6 +52,7 @@ class Foreign:
         model: the file of the model; empty without one.
         form: what that file is; empty where that isn't known.
         model_file: the file of the model's class; empty without one.
+        architecture: transformers' class of the model, where its files are a folder of theirs.
         pickles: by file.
         requirements: the lines of its requirements file.
         config: its `model-config.yaml`.
@@ -67,6 +69,7 @@ class Foreign:
     model: str
     form: str
     model_file: str
+    architecture: str
     pickles: Mapping[str, Pickled]
     requirements: tuple[str, ...]
     config: Mapping[str, object] = field(default_factory=dict)
@@ -139,11 +142,25 @@ def _examine(archive: Path, folder: Path, sha256: str) -> Foreign:
         model=model,
         form=form_of(folder / model) if model else "",
         model_file=manifest.get("modelFile", ""),
+        architecture=_architecture(folder / "config.json"),
         pickles=_scanned(folder),
         requirements=requirements,
         config=config,
         wrong=tuple(wrong),
     )
+
+
+def _architecture(config: Path) -> str:
+    """The class that transformers' `config.json` names; empty where it is none of theirs."""
+    try:
+        said = texts.read_json(config.read_bytes(), config.name)
+    except (OSError, ArchiveError):
+        return ""
+    if not isinstance(said, dict) or "model_type" not in said:
+        return ""
+    named = said.get("architectures")
+    first = named[0] if isinstance(named, list) and named else ""
+    return first if isinstance(first, str) and first.isidentifier() else ""
 
 
 def _read_handler(own: Path, name: str) -> tuple[HandlerSource | None, list[str]]:

@@ -75,6 +75,11 @@ def plan(found: Foreign) -> Adoption:
         )
     if found.kind in REFUSED:
         return Adoption(refused=f"{found.kind}: {REFUSED[found.kind]}")
+    if found.architecture and found.form in (PICKLE, "") and not found.model_file:
+        return Adoption(
+            refused=f"its files are a folder of transformers' with a {found.architecture}: unzip it"
+            " and `marsmith build FOLDER --task TASK`"
+        )
     if found.kind not in TASKS:
         return Adoption(
             refused=f"its handler {found.handler} is of no class of TorchServe's, so what its model"

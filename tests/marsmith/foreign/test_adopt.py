@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from handlers.images import run_lengths
 from marsmith.errors import ArchiveError, BuildError
 from marsmith.foreign.adopt import adopt
 from marsmith.harness.wire import Request
@@ -191,6 +193,36 @@ def test_models_that_its_handler_does_not_load_answer_the_same(tmp_path: Path, f
     # A program's own runtime takes minutes to compile.
     archive = built(packed(tmp_path / "theirs", form), tmp_path, "onnx:fp32")
     same(asked(archive, foreign.images())[:-2], by_hand(tmp_path))
+
+
+class Parts(torch.nn.Module):
+    """Logits of four classes for each pixel, of its own colour alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.head = torch.nn.Conv2d(3, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"out": self.head(image)}
+
+
+@pytest.mark.slow
+def test_an_image_segmenter_finds_what_torchserves_worker_finds(tmp_path: Path) -> None:
+    scripted = io.BytesIO()
+    torch.jit.save(torch.jit.script(Parts().eval().requires_grad_(False)), scripted)
+    files: dict[str, str | bytes] = {"p.pt": scripted.getvalue(), "config.yaml": CONFIG}
+    theirs = foreign.pack(
+        tmp_path / "theirs", "image_segmenter", files, model="p.pt", config="config.yaml"
+    )
+    square = [foreign.images()[2]] * 2  # of 256 pixels: nothing is resized
+    path = os.fspath(foreign.torchvision_by_hand(tmp_path / "by_hand"))
+    (answer, *_) = asked(theirs, square, PYTHONPATH=path)
+    (ours, *_) = asked(built(theirs, tmp_path, "torchscript:fp32"), square)
+    classes = run_lengths.decode(ours["classes"], ours["lengths"]).reshape(256, 256)
+    edge = (256 - 224) // 2  # theirs is of the middle alone
+    assert (classes[edge:-edge, edge:-edge] == np.array(answer)[..., 0]).all()
+    assert len(np.unique(classes)) == 4
 
 
 @pytest.mark.slow
