@@ -25,7 +25,8 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<mes
 WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
 
 CRASHED = "the worker crashed or was killed; there was no Python error"
-SLOW = "the worker was not ready in time; see a recipe's 'serving.startup_timeout_s'"
+# No failure: on a machine so busy that Python takes two minutes to start, whatever an archive's
+# startupTimeout says, TorchServe ends the worker and starts it again (WorkerLifeCycle.java).
 STARTUP_TIMED_OUT = "Backend worker startup time out"
 # What a worker prints at every start; none of it is a cause.
 ROUTINE = re.compile(
@@ -100,13 +101,15 @@ class LoadWatch:
             ServerError: a model did not load; the message includes the worker's traceback.
         """
         self._read()
-        if not self._worker_failure()[1] and not self._java_failure()[1]:
+        if not self._failed():
             return
         # The traceback follows the line that reports the failure, in log lines of its own.
         deadline = time.monotonic() + SETTLE_AT_MOST_S
         time.sleep(SETTLE_S)
         while self._read() and time.monotonic() < deadline:
             time.sleep(SETTLE_S)
+        if not self._failed():
+            return
         message, source = self._explanation()
         raise ServerError(message, hint=f"see the rest in {self._logs / source}")
 
@@ -123,6 +126,9 @@ class LoadWatch:
         self._java += java_lines
         return bool(model_lines or java_lines)
 
+    def _failed(self) -> bool:
+        return bool(self._worker_failure()[1] or self._java_failure()[1])
+
     def _worker_failure(self) -> tuple[str, list[str]]:
         """Return the first worker that reported a failure, and what it printed from there on."""
         for worker, lines in self._printed.items():
@@ -138,6 +144,8 @@ class LoadWatch:
             if match and match["message"].startswith(JAVA_FAILURES):
                 thread = WORKER.fullmatch(match["thread"])
                 said = [match["message"], *self._java[index + 1 :]]
+                if STARTUP_TIMED_OUT in "".join(said[1:2]):
+                    continue
                 return thread["worker"] if thread else "", said
         return "", []
 
@@ -149,8 +157,7 @@ class LoadWatch:
         worker, said = self._java_failure()
         if worker:
             printed = [line for line in self._printed[worker] if not ROUTINE.match(line)]
-            slow = STARTUP_TIMED_OUT in "".join(said[1:2])  # the exception that Java names
-            return _message(worker, [SLOW if slow else CRASHED, *printed]), "model.log"
+            return _message(worker, [CRASHED, *printed]), "model.log"
         # The line after a failure is the Java exception behind it.
         cause = said[1].partition(": ")[2] if len(said) > 1 and not LINE.match(said[1]) else ""
         return f"TorchServe: {said[0]}" + (f": {cause}" if cause else ""), "ts.log"
