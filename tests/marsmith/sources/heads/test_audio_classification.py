@@ -23,7 +23,7 @@ from marsmith.pipeline.original import Prepared, prepare
 from marsmith.recipe import reading
 from marsmith.sources.heads import audio_classification as head
 from marsmith.sources.huggingface import HuggingFace
-from tests.support.audio import wave
+from tests.support.audio import encode, wave
 from tests.support.audio_folders import FAMILIES, RATE, recordings, save, waves
 from tests.support.in_batches import answers_in_batches
 from tests.support.vision_folders import without_transformers
@@ -92,6 +92,30 @@ def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
         found = harness.predict(requests[:8]) + harness.predict(requests[8:])
     assert all(response.status == 200 for response in found), [each.body for each in found]
     check([response.json() for response in found], folder)
+
+
+@pytest.mark.slow
+def test_a_worker_does_not_keep_something_for_every_shape_that_it_has_seen(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", "wav2vec2")
+    recipe = {
+        "name": "x", "task": "audio_classification", "source": {"huggingface": str(folder)},
+        "runtime": "torchscript",
+    }  # fmt: skip
+    build(recipe, tmp_path / "store")
+    told = {"ONEDNN_VERBOSE": "profile_create"}  # a line for each primitive, made or found again
+    with Harness(tmp_path / "store" / "x.mar", batch_size=8, env=told) as harness:
+
+        def made(samples: int, count: int = 1) -> bool:
+            harness.take_log()
+            body = encode(wave(samples), RATE)
+            harness.predict([Request.raw(body) for _ in range(count)])
+            return any("create:cache_miss" in line for line in harness.log)
+
+        assert made(3000)
+        assert not made(3000)
+        for step in range(60):  # some 600 primitives
+            made(5000 + 1000 * (step // 4), 1 + step % 4)
+        assert made(3000)
 
 
 @pytest.mark.parametrize(
