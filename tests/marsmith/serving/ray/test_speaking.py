@@ -71,3 +71,15 @@ def test_workers_that_are_killed_again_while_they_load_lose_no_prediction(on_ray
         on_ray.kill(WORKER)
         load.goes_on()
     assert set(load.statuses) == {200}
+
+
+def test_two_applications_answer_side_by_side(on_ray: OnRay) -> None:
+    assert on_ray.tell("green") == "done"
+    with on_ray.client() as http:
+        wait_until(lambda: http.get("/green/v2/health/ready").status_code == 200)
+        for path in ("/predictions/digits", "/v1/models/digits:predict"):
+            body: Any = IMAGE if "predictions" in path else b'{"instances": [7]}'
+            blue, green = (http.post(prefix + path, content=body) for prefix in ("", "/green"))
+            assert (blue.status_code, blue.content) == (green.status_code, green.content)
+        assert http.get("/green/v2/models/digits").json()["name"] == "digits"
+        assert http.get("/green/predictions").status_code == 404
