@@ -23,6 +23,7 @@ SETTINGS = {
     # which its start doesn't know: after this time it is tried again.
     "RAY_agent_register_timeout_ms": "180000",
     "RAY_raylet_start_wait_time_s": "40",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
 }
 TRIES = 4
 
