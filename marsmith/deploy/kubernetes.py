@@ -127,7 +127,7 @@ def deployment(pod: Pod) -> Json:
     spec = {
         "strategy": {
             "type": "RollingUpdate",
-            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"},
         },
         "selector": {"matchLabels": labels(pod)},
         "template": {"metadata": {"labels": labels(pod)}, "spec": template},
