@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from marsmith.converters import Artifact, Job, _onnx_quantised, _sensitivity
 from marsmith.converters._exported import ByPosition, grown
@@ -158,13 +159,15 @@ def _program(job: Job) -> torch.onnx.ONNXProgram:
             f"torch.export can't express this model: {reason(error)}", OTHERS
         ) from error
     try:
-        exported = torch.onnx.export(
-            program,
-            input_names=[f"marsmith_in_{name}" for name in job.batch],
-            output_names=[f"marsmith_out_{name}" for name in job.outputs],
-            opset_version=OPSET,
-            verbose=False,
-        )
+        # The fused attention of CPUs has another layout than ONNX's: views of it would not fit.
+        with sdpa_kernel(SDPBackend.MATH):
+            exported = torch.onnx.export(
+                program,
+                input_names=[f"marsmith_in_{name}" for name in job.batch],
+                output_names=[f"marsmith_out_{name}" for name in job.outputs],
+                opset_version=OPSET,
+                verbose=False,
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         raise _blamed(error) from error
     assert exported is not None  # noqa: S101 - the exporter through TorchScript returns None

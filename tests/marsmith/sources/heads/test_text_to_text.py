@@ -199,15 +199,19 @@ def test_a_model_that_would_write_otherwise_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", encoder_decoders.KINDS)
+@pytest.mark.parametrize(
+    ("kind", "runtime"),
+    [*((kind, "torchscript") for kind in encoder_decoders.KINDS), ("t5", "onnx")],
+)
 def test_five_lines_of_recipe_build_it_and_it_is_served_without_transformers(
-    tmp_path: Path, kind: str
+    tmp_path: Path, kind: str, runtime: str
 ) -> None:
     encoder_decoders.write(tmp_path / "model", kind, num_beams=3, max_length=20)
     recipe = {
         "name": kind,
         "task": "text_to_text",
         "source": {"huggingface": str(tmp_path / "model")},
+        "runtime": runtime,
         "serving": {"batch_size": 4},
     }
     report = build(recipe, tmp_path)
