@@ -73,7 +73,11 @@ def _read_urlencoded(body: bytes, max_fields: int) -> dict[str, object]:
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body))
     except ValueError as error:
-        raise BadRequest(f"the form can't be read: {str(error)[:200]!a}") from None
+        raise BadRequest(
+            f"the form can't be read: {str(error)[:200]!a}",
+            hint="`curl -d` sends a form: say what the body is, -H 'Content-Type: text/plain', or"
+            " name a field, -F data=...",
+        ) from None
     fields: dict[str, object] = {}
     for name, value in pairs:
         if name in fields:

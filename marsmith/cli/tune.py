@@ -14,6 +14,7 @@ from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
 if TYPE_CHECKING:
+    from marsmith.recipe.sections import Serving
     from marsmith.tune.tune import Tuned
 
 
@@ -46,13 +47,13 @@ def tune(
         with document() as found:
             best = tuned.best and tuned.best.serving()
             found |= {**dataclasses.asdict(tuned), "best": best}
-            _take(tuned, recipe, write)
+            _take(tuned, recipe, read.serving, write)
     else:
         show(tuned)
-        _take(tuned, recipe, write)
+        _take(tuned, recipe, read.serving, write)
 
 
-def _take(tuned: Tuned, recipe: Path, write: bool) -> None:
+def _take(tuned: Tuned, recipe: Path, serving: Serving, write: bool) -> None:
     """Write what was chosen into the recipe; refuse that nothing was."""
     from marsmith.tune.writing import write as write_into
 
@@ -61,7 +62,8 @@ def _take(tuned: Tuned, recipe: Path, write: bool) -> None:
             f"nothing was chosen: {tuned.found.why}", "allow more milliseconds, or --minutes"
         )
     if write and tuned.best.name != tuned.own:
-        write_into(recipe, tuned.best.serving())
+        instead = {"worker_per_core": False} if serving.worker_per_core else {}
+        write_into(recipe, {**tuned.best.serving(), **instead})
         err.print(f"wrote {recipe}; build it again: marsmith build {recipe}", markup=False)
 
 
@@ -75,14 +77,16 @@ def show(tuned: Tuned) -> None:
         table.add_column("holds, per s", justify="right")
     table.add_column("")
     order = sorted(
-        tuned.found.tried.items(), key=lambda each: (not each[1].out, each[1].per_s), reverse=True
+        tuned.found.tried.items(),
+        key=lambda each: (not each[1].out, each[1].per_s if each[1].figures else 0.0),
+        reverse=True,
     )
     for name, tried in order:
         way = tuned.settings[name]
         marks = ["best"] if name == tuned.found.best else []
         marks += ["the recipe's own"] if name == tuned.own else []
         row = [str(each) for each in (way.workers, way.threads, way.batch_size, way.delay_ms)]
-        row += [f"{tried.per_s:.1f}", f"{tried.p99_ms:.1f}"]
+        row += [f"{tried.per_s:.1f}", f"{tried.p99_ms:.1f}"] if tried.figures else ["", ""]
         row += [f"{held[name].per_s:.1f}" if name in held else ""] if held else []
         table.add_row(*row, "; ".join([*marks, *([tried.out] if tried.out else [])]))
     out.print(table)

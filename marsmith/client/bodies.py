@@ -64,7 +64,10 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise MarsmithError(f"the input {path} can't be read: {error.strerror}") from error
+        raise MarsmithError(
+            f"the input {path} can't be read: {error.strerror}",
+            "name a file that is there; a text itself is sent by `marsmith predict --text`",
+        ) from error
 
 
 def media_type(path: Path) -> str:

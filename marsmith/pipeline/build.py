@@ -88,11 +88,12 @@ def build(
         with timed("candidates", seconds):
             for reason, names in foreseen(candidates, prepared).items():
                 say(f"{', '.join(names)} will be skipped: {reason}")
-            tried, progress = [], Progress(len(candidates), say)
-            for candidate in candidates:
-                progress.next(f"convert to {candidate}, and compare")
-                tried.append(sensitivity.mended(attempt(candidate, prepared), prepared, say))
-                shown.done()
+            tried = []
+            with Progress(len(candidates), say) as progress:
+                for candidate in candidates:
+                    progress.next(f"convert to {candidate}, and compare")
+                    tried.append(sensitivity.mended(attempt(candidate, prepared), prepared, say))
+                    shown.done()
             choice.expect_some(tried)
         with timed("timing", seconds):
             say("time the original and what may be shipped, side by side")

@@ -148,7 +148,7 @@ class Conductor:
         """
         before = self._served(asked.model).version
         plan = self._start(asked, before)
-        new, old = self._sides.other, self._sides.active
+        new, old, began = self._sides.other, self._sides.active, time.monotonic()
         self._access.versions[asked.model, old] = before
         self._access.versions[asked.model, new] = plan.version
         try:
@@ -159,6 +159,7 @@ class Conductor:
                     for share in asked.canary[:-1]:
                         self._hold(asked, share, compared)
                 self._hold(asked, 100, compared)
+                unseen = not self._access.answered(asked.model, began).get(new)
             self._sides.keep_before(asked.model)
         except BaseException as error:
             try:
@@ -176,6 +177,8 @@ class Conductor:
             self._until_told(self._sides.share_nothing)
             promoted(plan)
             said = f"{asked.model} {plan.version} has all requests"
+            if unseen:
+                said += ", and has answered none so far: no bound was put to the test"
             self._say(Step(phase="promoted", step=said, share=100))
             self._drain(old, asked.grace_s)
         finally:

@@ -63,7 +63,9 @@ class Way:
 
 def of(serving: Serving) -> Way:
     """The way that a recipe says, or leaves at its default."""
-    return Way(serving.min_workers, serving.batch_size, serving.max_batch_delay_ms)
+    per_core = min(cpu.cores(), serving.max_workers) if serving.worker_per_core else 0
+    workers = per_core or serving.min_workers
+    return Way(workers, serving.batch_size, serving.max_batch_delay_ms)
 
 
 def space(serving: Serving) -> list[Way]:

@@ -47,6 +47,7 @@ def variant(archive: Path, name: str, changed: Mapping[str, object], folder: Pat
     manifest = json.loads(files[MANIFEST])
     manifest["model"]["modelName"] = name
     config = yaml.safe_load(files[CONFIG])
+    config.get("front", {}).pop("worker_per_core", None)  # each way says how many there are
     files[MANIFEST] = json.dumps(manifest).encode()
     files[CONFIG] = yaml.safe_dump({**config, **changed}).encode()
     with zipfile.ZipFile(made, "w") as written:

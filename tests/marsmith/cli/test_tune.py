@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from marsmith.bench.figures import Summary
+from marsmith.cli import terminal, tune
+from marsmith.tune.search import Found, Tried
+from marsmith.tune.settings import Way
+from marsmith.tune.tune import Tuned
 from tests.support.command import marsmith
 from tests.support.paths import ROOT
 
@@ -33,3 +38,23 @@ def test_a_recipe_that_was_not_built_is_refused(tmp_path: Path) -> None:
     done = marsmith("tune", "archiver_configs/digits.yaml", "--model-store", tmp_path, check=False)
     assert done.returncode == 1
     assert "build it first" in done.stderr
+
+
+def test_what_there_was_no_time_for_is_shown_without_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ways = {each.name: each for each in (Way(1, 8, 1), Way(2, 8, 1))}
+    first, second = ways
+    run = Summary(
+        requests=100, seconds=1, per_s=12.0, p50_ms=1, p90_ms=1, p99_ms=7.0, p999_ms=8,
+        within_per_s=None, first_p50_ms=1, first_p99_ms=1, tokens_per_s=None, errors={},
+        lag_p99_ms=0, overloaded=False,
+    )  # fmt: skip
+    tried = {first: Tried((run,)), second: Tried(out="there was no time to try it")}
+    found = Found(tried, {}, first, sure=False, why="the most answers per second")
+    monkeypatch.setattr(terminal.out, "width", 120)
+    with terminal.out.capture() as printed:
+        tune.show(Tuned(ways, found, first, cores=2, busy=0.0, seconds=60.0))
+    _, *rows, _ = printed.get().splitlines()
+    assert ["12.0" in row for row in rows] == [True, False]
+    assert rows[1].rstrip().endswith("there was no time to try it")
