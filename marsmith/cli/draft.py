@@ -20,6 +20,8 @@ from handlers.task import Config
 from marsmith.cli import new
 from marsmith.cli.listing import type_of
 from marsmith.errors import MarsmithError
+from marsmith.recipe.sections import Recipe
+from marsmith.sources.huggingface import HuggingFace
 
 RECIPES = (".yaml", ".yml")
 WEIGHTS = (".safetensors", ".ckpt", ".pth", ".bin", ".pt")
@@ -27,6 +29,10 @@ KINDS = (
     "a folder with config.json (Hugging Face), .onnx, .pt2 (torch.export), TorchScript, or weights"
     " (.safetensors, .pt, .pth, .ckpt) with --factory"
 )
+UNKNOWN = {
+    "labels": "classes are numbers",
+    "resize": "pictures go in as large as they are",
+}
 WIDTH, ABOUT = 100, "#   # "
 ONNX = "export the model to ONNX, and name that file"
 OTHERS = {
@@ -91,6 +97,16 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
     except OSError as error:
         raise MarsmithError(f"{out} can't be written: {error.strerror}") from error
     return out
+
+
+def unknown(recipe: Recipe) -> str:
+    """What a recipe leaves open that no file tells and all answers depend on, for people."""
+    if isinstance(recipe.source, HuggingFace):  # the folder tells
+        return ""
+    fields = {field.name for field in dataclasses.fields(tasks.find(recipe.task).Config)}
+    left = [f"without `{name}` in it, {what}" for name, what in UNKNOWN.items()
+            if name in fields and name not in recipe.handler]  # fmt: skip
+    return "".join(f"; {each}" for each in left)
 
 
 def kind(model: Path, factory: str | None) -> str:

@@ -70,7 +70,7 @@ def build(
         raise MarsmithError("--nproc needs a recipe", "write it first: leave --nproc out")
     if task is not None:
         recipe = draft.write(recipe, task, factory, written)
-        typer.echo(f"wrote {recipe}", err=True)
+        typer.echo(f"wrote {recipe}{draft.unknown(load(recipe))}", err=True)
     elif recipe.exists() and recipe.suffix not in draft.RECIPES:
         raise MarsmithError(
             f"{recipe} is not a recipe", "for a model say its --task, such as image_classification"

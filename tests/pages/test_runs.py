@@ -150,6 +150,10 @@ def test_tls_is_served(shell: Shell) -> None:
     assert "marsmith_requests_total" in shell.run(f"{ask} https://127.0.0.1:8080/metrics")
 
 
+def test_a_certificate_of_one_s_own_is_taken(shell: Shell) -> None:
+    assert shell.label in shell.run(blocks.one("own certificate"))
+
+
 def test_keys_are_made_shown_and_revoked(shell: Shell) -> None:
     shell.run(blocks.one("keys"))
     assert (shell.folder / "shop.key").stat().st_mode & 0o077 == 0

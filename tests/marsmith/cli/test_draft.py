@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
 from marsmith.cache import Cache
+from marsmith.cli import draft
 from marsmith.cli.draft import write
 from marsmith.errors import MarsmithError, RecipeError
 from marsmith.pipeline.build import build
@@ -332,3 +333,16 @@ def test_where_nothing_can_be_written_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MarsmithError, match="can't be written"):
         write(safetensors(tmp_path), "tabular", FACTORY, tmp_path / "file" / "m.yaml")
+
+
+def test_what_no_file_tells_is_said(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    source = {"onnx": str(tmp_path / "m.onnx")}
+    given = {"name": "m", "task": "image_classification", "source": source}
+    assert draft.unknown(load(given)) == (
+        "; without `labels` in it, classes are numbers"
+        "; without `resize` in it, pictures go in as large as they are"
+    )
+    whole = {**given, "handler": {"labels": "labels.json", "resize": [32, 32]}}
+    assert draft.unknown(load(whole)) == ""
+    assert draft.unknown(load({**given, "task": "tensors"})) == ""
