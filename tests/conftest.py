@@ -21,6 +21,7 @@ with warnings.catch_warnings():  # TorchServe leaves a file open as it is import
     import ts  # noqa: F401
 
 from marsmith.cli import new
+from marsmith.pipeline import timing
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading, sections
 from marsmith.serving import server
@@ -122,7 +123,10 @@ def make_new_archive(everywhere: Path) -> Callable[[str], Path]:
         with FileLock(folder / f"{task}.lock"):
             if not found.exists():
                 written, *_ = new.write(f"new_{task}", task, folder)
-                build(reading.load(written), store)
+                with pytest.MonkeyPatch.context() as patch:  # nobody asks how fast they are
+                    patch.setattr(timing, "ROUNDS", 1)
+                    patch.setattr(timing, "TURN_SECONDS", 0.0)
+                    build(reading.load(written), store)
         return found
 
     return make

@@ -285,7 +285,8 @@ class TestRerank:
 
 class TestRules:
     def test_models_are_listed_and_found(self, client: openai.OpenAI) -> None:
-        assert {each.id for each in client.models.list()} == {EMBEDDER, WRITER, LISTENER, RANKER}
+        served = {EMBEDDER, WRITER, LISTENER, RANKER, SPEAKER}
+        assert {each.id for each in client.models.list()} == served
         assert client.models.retrieve(WRITER).id == WRITER
 
     def test_who_has_no_key_and_which_model_is_not_there(

@@ -42,6 +42,7 @@ INSTANCES: dict[str, Callable[[Path], random_requests.Instance]] = {
     "instance": lambda archive: random_requests.question,
     "comparison": lambda archive: random_requests.text_or_comparison,
     "pair": lambda archive: random_requests.text_or_pair,
+    "voices": lambda archive: random_requests.line,
     "text": lambda archive: random_requests.text,
 }
 

@@ -40,6 +40,11 @@ def text(random_: random.Random) -> str:
     return " ".join(["one", *random_.choices(SCRIPTS, k=random_.randint(0, 12))])
 
 
+def line(random_: random.Random) -> str:
+    """As much of such a text as can be spoken."""
+    return text(random_)[:200]
+
+
 def text_or_pair(random_: random.Random) -> Any:
     """A text, or two, in one of the forms that pairs have."""
     one, other = text(random_), text(random_)
@@ -135,8 +140,8 @@ def good(
     one = instance(random_)
     if "seed" in said["options"]["properties"]:
         asked["seed"] = random_.randrange(2**63)  # of chance, but the same alone
-    if form in ("v1", "v2"):
-        asked.pop("stream", None)  # a stream takes one instance
+    if form in ("v1", "v2") or "voices" in description["input"]:
+        asked.pop("stream", None)  # a stream takes one instance; one of sound, an Accept
     if form == "v1":
         several = [jsonable(instance(random_)) for _ in range(random_.randint(1, 3))]
         body = {"instances": several, "parameters": asked}

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from handlers import cpu
 from marsmith.archive.reading import glance
 from marsmith.recipe.sections import Serving
 from marsmith.serving.host import memory
@@ -79,6 +78,8 @@ def at_once(batch_size: int, workers: int, most: int) -> int:
 
 def _for_each_core(archive: Path, most: int) -> int:
     """A worker for each core, as far as half of the free memory goes."""
+    from handlers import cpu  # a program may have a package of that name, and no such archive
+
     each = WORKER_BYTES + 2 * archive.stat().st_size  # the file, and what an engine makes of it
     return max(1, min(cpu.cores(), most, memory.free() // 2 // each))
 

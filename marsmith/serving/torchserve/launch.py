@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 
-from handlers.logs import FORMAT
 from marsmith.errors import ServerError
 from marsmith.serving.host.plan import LogFormat, Plan
 from marsmith.serving.host.run_folder import WORKERS
@@ -95,7 +94,7 @@ def _environment(logs: Path, plan: Plan) -> dict[str, str]:
         "LOG_LOCATION": str(logs),
         "MARSMITH_LOG_LAYOUT": LAYOUTS[plan.log_format],
         "MARSMITH_LOG_EXCEPTIONS": str(plan.log_format == "text").lower(),
-        FORMAT: plan.log_format,
+        "MARSMITH_LOG_FORMAT": plan.log_format,
         "METRICS_LOCATION": str(logs),
         "JAVA_HOME": str(plan.java_home),
         "PATH": os.pathsep.join([str(plan.java_home / "bin"), os.environ.get("PATH", os.defpath)]),

@@ -45,6 +45,7 @@ def test_build_says_its_steps_in_plain_lines(digits_archive: Path) -> None:
     assert "sha256" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_build_prints_its_report_as_json(digits_archive: Path) -> None:
     store = digits_archive.parent
     arguments = ["build", "archiver_configs/digits.yaml", "--model-store", store, "--json"]
