@@ -42,7 +42,7 @@ def text(random_: random.Random) -> str:
 
 def line(random_: random.Random) -> str:
     """As much of such a text as can be spoken."""
-    return text(random_)[:200]
+    return text(random_)[:40]
 
 
 def text_or_pair(random_: random.Random) -> Any:
