@@ -32,7 +32,7 @@ CERTIFICATE, CLIENT_CA = "tls.pem", "client-ca.pem"
 SHADOW_CONNECTIONS = 8
 """Requests of a model that are sent to both sides at once; beyond, to one alone."""
 LARGE_BYTES = 1 << 20
-LARGE_S, REFUSED_MOST = 10, 2
+LARGE_S, REFUSED_MOST, TARPIT_MS = 10, 2, 100
 """Whose larger bodies were too much so often in so long, and more than one in ten, has to pause."""
 OPENAI_HEADER = "x-openai-route"
 """By which a handler learns of the path that a client asked at; see `handlers.protocols.openai`."""
@@ -181,6 +181,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         beat_s=BEAT_S,
         shadow_connections=SHADOW_CONNECTIONS,
         large_bytes=LARGE_BYTES,
+        tarpit_ms=TARPIT_MS,
         large_s=LARGE_S,
         refused_most=REFUSED_MOST,
     )
