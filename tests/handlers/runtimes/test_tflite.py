@@ -44,6 +44,9 @@ def called(tensors: tuple[torch.Tensor, ...]) -> Tensors:
     return {f"input_{index}": tensor for index, tensor in enumerate(tensors)}
 
 
+pytestmark = pytest.mark.slow  # LiteRT and the conversion take ten seconds to begin
+
+
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Artifact]:
     torch.manual_seed(0)

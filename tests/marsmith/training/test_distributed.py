@@ -53,6 +53,7 @@ def check_agreement(folder: Path) -> None:
         torch.testing.assert_close(first[name], value, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert distributed.launch(2, ["agree", str(tmp_path)], PROGRAM) == 0
     check_agreement(tmp_path)
