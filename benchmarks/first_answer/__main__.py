@@ -11,16 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 from PIL import Image
 
 from benchmarks import first_answer
+from benchmarks.running import running
 from handlers import cpu
 from marsmith.serving.host.ports import choose_ports
 
@@ -129,24 +128,6 @@ def theirs(folder: Path, command: tuple[str, ...], port_at_end: bool) -> float:
         took = time.monotonic() - begun
     check(said.json(), right)
     return took
-
-
-@contextmanager
-def running(command: tuple[str, ...], folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A server; ended with all its processes, and shown if it failed."""
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        try:
-            yield
-        except BaseException:
-            log.seek(0)
-            print(log.read()[:3000], file=sys.stderr)
-            raise
-        finally:
-            for each in psutil.Process(process.pid).children(recursive=True):
-                each.kill()
-            process.kill()
-            process.wait()
 
 
 def environment_of(folder: Path) -> dict[str, str]:

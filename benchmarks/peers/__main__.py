@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,9 +17,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 
 from benchmarks import peers
+from benchmarks.running import running
 from benchmarks.stock import Handler, stock_server
 from examples.resnet50 import held_out
 from handlers import cpu
@@ -148,21 +147,8 @@ def other(
         "OMP_NUM_THREADS": str(threads),
     }
     more = [] if "litserve" in command[1] else ["--port", str(port)]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [python, *command, *more], env=environment, stdout=log, stderr=log
-        )
-        try:
-            yield Endpoint(f"http://127.0.0.1:{port}{path}", tuple(bodies))
-        except BaseException:
-            log.seek(0)
-            print(log.read()[:3000], file=sys.stderr)
-            raise
-        finally:
-            for each in psutil.Process(process.pid).children(recursive=True):
-                each.kill()
-            process.kill()
-            process.wait()
+    with running((str(python), *command, *more), Path.cwd(), environment):
+        yield Endpoint(f"http://127.0.0.1:{port}{path}", tuple(bodies))
 
 
 def warm_up(endpoint: Endpoint) -> None:
