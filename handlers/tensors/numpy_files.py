@@ -17,7 +17,8 @@ from handlers.errors import BadRequest
 
 Array = NDArray[np.generic]
 NPY, NPZ = "application/x-npy", "application/x-npz"
-MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
+MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the latter of one without any array
 MAX_BYTES = 2**29
 """Of all arrays of a file together: a compressed file may be a thousand times as large inside."""
 MAX_ARRAYS = 1000
@@ -95,7 +96,8 @@ def _read_array(data: bytes, where: str) -> Array:
     if dtype.kind == "b":
         array = array != 0
     native = array.reshape(shape, order="F" if by_column else "C")
-    return np.ascontiguousarray(native, native.dtype.newbyteorder("="))
+    # Not `ascontiguousarray`, which makes one dimension of none.
+    return np.asarray(native, native.dtype.newbyteorder("="), order="C")
 
 
 def write(arrays: Mapping[str, Array]) -> bytes:

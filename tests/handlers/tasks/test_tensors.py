@@ -90,12 +90,22 @@ SUM = [2.5, 4.0]  # doubled
         body({"rows": ROWS, "weights": WEIGHTS}),
         body({"weights": WEIGHTS, "rows": ROWS, "scale": 2}),
         npz(rows=np.array(ROWS), weights=np.array(WEIGHTS, np.float32)),
+        npz(rows=np.array(ROWS, order="F"), weights=np.array(WEIGHTS), scale=np.array(2.0)),
         body({"b64": base64.b64encode(npz(rows=ROWS, weights=WEIGHTS)).decode()}),
         json.dumps({"rows": ROWS, "weights": WEIGHTS}).encode(),
     ],
 )
 def test_tensors_go_in_by_their_names_in_any_order_and_form(sent: bytes) -> None:
     assert ask(weighted(), [sent]) == [(200, {"output": SUM})]
+
+
+def test_what_has_values_for_all_its_inputs_needs_none() -> None:
+    served = handler(nn.Identity(), {"x": {"shape": [2], "default": [1.0, 2.0]}})
+    _, example = served.example()
+    sent = [npz(), example, body({}), body({"x": [3.0, 4.0]})]
+    assert [said for _, said in ask(served, sent)] == [
+        {"output": each} for each in ([1.0, 2.0], [1.0, 2.0], [1.0, 2.0], [3.0, 4.0])
+    ]
 
 
 def test_many_at_once_come_in_both_protocols() -> None:
