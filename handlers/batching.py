@@ -105,16 +105,18 @@ def _predict_or_split(
     except RAISED as error:  # a model may raise anything, and its neighbours must not notice
         if len(samples) == 1:
             return [blame(error)]
-        middle = len(samples) // 2
-        return [
-            *_predict_or_split(samples[:middle], predict),
-            *_predict_or_split(samples[middle:], predict),
-        ]
+    # After the `except`: the error holds the frames that raised it, and with them all that the
+    # failed batch had in memory, which the halves may need.
+    middle = len(samples) // 2
+    return [
+        *_predict_or_split(samples[:middle], predict),
+        *_predict_or_split(samples[middle:], predict),
+    ]
 
 
 def blame(error: BaseException) -> HandlerError:
     """Turn what a model raised on a single input into what its client is told."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         logger.error("out of memory on a single input", exc_info=error)
         return ModelError("not enough memory for this input", hint="send less", status=507)
     return unexpected(error)

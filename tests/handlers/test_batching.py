@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -132,3 +133,18 @@ def test_a_model_is_given_no_more_rows_at_once_than_allowed() -> None:
     values = torch.arange(7)
     assert torch.equal(in_steps(run, {"x": values}, 3)["y"], values * 2)
     assert seen == [3, 3, 1]
+
+
+def test_a_failed_batch_leaves_its_memory_to_its_halves() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def predict(batch: Sequence[Sample[None, int]]) -> list[int]:
+        assert not any(each() is not None for each in held), "memory of a batch that has failed"
+        activations = torch.ones(len(batch), 8)
+        held.append(weakref.ref(activations))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [each.meta for each in batch]
+
+    assert run([sample(n) for n in range(8)], predict, key=same_shape, limit=8) == list(range(8))
+    assert len(held) == 15
