@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 
 from handlers import batching, cpu, device, explanations, interface, logs, runtimes, tracing
+from handlers.device import CPU
 from handlers.errors import RAISED, BadRequest, HandlerError, LoadError, ModelError, unexpected
 from handlers.explanations import Explainer
 from handlers.protocols import json_text
@@ -29,7 +30,6 @@ from handlers.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
-CPU = torch.device("cpu")
 PATIENCE = 0.7  # the share of TorchServe's responseTimeout that one batch may take
 # Torch's oneDNN keeps the last 1024 primitives that it made, each for one layer and one shape. Of a
 # small model of sound they came to 135 MiB, and 256 to 40, for a twentieth more of the CPU's time.
@@ -296,7 +296,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
             batch: the first dimension of each tensor is the batch.
 
         Returns:
-            The model's outputs by name, on the CPU.
+            The model's outputs by name: on the CPU, if the inputs are there.
         """
         try:
             return batching.in_steps(self.runtime, batch, self.batch_size, self.check_time)

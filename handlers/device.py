@@ -1,4 +1,4 @@
-"""Where a worker runs: which GPU, if any, and its share of the cores."""
+"""Where a worker runs: which GPU or other accelerator, if any, and its share of the cores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from handlers.errors import LoadError
 
 logger = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 WORKERS = "MARSMITH_WORKERS"
 
 
@@ -21,17 +22,32 @@ def choose(gpu_id: int | None) -> torch.device:
     """The GPU that TorchServe gave this worker; the CPU when it gave none.
 
     Raises:
-        LoadError: CUDA doesn't have that GPU.
+        LoadError: torch's accelerator doesn't have that one.
     """
     if gpu_id is None:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
+        return CPU
+    kind = accelerator()
+    if kind is None:
         logger.warning("GPU %d was given, but this torch can't use it: running on the CPU", gpu_id)
-        return torch.device("cpu")
-    if not 0 <= gpu_id < torch.cuda.device_count():
-        raise LoadError(f"no GPU {gpu_id} here; there are {torch.cuda.device_count()}")
-    torch.cuda.set_device(gpu_id)
-    return torch.device("cuda", gpu_id)
+        return CPU
+    if not 0 <= gpu_id < torch.accelerator.device_count():
+        raise LoadError(f"no GPU {gpu_id} here; there are {torch.accelerator.device_count()}")
+    torch.get_device_module(kind).set_device(gpu_id)
+    # float32 is float32, and answers are those of a CPU; by default PyTorch rounds what goes into
+    # a convolution to 10 bits of mantissa. Who wants less chooses fp16 or bf16.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(kind, gpu_id)
+
+
+def accelerator() -> str | None:
+    """The kind of accelerator that torch can use here: "cuda", "xpu" …; None where there is none.
+
+    Apple's "mps" counts for none: there is nothing to choose among, and float64 is missing.
+    """
+    if not torch.accelerator.is_available():
+        return None
+    found = torch.accelerator.current_accelerator()
+    return found.type if found and found.type != "mps" else None
 
 
 def share(model_name: str, workers: int) -> int:
@@ -50,13 +66,13 @@ def share(model_name: str, workers: int) -> int:
 def exit_if_lost(device: torch.device) -> None:
     """End the worker when its GPU no longer answers, so that TorchServe starts a new one.
 
-    After a device-side assertion every CUDA call of the process fails, and TorchServe would
+    After a device-side assertion every call of CUDA in the process fails, and TorchServe would
     answer 507 for ever: it restarts only workers that have ended.
     """
-    if device.type != "cuda":
+    if device.type == "cpu":
         return
     try:
-        torch.cuda.synchronize(device)
+        torch.accelerator.synchronize(device)
     except RuntimeError:
         logger.critical("the GPU no longer answers: ending this worker", exc_info=True)
         logging.shutdown()

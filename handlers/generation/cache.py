@@ -6,18 +6,27 @@ from collections.abc import Sequence
 
 import torch
 
+from handlers.device import CPU
 from handlers.runtimes import Tensors
 
 BLOCK = 64  # tokens that a cache grows by at once; engines prepare for each new shape
 
 
-def empty(rows: int, layers: int, heads: int, size: int, room: int = 1) -> list[torch.Tensor]:
+def empty(
+    rows: int,
+    layers: int,
+    heads: int,
+    size: int,
+    room: int = 1,
+    *,
+    device: torch.device = CPU,
+) -> list[torch.Tensor]:
     """Zeros, one (rows, heads, room, size) float32 for the keys and one for the values per layer.
 
     There is room for a token even where nothing is cached: not every engine takes an empty
     tensor. What isn't used is masked, and must be finite.
     """
-    return [torch.zeros(rows, heads, room, size) for _ in range(2 * layers)]
+    return [torch.zeros(rows, heads, room, size, device=device) for _ in range(2 * layers)]
 
 
 def named(tensors: Sequence[torch.Tensor], prefix: str = "past") -> Tensors:
@@ -34,10 +43,13 @@ class KeyValueCache:
         layers: the model's layers.
         heads: the heads of keys and values in each layer.
         size: the size of a head.
+        device: where it is kept: where the model runs, or it would travel for every token.
     """
 
-    def __init__(self, slots: int, layers: int, heads: int, size: int) -> None:
-        self._shape = (slots, layers, heads, size)
+    def __init__(
+        self, slots: int, layers: int, heads: int, size: int, device: torch.device = CPU
+    ) -> None:
+        self._shape, self._device = (slots, layers, heads, size), device
         self._tensors: list[torch.Tensor] = []
         self.room = 0
 
@@ -47,7 +59,7 @@ class KeyValueCache:
         if room == self.room or self.room // 2 < room < self.room:
             return
         old = self._tensors
-        self._tensors = empty(*self._shape, room) if room else []
+        self._tensors = empty(*self._shape, room, device=self._device) if room else []
         self.room = room
         for mine, its in zip(self._tensors, old, strict=False):
             kept = min(room, its.shape[2])
@@ -61,7 +73,7 @@ class KeyValueCache:
             used: how many tokens the fullest of them has.
         """
         if not used:
-            return empty(len(slots), *self._shape[1:])
+            return empty(len(slots), *self._shape[1:], device=self._device)
         if list(slots) == list(range(len(slots))):
             return [each[: len(slots)] for each in self._tensors]
         return [each[list(slots)] for each in self._tensors]

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import torch
 
 from handlers.batching import blame
+from handlers.device import CPU
 from handlers.errors import RAISED, HandlerError, ModelError
 from handlers.generation import sampling
 from handlers.generation.cache import KeyValueCache, empty, named
@@ -158,6 +159,7 @@ class Decoder:
         shape: the shape of the model's cache.
         slots: how many sequences are written at once; others wait for their turn.
         ends: tokens that end a text.
+        device: where the model runs, and its cache is.
     """
 
     def __init__(
@@ -166,9 +168,10 @@ class Decoder:
         shape: CacheShape,
         slots: int,
         ends: Collection[int],
+        device: torch.device = CPU,
     ) -> None:
         self._run, self._shape, self._slots, self._ends = run, shape, slots, ends
-        self._cache = KeyValueCache(slots, shape.layers, shape.heads, shape.size)
+        self._cache = KeyValueCache(slots, shape.layers, shape.heads, shape.size, device)
         self._caches = [self._cache]
         self._running: list[TokenSequence] = []  # by slot
         self._waiting: list[TokenSequence] = []
@@ -232,13 +235,15 @@ class Decoder:
     def _advance(self, sequences: Sequence[TokenSequence]) -> None:
         try:
             self._absorb(sequences, self._run(self._inputs(sequences)))
+            return
         except RAISED as error:  # a model may raise anything, and its neighbours must not notice
             if len(sequences) == 1:
                 sequences[0].error = blame(error)
                 return
-            middle = len(sequences) // 2
-            self._advance(sequences[:middle])
-            self._advance(sequences[middle:])
+        # After the `except`, as in `batching.run`.
+        middle = len(sequences) // 2
+        self._advance(sequences[:middle])
+        self._advance(sequences[middle:])
 
     def _inputs(self, sequences: Sequence[TokenSequence]) -> Tensors:
         """The model's inputs for a pass of some sequences."""
@@ -249,6 +254,7 @@ class Decoder:
 
     def _absorb(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
         logits, *new = outputs.values()
+        logits = logits.cpu()
         counts = [len(each.next()) for each in sequences]
         self._check(logits, new, len(sequences), max(counts))
         self._cache.fit(max(each.cached + len(each.next()) for each in self._running))
@@ -315,7 +321,7 @@ def inputs(
     return {"input_ids": ids, "past_tokens": torch.tensor(cached), **named(past)}
 
 
-def prompts(ids: Sequence[Sequence[int]], shape: CacheShape) -> Tensors:
+def prompts(ids: Sequence[Sequence[int]], shape: CacheShape, device: torch.device = CPU) -> Tensors:
     """The model's inputs for the beginnings of some prompts, given by their tokens."""
-    past = empty(len(ids), shape.layers, shape.heads, shape.size)
+    past = empty(len(ids), shape.layers, shape.heads, shape.size, device=device)
     return inputs([each[:CHUNK] for each in ids], [0] * len(ids), past)

@@ -32,7 +32,7 @@ import torch
 from ts.protocol.otf_message_handler import create_predict_response
 
 from handlers import base, logs
-from handlers.base import CPU
+from handlers.device import CPU
 from handlers.errors import RAISED, BadRequest, unexpected
 from handlers.generation.decoding import Decoder, TokenSequence
 from handlers.generation.streams import EVENTS, LINES, Stream

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from handlers.batching import blame
+from handlers.device import CPU
 from handlers.errors import RAISED, ModelError
 from handlers.generation import decoding, rules, sampling
 from handlers.generation.beams import BeamOptions, BeamSearch
@@ -214,6 +215,7 @@ class SourcedDecoder(Decoder):
         shape: the shape of the decoder's cache, and of the source's.
         slots: how many texts, or beams, are written at once.
         sources: how sources become a batch.
+        device: where the model runs, and its caches are.
     """
 
     def __init__(
@@ -222,9 +224,10 @@ class SourcedDecoder(Decoder):
         shape: CacheShape,
         slots: int,
         sources: Sources,
+        device: torch.device = CPU,
     ) -> None:
-        super().__init__(run, shape, slots, ())
-        self._of_sources = KeyValueCache(slots, shape.layers, shape.heads, shape.size)
+        super().__init__(run, shape, slots, (), device)
+        self._of_sources = KeyValueCache(slots, shape.layers, shape.heads, shape.size, device)
         self._caches.append(self._of_sources)
         self._sources = sources
 
@@ -353,8 +356,9 @@ def beginnings(
     read: Sequence[Sized],
     shape: CacheShape,
     sources: Sources,
+    device: torch.device = CPU,
 ) -> Tensors:
     """The model's inputs for the first pass of some texts: what they begin with, and sources."""
-    past = empty(len(read), shape.layers, shape.heads, shape.size)
-    decoder = decoding.prompts(prompts, shape)
+    past = empty(len(read), shape.layers, shape.heads, shape.size, device=device)
+    decoder = decoding.prompts(prompts, shape, device)
     return inputs(read, [0] * len(read), past, decoder, sources)

@@ -78,14 +78,15 @@ class SourcedHandler(handler.GenerationHandler[C, O, M]):
     def decoder(self, slots: int) -> SourcedDecoder:
         """A decoder that writes sequences with the model."""
         slots = max(slots, MOST)
-        return SourcedDecoder(self.inference, self.shape, slots, self.sources)
+        return SourcedDecoder(self.inference, self.shape, slots, self.sources, self.device)
 
     def typical(self, samples: Sequence[Sample[O, M]]) -> Tensors:
         """One token each, with caches of a block: most of the time is spent on that."""
         count, shape, read = len(samples), self.shape, self.sources.usual
         room = -(-read // BLOCK) * BLOCK
         mine, its = (
-            empty(count, shape.layers, shape.heads, shape.size, size) for size in (BLOCK, room)
+            empty(count, shape.layers, shape.heads, shape.size, size, device=self.device)
+            for size in (BLOCK, room)
         )
         decoder = {
             "input_ids": torch.tensor([self.start[:1]] * count),

@@ -124,7 +124,8 @@ class ModuleRuntime:
 
     Args:
         module: called with tensors on `device`.
-        device: where the module runs; outputs come back to the CPU.
+        device: where the module runs. Outputs come to the CPU, unless an input is on the device
+            already: who keeps a cache there wants what is new in it there, too.
         dtype: of the module's floating inputs, when it isn't float32; outputs are float32 again.
         differentiable: gives the module in a form that has gradients, when there is one.
         inputs: names of what the module takes, in that order; without them, tensors go in in the
@@ -147,10 +148,11 @@ class ModuleRuntime:
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """Run the module."""
+        stays = any(tensor.device.type == self._device.type for tensor in inputs.values())
         with torch.inference_mode():
             outputs = self._module(*(_cast(each, self._dtype) for each in self._placed(inputs)))
             return {
-                name: _cast(tensor.cpu(), self._dtype and torch.float32)
+                name: _cast(tensor if stays else tensor.cpu(), self._dtype and torch.float32)
                 for name, tensor in named(outputs).items()
             }
 

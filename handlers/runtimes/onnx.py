@@ -50,6 +50,9 @@ def load(path: Path, device: torch.device) -> Runtime:
         session = onnxruntime.InferenceSession(str(path), _options(onnxruntime), providers)
     except Exception as error:  # its errors have no other base
         raise LoadError(f"{path.name} can't be loaded by ONNX Runtime: {error}") from error
+    if len(providers) > 1 and session.get_providers() == ["CPUExecutionProvider"]:
+        # It says why on standard error, and goes on.
+        logger.warning("ONNX Runtime couldn't begin with %s: on the CPU", device)
     for each in (*session.get_inputs(), *session.get_outputs()):
         if each.type not in DTYPES:
             raise LoadError(f"{path.name}: {each.name!r} is a {each.type}, not a tensor of numbers")
@@ -86,11 +89,17 @@ def _options(onnxruntime: Any) -> Any:
 
 def _providers(
     available: list[str], device: torch.device
-) -> list[str | tuple[str, dict[str, int]]]:
+) -> list[str | tuple[str, dict[str, object]]]:
     if device.type == "cuda":
         if "CUDAExecutionProvider" in available:
-            cuda = ("CUDAExecutionProvider", {"device_id": device.index or 0})
-            return [cuda, "CPUExecutionProvider"]
+            options: dict[str, object] = {
+                "device_id": device.index or 0,
+                # As in PyTorch's products of matrices, float32 is float32.
+                "use_tf32": 0,
+                # By trying all, each new size of a batch would take seconds.
+                "cudnn_conv_algo_search": "HEURISTIC",
+            }
+            return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
         logger.warning("this ONNX Runtime can't use %s (onnxruntime-gpu can): on the CPU", device)
     return ["CPUExecutionProvider"]
 

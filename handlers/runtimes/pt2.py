@@ -74,6 +74,15 @@ def _expect_for_this_machine(path: Path, metadata: dict[str, str], device: torch
             f"{path.name} was compiled for {kind} and runs on {device.type} here",
             hint=f"build it for {device.type}",
         )
+    if device.type == "cuda":
+        has = "".join(map(str, torch.cuda.get_device_capability(device)))
+        wanted = metadata.get("AOTI_COMPUTE_CAPABILITY", has)
+        if wanted != has:
+            raise LoadError(
+                f"{path.name} was compiled for GPUs of compute capability {wanted}; this one has"
+                f" {has}",
+                hint="build it on a GPU like this one, or with another runtime",
+            )
     here = torch.cpu.get_capabilities()
     compiled = metadata.get("AOTI_CPU_ISA", "").split()
     lacking = [isa for isa in compiled if not here.get(CAPABILITIES.get(isa, ""), True)]

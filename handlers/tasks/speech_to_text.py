@@ -298,7 +298,7 @@ class SpeechToText(SourcedHandler[SpeechToTextConfig, SpeechToTextOptions, Recor
         """Combine first windows, and what each text begins with; `answer` writes on."""
         begun = [sample.meta.introduction.first() for sample in samples]
         read = [self.spectra.cut(sample.meta.frames, 0) for sample in samples]
-        return beginnings(begun, read, self.shape, self.sources)
+        return beginnings(begun, read, self.shape, self.sources, self.device)
 
     def example(self) -> tuple[str, bytes]:
         """A second of a rising tone, of which a few of the likeliest tokens are written."""

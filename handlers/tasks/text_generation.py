@@ -209,7 +209,7 @@ class TextGeneration(
 
     def decoder(self, slots: int) -> Decoder:
         """A decoder that writes sequences with the model."""
-        return Decoder(self.inference, self.shape, slots, self.ends)
+        return Decoder(self.inference, self.shape, slots, self.ends, self.device)
 
     def group_key(self, sample: Sample[object, Prompt]) -> Hashable:
         """Let texts of all lengths be written together."""
@@ -217,12 +217,13 @@ class TextGeneration(
 
     def collate(self, samples: Sequence[Sample[object, Prompt]]) -> Tensors:
         """Combine the beginnings of prompts; `answer` runs the model on the rest."""
-        return prompts([sample.meta.ids for sample in samples], self.shape)
+        return prompts([sample.meta.ids for sample in samples], self.shape, self.device)
 
     def typical(self, samples: Sequence[_Sample]) -> Tensors:
         """One token each, with a cache of a block: most of the time is spent on that."""
         first = self.collate(samples)
-        past = empty(len(samples), self.shape.layers, self.shape.heads, self.shape.size, BLOCK)
+        shape = self.shape
+        past = empty(len(samples), shape.layers, shape.heads, shape.size, BLOCK, device=self.device)
         used = torch.full((len(samples),), BLOCK)
         return {"input_ids": first["input_ids"][:, :1], "past_tokens": used, **named(past)}
 

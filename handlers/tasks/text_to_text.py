@@ -157,7 +157,7 @@ class TextToText(
     def collate(self, samples: Sequence[Sample[object, ReadText]]) -> Tensors:
         """Combine sources, and what each text begins with; `answer` writes on."""
         read = [sample.meta.ids for sample in samples]
-        return beginnings([self.start] * len(read), read, self.shape, self.sources)
+        return beginnings([self.start] * len(read), read, self.shape, self.sources, self.device)
 
     def example(self) -> tuple[str, bytes]:
         """A sentence, from which a few of the likeliest tokens are written."""

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import normalize, pad
 
 from handlers import labels
-from handlers.base import CPU
+from handlers.device import CPU
 from handlers.errors import BadRequest, LoadError, ModelError
 from handlers.images import handler
 from handlers.images.pixels import Placement

@@ -139,6 +139,7 @@ def _runtime(name: str) -> Facts:
         "doc": _whole(module),
         "precisions": list(converter.PRECISIONS),
         "tried by runtime: auto": list(converter.DEFAULTS),
+        "tried on a GPU": list(getattr(converter, "GPU_DEFAULTS", ())),
         "packages": list(getattr(converter, "PACKAGES", ())),
         "options": {
             "properties": {

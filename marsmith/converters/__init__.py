@@ -1,9 +1,10 @@
 """One file per runtime: each writes what `handlers/runtimes/<same name>.py` loads.
 
 A converter is a module with `PRECISIONS`, what it can write; `DEFAULTS`, the precisions that
-`runtime: auto` tries; and `convert(job, precision, out)`. One that can leave some layers of an
-int8 model in float32 has `harms(job)`, which measures each layer. Two converters have no runtime
-here: they write for other systems.
+`runtime: auto` tries on a CPU; `GPU_DEFAULTS`, those on a GPU, if its engine runs there; and
+`convert(job, precision, out)`. One that can leave some layers of an int8 model in float32 has
+`harms(job)`, which measures each layer. Two converters have no runtime here: they write for other
+systems.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from marsmith.sources import factory as factory_source
 
 PRECISIONS = ("fp32", "bf16", "fp16")  # quantised modules are served as TorchScript
 DEFAULTS = ("fp32", "bf16")
+GPU_DEFAULTS = PRECISIONS
 
 OTHERS = "try 'runtime: torchscript' or 'onnx'"
 

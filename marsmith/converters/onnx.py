@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Not bf16: on x86, ONNX Runtime's CPU kernels know no such tensors.
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "int8", "int8_dynamic")
+GPU_DEFAULTS = ("fp32", "fp16")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 OPSET = 18  # what torch's operators are written in; later ones are made by conversion

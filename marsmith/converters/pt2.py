@@ -26,6 +26,7 @@ from marsmith.errors import BuildError, UnsupportedError, reason
 # float32, or packs the weights into numbers that the package reads back wrongly.
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEFAULTS = ("fp32", "bf16")
+GPU_DEFAULTS = PRECISIONS
 
 # The instructions that code beside the kernels may use: those of any CPU that can run the kernels.
 MARCH = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}

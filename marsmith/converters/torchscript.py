@@ -19,6 +19,7 @@ from marsmith.errors import UnsupportedError, reason
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
 DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
+GPU_DEFAULTS = ("fp32", "bf16", "fp16")
 
 ENGINE = "x86"  # of the quantised operators: oneDNN's or FBGEMM's, whichever is faster
 DYNAMIC = {nn.Linear, nn.LSTM, nn.GRU}
@@ -53,7 +54,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         # Torch warns that each step is deprecated, and that a trace freezes control flow, which the
         # recipe has agreed to; what is wrong, it raises.
         warnings.simplefilter("ignore")
-        module = _frozen(_lowered(job, precision), job, precision)
+        module = _fastest(_lowered(job, precision), job, precision)
         # By a path, torch's own writer ends the process when the disk is full.
         with written.open("wb") as file:
             torch.jit.save(module, file)
@@ -140,6 +141,18 @@ def _dynamic(job: Job) -> nn.Module:
         )
     quantised: nn.Module = quantize_dynamic(job.module, DYNAMIC, dtype=torch.qint8)
     return quantised
+
+
+def _fastest(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModule:
+    """Freeze a module; of fewer than 32 bits for a GPU, its images are laid out channels last."""
+    images = any(weight.dim() == 4 for weight in module.parameters())
+    if job.device.type == "cpu" or precision not in DTYPES or not images:
+        return _frozen(module, job, precision)
+    laid_out = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        return _frozen(laid_out, job, precision)
+    except UnsupportedError:  # such as a view() of what must be contiguous
+        return _frozen(module, job, precision)
 
 
 def _frozen(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModule:

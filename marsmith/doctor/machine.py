@@ -107,7 +107,11 @@ def java_age(release: str, today: date) -> tuple[str, int | None]:
 def _torch() -> Iterator[Finding]:
     import torch  # seconds; not for those who ask for help
 
-    found = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+    from handlers.device import accelerator
+
+    kind = accelerator()
+    count = torch.accelerator.device_count() if kind else 0
+    found = [torch.get_device_module(kind).get_device_name(each) for each in range(count)]
     yield _good(f"torch {torch.__version__}; GPUs: {', '.join(found) or 'none'}")
     if not found and shutil.which("nvidia-smi"):
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "for CPUs alone"

@@ -47,7 +47,8 @@ class Harness:
         archive: a `.mar`, or a folder with the contents of one; neither is changed. With
             "@sha256:DIGEST" behind a file's path, these bytes alone.
         batch_size: the most requests of a batch; None for what `model-config.yaml` says, else 1.
-        gpu_id: the device that the worker is told to use; None for the CPU.
+        gpu_id: the GPU that the worker is told to use; None for the first where the archive says
+            `deviceType: gpu`, else for the CPU.
         python: the interpreter to run the worker with; its own TorchServe is used.
         env: variables to add to this process's; a PYTHONPATH here is the host's.
         timeout_s: how long each start, load and answer may take.
@@ -87,6 +88,8 @@ class Harness:
             model = read_manifest(self.archive, root / "model")
             served = read_config(root / "model", model)
             self.batch_size = self.batch_size or batch_size(served)
+            if self.gpu_id is None and served.get("deviceType") == "gpu":
+                self.gpu_id = 0
             self._continuous = served.get("continuousBatching") is True
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._sock = stack.enter_context(connection)

@@ -141,7 +141,7 @@ def build(
 def time_all(tried: Sequence[Trial], prepared: Prepared) -> tuple[list[Trial], Timing]:
     """Time the admissible trials and the original in turns; return all, and the original's."""
     found = timing.compare(
-        {"original": prepared.reference}
+        {"original": timing.as_by_default(prepared.reference, prepared.job.device)}
         | {str(t.candidate): t.runtime for t in tried if t.runtime},
         {
             size: prepared.ladder.batches.typical(size, TIMED_BATCHES)

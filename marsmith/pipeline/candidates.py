@@ -13,7 +13,7 @@ from marsmith.recipe.sections import Recipe
 def wanted(recipe: Recipe) -> list[Candidate]:
     """The candidates that a recipe asks for, in a fixed order.
 
-    If it names none, they are the DEFAULTS of the converters.
+    If it names none, they are the converters' own, for CPUs or for GPUs.
 
     Raises:
         RecipeError: it names an unknown runtime or precision.
@@ -24,10 +24,16 @@ def wanted(recipe: Recipe) -> list[Candidate]:
         return [
             Candidate(name, precision)
             for name in runtimes.known()
-            for precision in converters.find(name).DEFAULTS
+            for precision in _defaults(name, recipe.serving.device == "gpu")
         ]
     found = [each for name in recipe.candidates for each in parse(name)]
     return list(dict.fromkeys(found))
+
+
+def _defaults(runtime: str, gpu: bool) -> Sequence[str]:
+    converter = converters.find(runtime)
+    found: Sequence[str] = getattr(converter, "GPU_DEFAULTS", ()) if gpu else converter.DEFAULTS
+    return found
 
 
 def parse(name: str) -> list[Candidate]:

@@ -14,6 +14,7 @@ import torch
 
 from handlers import tasks
 from handlers.base import Handler
+from handlers.device import accelerator, choose
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
 from handlers.runtimes.eager import ModuleRuntime
@@ -103,19 +104,20 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     recipe = tensors.with_inputs(recipe, module)
     handler = configured(recipe)
-    ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
+    ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size, device)
     batches = ladder.batches
     inputs = arguments.order(module, list(batches.one(1)))
     reference = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
     if isinstance(handler, NamedTensorsHandler):
         recipe = tensors.with_outputs(recipe, tensors.outputs_of(reference, batches.one(2)))
         handler = configured(recipe)
-        ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size)
+        ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size, device)
         batches = ladder.batches
     say(f"measure the original on {counted(len(batches.samples), 'sample')}")
     measured, answers = ladder.measure(ORIGINAL, reference, refer=True)
     rungs = verified(recipe, ladder, measured, answers, say)
-    batch, ranges = ordered(batches.one(2), inputs), calibration(recipe, handler, inputs)
+    # Converters begin on the CPU, where the module is.
+    batch, ranges = given_to(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
         module, source, passed = passes.apply(recipe, module, batch, cache, say)
     if recipe.passes:
@@ -250,12 +252,12 @@ def chosen_device(recipe: Recipe) -> torch.device:
     """
     if recipe.serving.device != "gpu":
         return torch.device("cpu")
-    if not torch.cuda.is_available():
+    if accelerator() is None:
         raise BuildError(
             "the recipe says 'serving.device: gpu', and torch sees no GPU",
             "build where there is a GPU; without the setting, the archive runs on either",
         )
-    return torch.device("cuda", 0)
+    return choose(0)
 
 
 def configured(recipe: Recipe) -> Handler[Any, Any, Any]:
@@ -301,9 +303,14 @@ def calibration(
     bodies = bodies_of(items_of(named), named)[: recipe.calibration.samples]
     batches = Batches(handler, decode(handler, bodies, "calibration")).all(CALIBRATION_BATCH)
     try:
-        return [ordered(batch, inputs) for batch in batches]
+        return [given_to(batch, inputs) for batch in batches]
     except RuntimeError as error:
         raise BuildError(f"{named}: {error}") from error
+
+
+def given_to(batch: Tensors, inputs: list[str]) -> Tensors:
+    """A batch as a module on the CPU takes it: in the order of its inputs."""
+    return {name: tensor.cpu() for name, tensor in ordered(batch, inputs).items()}
 
 
 def made_from(job: Job) -> str:

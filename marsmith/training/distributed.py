@@ -24,6 +24,7 @@ from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
 from handlers.cpu import cores
+from handlers.device import accelerator
 from marsmith.errors import BuildError
 from marsmith.training.watching import watched
 
@@ -136,8 +137,7 @@ def group() -> Iterator[None]:
         # `launch` sees its processes end; a node that is lost tells nobody.
         with nullcontext() if MEETING in os.environ else watched(store, place, size):
             distributed.init_process_group(
-                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-                store=store, rank=place, world_size=size, timeout=PATIENCE,
+                _backend(), store=store, rank=place, world_size=size, timeout=PATIENCE,
             )  # fmt: skip
             yield
             total(0)  # all are done: who leaves is no longer heard
@@ -152,6 +152,13 @@ def group() -> Iterator[None]:
     torch.set_num_threads(threads)
     for name in JOINING:
         os.environ.pop(name, None)
+
+
+def _backend() -> str:
+    """What tensors travel by, on the CPU and on the accelerator that there is."""
+    kind = accelerator()
+    others = f",{kind}:{distributed.get_default_backend_for_device(kind)}" if kind else ""
+    return f"cpu:gloo{others}"
 
 
 def _met(place: int, size: int) -> Store:

@@ -13,7 +13,7 @@ from marsmith.errors import BuildError
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import TrainedPass, Training
 from marsmith.training import distributed
-from marsmith.training.loop import Loop, Loss, local_gpu
+from marsmith.training.loop import Loop, Loss, own_device
 
 WEIGHTS, FACTS, CHECKPOINT = "model.safetensors", "facts.json", "epoch.pt"
 
@@ -85,7 +85,9 @@ def fit(
         facts: dict[str, float] = json.loads(before)
     else:
         # What comes later must not depend on whether this ran.
-        with torch.random.fork_rng([local_gpu()] if torch.cuda.is_available() else []):
+        own = own_device()
+        others, kind = ([], "cuda") if own.type == "cpu" else ([own], own.type)
+        with torch.random.fork_rng(others, device_type=kind):
             loop = Loop(module, training, loss or _recipes(training), still)
             last = loop.run(cache.resumable(key) / CHECKPOINT, say)
         facts = {"epochs": training.epochs, "loss": last}

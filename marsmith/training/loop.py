@@ -15,6 +15,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from handlers.device import CPU, accelerator, choose
 from handlers.runtimes.eager import Outputs
 from marsmith.atomic import replacing
 from marsmith.errors import BuildError, reason
@@ -48,7 +49,7 @@ class Loop:
         self.batch_size = min(training.batch_size, self.count)
         self.mine = slice(distributed.rank(), self.batch_size, distributed.world_size())
         self.part = len(range(self.batch_size)[self.mine]) / self.batch_size
-        self.device = local_gpu() if torch.cuda.is_available() else torch.device("cpu")
+        self.device = own_device()
         self.optimiser = torch.optim.AdamW(
             module.to(self.device).parameters(),
             lr=training.learning_rate,
@@ -186,18 +187,18 @@ def _dataset(training: Training) -> Dataset[object]:
     return cast("Dataset[object]", data)
 
 
-def local_gpu() -> torch.device:
-    """Make this process's own GPU the current one, and return it."""
-    device = torch.device("cuda", distributed.local_rank() % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    return device
+def own_device() -> torch.device:
+    """This process's own GPU, made the current one; the CPU where there is none."""
+    if accelerator() is None:
+        return CPU
+    return choose(distributed.local_rank() % torch.accelerator.device_count())
 
 
 def _shared(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     if distributed.world_size() == 1:
         return module
     # A static graph also allows for parameters that get no gradient.
-    devices = [device] if device.type == "cuda" else None
+    devices = None if device.type == "cpu" else [device]
     return DistributedDataParallel(module, device_ids=devices, static_graph=True)
 
 

@@ -26,7 +26,7 @@ def compare(outputs: Tensors, reference: Tensors) -> dict[str, Difference]:
 def _compare(output: torch.Tensor, wanted: torch.Tensor) -> Difference:
     if not wanted.numel():  # a detector that finds nothing in any image of a batch
         return Difference()
-    mine, its = (t.double().reshape(len(t), -1) for t in (output, wanted))
+    mine, its = (t.cpu().double().reshape(len(t), -1) for t in (output, wanted))
     # A NaN counts as the largest error; `max` and `min` would lose it.
     error = float((mine - its).abs().nan_to_num(nan=math.inf).max())
     magnitude = float(its.abs().nan_to_num(nan=0.0).max())

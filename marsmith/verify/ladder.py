@@ -11,7 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from handlers.base import Handler
+from handlers.device import CPU
 from handlers.errors import HandlerError
 from handlers.protocols.json_text import JSON
 from handlers.runtimes import Runtime, Tensors
@@ -46,15 +49,20 @@ class Ladder:
         handler: configured for the recipe; decodes and answers exactly as it will when served.
         evaluation: the recipe's; None to compare on the handler's example alone.
         batch_size: the largest batch that will be served.
+        device: where the models run that are measured.
 
     Raises:
         BuildError: the evaluation data can't be decoded, or there is none.
     """
 
     def __init__(
-        self, handler: Handler[Any, Any, Any], evaluation: Evaluation | None, batch_size: int
+        self,
+        handler: Handler[Any, Any, Any],
+        evaluation: Evaluation | None,
+        batch_size: int,
+        device: torch.device = CPU,
     ) -> None:
-        self.handler, self.batch_size = handler, batch_size
+        self.handler, self.batch_size, self.device = handler, batch_size, device
         named = evaluation.metric if evaluation else None
         self.metric = metrics.find(named) if named else None
         self.data = load_data(handler, evaluation)
@@ -81,7 +89,7 @@ class Ladder:
         """
         if refer:
             self.reference = []
-        self.handler.use(runtime, batch_size=self.batch_size)
+        self.handler.use(runtime, batch_size=self.batch_size, device=self.device)
         samples = self.batches.samples
         worst: dict[str, Difference] = {}
         answers: Answers = {

@@ -17,22 +17,47 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     chosen: list[int] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    seen(monkeypatch, "cuda")
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as it is by default
     return chosen
 
 
+def seen(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Let torch see two accelerators of that kind."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+
+
 def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert device.choose(None) == CPU
     assert device.choose(0) == CPU
+
+
+def test_apples_gpu_counts_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen(monkeypatch, "mps")
+    assert device.choose(0) == CPU
+
+
+def test_another_accelerator_than_nvidias_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    seen(monkeypatch, "xpu")
+    monkeypatch.setattr(torch.xpu, "set_device", chosen.append)
+    assert device.choose(1) == torch.device("xpu", 1)
+    assert chosen == [1]
 
 
 def test_the_gpu_that_torchserve_gave_is_chosen(two_gpus: list[int]) -> None:
     assert device.choose(1) == torch.device("cuda", 1)
     assert device.choose(None) == CPU
     assert two_gpus == [1]
+
+
+def test_float32_is_float32_on_a_gpu(two_gpus: list[int]) -> None:
+    device.choose(0)
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("gpu_id", [2, -1])
@@ -62,7 +87,7 @@ def test_a_lost_gpu_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lost)
     device.exit_if_lost(CPU)
     assert ended == []
     device.exit_if_lost(torch.device("cuda", 0))
@@ -71,5 +96,5 @@ def test_a_lost_gpu_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_healthy_gpu_keeps_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "_exit", lambda status: pytest.fail("it ended"))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda which: None)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda which: None)
     device.exit_if_lost(torch.device("cuda", 0))

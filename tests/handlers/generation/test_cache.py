@@ -10,7 +10,7 @@ from handlers.generation.cache import BLOCK, KeyValueCache
 
 
 def test_room_that_could_not_be_had_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: int) -> list[torch.Tensor]:
+    def full(*_: object, **__: object) -> list[torch.Tensor]:
         raise MemoryError
 
     kept = KeyValueCache(2, 1, 1, 4)

@@ -119,3 +119,11 @@ def test_inputs_of_other_names_are_refused(given: list[str]) -> None:
     words = f"the model takes minuend, subtrahend; {', '.join(given)} were given"
     with pytest.raises(RuntimeError, match=words):
         runtime({name: torch.ones(1) for name in given})
+
+
+def test_outputs_stay_on_a_device_that_an_input_is_on() -> None:
+    meta = torch.device("meta")  # has shapes alone, and can't become a tensor of the CPU
+    runtime = ModuleRuntime(nn.Linear(3, 2, device=meta), meta)
+    assert runtime({"x": torch.zeros(4, 3, device=meta)})["output"].device == meta
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        runtime({"x": torch.zeros(4, 3)})

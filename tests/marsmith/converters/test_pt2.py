@@ -86,6 +86,11 @@ def test_a_package_for_another_machine_says_so_before_any_of_it_runs(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_tile": False})
     with pytest.raises(LoadError, match="for another machine: this CPU has no AMX_TILE"):
         load(altered(package, out, AOTI_CPU_ISA="AVX2 AMX_TILE"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for_gpu = {"AOTI_DEVICE_KEY": "cuda", "AOTI_COMPUTE_CAPABILITY": "80"}
+    there = altered(package, out, **for_gpu)
+    with pytest.raises(LoadError, match="for GPUs of compute capability 80; this one has 90"):
+        runtimes.load("pt2", there.model, torch.device("cuda"), there.options)
 
 
 def test_without_a_compiler_there_is_no_pt2(

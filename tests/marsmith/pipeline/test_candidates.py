@@ -20,6 +20,15 @@ def test_auto_tries_what_is_sensible(digits_recipe: Recipe) -> None:
     assert all(each.precision in converters.find(each.runtime).PRECISIONS for each in found)
 
 
+def test_auto_tries_what_runs_on_a_gpu(digits_recipe: Recipe) -> None:
+    serving = digits_recipe.serving.model_copy(update={"device": "gpu"})
+    found = wanted(digits_recipe.model_copy(update={"runtime": "auto", "serving": serving}))
+    assert {Candidate("pt2", "fp16"), Candidate("torchscript", "fp16")} <= set(found)
+    assert "openvino" not in {each.runtime for each in found}, "it runs on CPUs alone"
+    assert {each.precision for each in found} == {"fp32", "bf16", "fp16"}
+    assert all(each.precision in converters.find(each.runtime).PRECISIONS for each in found)
+
+
 def test_a_runtime_alone_means_all_its_precisions() -> None:
     assert [str(each) for each in parse("eager")] == [
         f"eager:{precision}" for precision in converters.find("eager").PRECISIONS
