@@ -31,12 +31,14 @@ class Handler:
         files: lie beside it.
         body: a request that it answers.
         settings: its `model-config.yaml`, if it has one.
+        model: what it loads, if it loads one as TorchServe's own handlers do.
     """
 
     source: str
     files: tuple[Path, ...] = ()
     body: bytes = b"x"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    model: Path | None = None
 
 
 @contextmanager
@@ -92,6 +94,8 @@ def archive(
     archiver = [sys.executable, "-m", "model_archiver.model_packaging"]
     archiver += ["--version", version]
     archiver += ["--model-name", name, "--handler", str(file)]
+    if handler.model:
+        archiver += ["--serialized-file", str(handler.model)]
     if handler.files:
         archiver += ["--extra-files", ",".join(map(str, handler.files))]
     if handler.settings:

@@ -1,0 +1,1 @@
+"""What only a GPU shows. Without one these tests are skipped; `scripts/test-gpu` runs them."""
