@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ class Translator(nn.Module):
         *past: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Turn a source, tokens and caches into logits, and what is new in the caches."""
-        given = torch.arange(source_ids.shape[1]) < source_tokens[:, None]
+        counted = torch.arange(source_ids.shape[1], device=source_ids.device)
+        given = counted < source_tokens[:, None]
         x = self.read(self.tokens(source_ids), given)
         return self.write(x, given, cached_source, input_ids, past_tokens, past)
 
@@ -84,10 +85,11 @@ class Translator(nn.Module):
         past: Sequence[torch.Tensor],
     ) -> tuple[torch.Tensor, ...]:
         """Write behind tokens, from what was read, (N, S, WIDTH), where it is given, (N, S)."""
-        half, new = 2 * LAYERS, torch.arange(input_ids.shape[1])
-        known = torch.arange(past[half].shape[2]) < cached_source[:, None]
+        count = partial(torch.arange, device=input_ids.device)
+        half, new = 2 * LAYERS, count(input_ids.shape[1])
+        known = count(past[half].shape[2]) < cached_source[:, None]
         seen = torch.cat([known, given], dim=1)[:, None, None]
-        known = (torch.arange(past[0].shape[2]) < past_tokens[:, None])[:, None, None]
+        known = (count(past[0].shape[2]) < past_tokens[:, None])[:, None, None]
         before = (new <= new[:, None]).expand(input_ids.shape[0], 1, -1, -1)
         mask = torch.cat([known.expand(-1, 1, input_ids.shape[1], -1), before], dim=3)
         places = (past_tokens[:, None] + new).clamp(max=self.places.num_embeddings - 1)
@@ -110,7 +112,7 @@ class Translator(nn.Module):
 
     def read(self, x: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
         """Read (N, S, WIDTH), where it is given, (N, S)."""
-        places = torch.arange(x.shape[1])
+        places = torch.arange(x.shape[1], device=x.device)
         mask = (given | (places == 0))[:, None, None]  # attention to nothing would make NaN
         x = x + self.places(places)
         layers: Any = self.reads

@@ -56,7 +56,7 @@ class Listener(Translator):
         """Turn frames, tokens and caches into logits, and what is new in the caches."""
         x = functional.gelu(self.halve(functional.gelu(self.bands(source_features))))
         x = x.transpose(1, 2)
-        given = torch.arange(x.shape[1]) < source_tokens[:, None]
+        given = torch.arange(x.shape[1], device=x.device) < source_tokens[:, None]
         x = self.read(x, given)
         return self.write(x, given, cached_source, input_ids, past_tokens, past)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import sysconfig
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,11 @@ class Gpt(nn.Module):
         self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Logits, (N, T, vocabulary), and of each layer new keys and values."""
-        new = torch.arange(input_ids.shape[1])
+        count = partial(torch.arange, device=input_ids.device)
+        new = count(input_ids.shape[1])
         mask = torch.zeros(0)
         if past:
-            known = torch.arange(past[0].shape[2]) < past_tokens[:, None]
+            known = count(past[0].shape[2]) < past_tokens[:, None]
             before = (new <= new[:, None])[None].expand(input_ids.shape[0], -1, -1)
             seen = torch.cat([known[:, None].expand(-1, input_ids.shape[1], -1), before], dim=2)
             mask = torch.where(seen, 0.0, -1e9)[:, None]

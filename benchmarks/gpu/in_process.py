@@ -42,7 +42,7 @@ RUNTIMES = ("eager", "torchscript", "pt2", "onnx")
 PRECISIONS = ("fp32", "bf16", "fp16")
 MIN_COSINE = 0.99
 TOKENS = 128
-AT_ONCE = max(1, min(6, cpu.cores() // 2))  # conversions
+AT_ONCE = max(1, min(8, cpu.cores() // 2))  # conversions
 UNCHANGED = "eager fp32, PyTorch's own settings"
 
 
@@ -73,7 +73,7 @@ def tokens(size: int) -> Tensors:
     return {"tokens": torch.randint(30_522, (size, TOKENS))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """One model to try.
 
@@ -123,23 +123,34 @@ def run(device: str, batch_size: int, *, small: bool) -> None:
     named = torch.cuda.get_device_name(0) if device == "cuda" else platform.processor()
     print(f"{named or 'CPU'}, torch {version('torch')}")
     with tempfile.TemporaryDirectory() as folder:
-        for place, model in enumerate(models(small)):
-            here = Path(folder) / str(place)
+        made: dict[str, tuple[Model, nn.Module, Path]] = {}
+        for model in models(small):
+            here = Path(folder) / str(len(made))
             here.mkdir()
             torch.manual_seed(0)
             module = model.make(**model.arguments).eval()
             save_model(module, str(here / "weights.safetensors"))
-            table(model, module, converted(model, here, str(where)), where, batch_size)
+            made[model.name] = model, module, here
+        found = converted({m: here for m, _, here in made.values()}, str(where))
+        for model, module, _ in made.values():
+            table(model, module, found[model.name], where, batch_size)
 
 
-def converted(model: Model, folder: Path, device: str) -> dict[str, Artifact | str]:
-    """Each candidate's artifact, or why there is none."""
-    every = [(runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS]
+def converted(folders: dict[Model, Path], device: str) -> dict[str, dict[str, Artifact | str]]:
+    """Of each model, each candidate's artifact, or why there is none."""
+    # What takes longest comes first.
+    every = [(runtime, precision) for runtime in reversed(RUNTIMES) for precision in PRECISIONS]
     fresh = multiprocessing.get_context("spawn")  # CUDA can't be forked
     began = time.perf_counter()
     with ProcessPoolExecutor(AT_ONCE, mp_context=fresh) as pool:
-        found = [pool.submit(convert, model, *each, folder, device) for each in every]
-        done = {":".join(e): each.result() for e, each in zip(every, found, strict=True)}
+        asked = {
+            (model.name, *each): pool.submit(convert, model, *each, folder, device)
+            for model, folder in folders.items()
+            for each in every
+        }
+        done: dict[str, dict[str, Artifact | str]] = {}
+        for (name, *each), found in sorted(asked.items()):
+            done.setdefault(name, {})[":".join(each)] = found.result()
     print(f"\nconverted in {time.perf_counter() - began:.0f} s, {AT_ONCE} at a time")
     return done
 

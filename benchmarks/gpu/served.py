@@ -37,8 +37,8 @@ from marsmith.report.report import Report
 from marsmith.serving import server
 
 BATCH = 32
-CONNECTIONS = (1, 16, 64)
-WORKERS = (1, 2, 4)
+CONNECTIONS = (1, 64)
+WORKERS = (1, 4)
 ROUNDS = 2
 STOCK = """
 from ts.torch_handler.image_classifier import ImageClassifier
@@ -139,7 +139,7 @@ def behind_torchserve(archive: Path, module: Path, bodies: list[Body], seconds: 
     every: dict[str, Peer] = {}
     for count in WORKERS:
         every[f"marsmith, {count} worker(s)"] = partial(ours, archive, bodies, count)
-    for count in (1, 4):
+    for count in WORKERS:
         name = f"TorchServe's image_classifier, {count} worker(s)"
         every[name] = partial(stock, module, bodies, count)
     found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}

@@ -98,9 +98,8 @@ def model_config(recipe: Recipe, candidate: Candidate, artifact: Artifact) -> st
         "responseTimeout": serving.response_timeout_s or USUAL_RESPONSE_S,
         "startupTimeout": serving.startup_timeout_s,
         "jobQueueSize": serving.job_queue_size,
+        "deviceType": serving.device,
     }
-    if serving.device:
-        settings["deviceType"] = serving.device
     if serving.continuous_batching:
         settings["continuousBatching"] = True
     front: dict[str, object] = {"max_body_bytes": serving.max_body_bytes, "openai": True}

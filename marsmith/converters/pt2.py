@@ -123,6 +123,8 @@ def _compile(program: torch.export.ExportedProgram, compiler: str, folder: Path)
             # Torch uses openssl to find out whether it has compiled its own headers before.
             "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         }
+        known = config.get_config_copy()  # of this version of torch
+        settings = {name: value for name, value in settings.items() if name in known}
         # By a path, torch's own writer ends the process when the disk is full.
         package = io.BytesIO()
         try:

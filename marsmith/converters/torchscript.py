@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -144,9 +145,15 @@ def _dynamic(job: Job) -> nn.Module:
 
 
 def _fastest(module: nn.Module, job: Job, precision: str) -> torch.jit.ScriptModule:
-    """Freeze a module; of fewer than 32 bits for a GPU, its images are laid out channels last."""
-    images = any(weight.dim() == 4 for weight in module.parameters())
-    if job.device.type == "cpu" or precision not in DTYPES or not images:
+    """Freeze a module where it will run: a trace keeps the device of each tensor that it makes.
+
+    In half precision on a GPU its images are laid out channels last.
+    """
+    if job.device.type == "cpu":
+        return _frozen(module, job, precision)
+    module = copy.deepcopy(module).to(job.device)
+    job = replace(job, batch={name: each.to(job.device) for name, each in job.batch.items()})
+    if precision not in DTYPES or not any(each.dim() == 4 for each in module.parameters()):
         return _frozen(module, job, precision)
     laid_out = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:

@@ -67,6 +67,7 @@ class Distill(TrainedPass):
             raise BuildError(f"the teacher's scores are {before}, and the student's {after}")
         loss = self._loss(module, resolve(training.loss))
         report = fit(student, training, work.cache, work.key, work.say, loss=loss)
+        module.to(CPU)  # where it was before it taught
         before_after = {"before": size(module, work.batch), "after": size(student, work.batch)}
         return student, {**before_after, **report}
 

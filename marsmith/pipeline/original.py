@@ -97,6 +97,10 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     """
     extras.need_for(recipe.task)
     device, cache = chosen_device(recipe), Cache(kept / MADE)
+    if device.type == "cpu" and accelerator():
+        say(
+            "there is a GPU, and this is built for the CPU: 'serving: {device: gpu}' is for the GPU"
+        )
     say(f"make the model of {recipe.name}")
     with settled():
         module: torch.nn.Module = recipe.source.load(cache, say)

@@ -267,8 +267,8 @@ class Serving(Section):
     default `response_timeout_s`."""
     max_body_bytes: int = Field(20_971_520, ge=1, le=20_971_520)
     """Of one request; TorchServe's own limit is 20 MiB."""
-    device: Literal["cpu", "gpu"] | None = None
-    """Where workers run; by default on GPUs if there are any."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """Where the model is verified and timed by the build, and runs on each server."""
     continuous_batching: bool = False
     """New requests join those that are being answered, and a request ends when its client hangs up;
     for tasks that write token by token, on one worker."""

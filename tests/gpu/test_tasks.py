@@ -19,9 +19,9 @@ from tests.support import gpu
 pytestmark = gpu.NEEDED
 
 
-def answered(archive: Path, gpu_id: int | None) -> tuple[str, object]:
+def answered(archive: Path) -> tuple[str, object]:
     """The device of a worker, and its answer to the archive's own example."""
-    with Harness(archive, gpu_id=gpu_id) as harness:
+    with Harness(archive) as harness:
         described = harness.describe()
         example = described["example"]
         body = base64.b64decode(example["body_base64"])
@@ -38,10 +38,8 @@ def test_what_new_writes_answers_on_a_gpu_as_on_a_cpu(
     on_cpu = make_new_archive(task)
     recipe, *_ = new.write(f"gpu_{task}", task, tmp_path)
     build(gpu.on_gpu(reading.load(recipe)), tmp_path / "store")
-    device, there = answered(tmp_path / "store" / f"gpu_{task}.mar", None)
+    device, there = answered(tmp_path / "store" / f"gpu_{task}.mar")
     assert device == "cuda:0"
-    _, here = answered(on_cpu, None)
-    moved, elsewhere = answered(on_cpu, 0)
-    assert moved == "cuda:0", "what was built on a CPU runs on a GPU, too"
+    device, here = answered(on_cpu)
+    assert device == "cpu"
     assert difference([there], [here]) < 1e-3
-    assert difference([elsewhere], [here]) < 1e-3

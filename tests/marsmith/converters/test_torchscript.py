@@ -122,34 +122,6 @@ def test_quantised_modules_run_on_cpus_only(tmp_path: Path, precision: str) -> N
         convert(given, precision, tmp_path)
 
 
-class Viewing(nn.Module):
-    """Views the images of a convolution as rows, which channels that come last don't allow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 8, 3)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        rows: torch.Tensor = self.first(image).view(image.size(0), -1)
-        return rows
-
-
-@pytest.mark.parametrize(("precision", "last"), [("bf16", True), ("fp32", False)])
-def test_fewer_bits_for_a_gpu_have_channels_last(
-    tmp_path: Path, precision: str, last: bool
-) -> None:
-    image, gpu = torch.rand(2, 3, 8, 8), torch.device("cuda")
-    for module in (nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), Viewing()):
-        given = job(module, image)
-        folder = tmp_path / type(module).__name__
-        folder.mkdir()
-        made = convert(dataclasses.replace(given, device=gpu), precision, folder)
-        output = load(made)({"input_0": image})["output"]
-        torch.testing.assert_close(output, module(image), atol=2e-2, rtol=0)
-        if output.dim() == 4:
-            assert output.is_contiguous(memory_format=torch.channels_last) == last
-
-
 @pytest.mark.parametrize(
     ("precision", "frozen"), [("fp32", True), ("fp32", False), ("fp16", False)]
 )
