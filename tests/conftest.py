@@ -15,6 +15,8 @@ from filelock import FileLock
 
 # Before torch is imported: tests keep both cores busy. See docs/architecture.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A server of a test lives too briefly for what Java's second compiler costs to come back.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 with warnings.catch_warnings():  # TorchServe leaves a file open as it is imported
     warnings.simplefilter("ignore", ResourceWarning)

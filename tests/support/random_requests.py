@@ -122,7 +122,9 @@ def options(schema: dict[str, Any], random_: random.Random) -> dict[str, Any]:
             case "boolean":
                 found[name] = random_.random() < 0.5
             case "integer":
-                found[name] = random_.randint(low, int(each.get("maximum", low + 8)))
+                # No farther: how much is to be written is among them.
+                high = int(each.get("maximum", low + 8))
+                found[name] = random_.randint(low, min(high, low + 99))
             case "number":
                 found[name] = random_.uniform(low, each.get("maximum", low + 1))
     return found

@@ -94,10 +94,11 @@ class TorchServe:
         Returns:
             Requests per second, one after another, of the models that have been warmed up.
         """
-        paces = {}
+        paces: dict[str, float] = {}
         with self.client(WARM_UP_TIMEOUT_S) as client:
             for name in self._plan.names:
-                if pace := readiness.warm_up(client, name, on_progress):
+                warm = bool(paces)
+                if pace := readiness.warm_up(client, name, on_progress, java_is_warm=warm):
                     paces[name] = pace
         return paces
 

@@ -24,7 +24,8 @@ CONSOLE_LINES = 15
 
 WARM_UP_S = 3.0
 # Java compiles what has run often, however many at a time: half of the time at most goes to
-# requests beside each other, and then some, one after another, must take equally long.
+# requests beside each other, and then some, one after another, must take equally long. What it has
+# compiled for one model serves all: the others have the second half alone.
 TOGETHER = 300
 CONNECTIONS = 4
 WARM_UP_REQUESTS = 100
@@ -151,12 +152,20 @@ def last_lines(file: Path, count: int = CONSOLE_LINES) -> str:
         return ""
 
 
-def warm_up(client: Client, model: str, on_progress: Progress) -> float | None:
+def warm_up(
+    client: Client, model: str, on_progress: Progress, *, java_is_warm: bool = False
+) -> float | None:
     """Send a model's own example, many times and then until it is answered at a steady pace.
 
     A JVM that has just started interprets its own code, and answers its first requests many times
     slower than later ones; the first client should not pay for that. A model whose description
     has no `example` gets no requests.
+
+    Args:
+        client: TorchServe's own.
+        model: its name.
+        on_progress: takes a line about it.
+        java_is_warm: whether another model has been warmed up already.
 
     Returns:
         Requests per second, one after another; None if there were none.
@@ -166,11 +175,12 @@ def warm_up(client: Client, model: str, on_progress: Progress) -> float | None:
         return None
     body, content_type = example
     started = time.monotonic()
+    half, end = started + WARM_UP_S / 2, started + WARM_UP_S / (2 if java_is_warm else 1)
 
     def ask(number: int) -> float:
         """Ask once, and return how long it took; 0 if half of the time is over."""
         sent = time.monotonic()
-        if number < TOGETHER and sent - started > WARM_UP_S / 2:
+        if number < TOGETHER and sent > half:
             return 0.0
         fresh = number % FRESH_EVERY == 0
         client.predict(model, body, content_type=content_type, fresh_connection=fresh)
@@ -179,8 +189,9 @@ def warm_up(client: Client, model: str, on_progress: Progress) -> float | None:
     latencies: list[float] = []
     try:
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            together = sum(latency > 0 for latency in pool.map(ask, range(TOGETHER)))
-        while time.monotonic() - started < WARM_UP_S and not is_steady(latencies):
+            numbers = range(0 if java_is_warm else TOGETHER)
+            together = sum(latency > 0 for latency in pool.map(ask, numbers))
+        while time.monotonic() < end and not is_steady(latencies):
             latencies.append(ask(TOGETHER + len(latencies)))
         latencies = latencies or [ask(TOGETHER)]
     except MarsmithError as error:
