@@ -41,14 +41,14 @@ def running(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[Serv
 
 @pytest.fixture
 def asking(running: Server) -> Iterator[list[str]]:
-    """Four clients that ask all the while; what they were answered: a status, and who answered."""
+    """Four clients that ask again and again; what they heard: a status, and who answered."""
     answers: list[str] = []
     finished = threading.Event()
     headers = {"Authorization": authorization(running)}
 
     def ask() -> None:
         with httpx.Client(base_url=running.inference_address, headers=headers, timeout=120) as http:
-            while not finished.is_set():
+            while not finished.wait(0.1):  # what starts meanwhile needs the cores
                 answer = http.post("/predictions/tiny", json={"sleep": 0.01})
                 name = answer.json().get("version") if answer.status_code == 200 else answer.text
                 answers.append(f"{answer.status_code} {name}")
@@ -84,7 +84,7 @@ def test_a_version_is_promoted_and_rolled_back(
     before = serving(running)
     archive = make_tiny_archive("tiny", version="2.0")
     running.rollout(
-        "tiny", archive, steps.append, shadow=0.5, canary=(50, 100), hold_s=2.0,
+        "tiny", archive, steps.append, shadow=0.5, canary=(50, 100), hold_s=1.0,
         max_p99_ratio=100, max_disagreement=1,
     )  # fmt: skip
     phases = ["start", "shadow", "canary", "promoted", "ended"]
@@ -101,10 +101,6 @@ def test_a_version_is_promoted_and_rolled_back(
     metadata = f"{running.inference_address}/v2/models/tiny"
     assert httpx.get(metadata, timeout=60).json()["versions"] == ["2.0"]
     assert httpx.get(f"{metadata}/versions/2.0/ready", timeout=60).status_code == 200
-    # A version that is refused is none to go back to.
-    with pytest.raises(ServerError, match=r"weights\.bin is not there"):
-        running.rollout("tiny", make_tiny_archive("tiny", version="2.1", fail="runtime"))
-    assert server.versions(running)["tiny"]["before"] == before
     seen = len(asking)
     wait_until(lambda: len(asking) > seen + 20)
     assert set(asking[seen + 8 :]) == {"200 2.0"}
@@ -142,7 +138,7 @@ def test_a_version_that_misses_a_bound_is_rolled_back(
     fault: dict[str, Any],
     words: str,
 ) -> None:
-    before = serving(running)
+    known = server.versions(running)["tiny"]
     shadow = fault.pop("shadow", 0)
     archive = make_tiny_archive("tiny", version="3.0", **fault)
     with pytest.raises(ServerError, match=words) as caught:
@@ -154,11 +150,12 @@ def test_a_version_that_misses_a_bound_is_rolled_back(
     if "fail" not in fault:
         assert "was rolled back" in caught.value.message
         assert "serves all requests" in caught.value.hint
-    assert serving(running) == before
+    # A version that is refused is none to go back to.
+    assert server.versions(running)["tiny"] == known
     assert javas(running) == 1
     seen = len(asking)
     wait_until(lambda: len(asking) > seen + 20)
-    assert set(asking[seen + 8 :]) == {f"200 {before}"}
+    assert set(asking[seen + 8 :]) == {f"200 {known['serving']}"}
 
 
 @pytest.mark.slow
