@@ -170,7 +170,8 @@ def test_time_that_is_up_ends_everything(
 START = """
 import sys
 from marsmith.serving import server
-info = server.serve([sys.argv[1]], port=0, on_progress=lambda line: print(line, flush=True))
+say = lambda line: print(line, flush=True)
+info = server.serve([sys.argv[1]], port=0, keys=False, on_progress=say)
 server.wait(info, lambda: print(info.model_dump_json(), flush=True))
 """
 
@@ -210,13 +211,19 @@ def wait_for_java_of(state: Path) -> psutil.Process:
 
 
 @pytest.mark.usefixtures("own_state")
-def test_ctrl_c_in_the_foreground_stops_the_server(make_tiny_archive: MakeArchive) -> None:
+def test_without_keys_everybody_here_may_ask_until_ctrl_c_in_the_foreground(
+    make_tiny_archive: MakeArchive,
+) -> None:
     with run_in_foreground(make_tiny_archive("tiny")) as process:
         assert process.stdout is not None
         last = next(line for line in process.stdout if line.startswith("{"))
         info = server.Server.model_validate_json(last)
         try:
             assert server.running() == info
+            with httpx.Client(base_url=info.inference_address, timeout=60) as anybody:
+                assert anybody.post("/predictions/tiny", json={}).status_code == 200
+                assert anybody.get("/models").status_code == 404
+                assert anybody.get("/metrics").status_code == 200
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=300) == 0
             assert family(info.temp_dir) == []
@@ -300,12 +307,3 @@ def test_tls_and_a_new_certificate(make_tiny_archive: MakeArchive, tmp_path: Pat
         wait_until(lambda: works(second))
         assert not works(first)
         assert (running.run_dir / "front" / "tls.pem").stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.usefixtures("own_state")
-def test_without_keys_everybody_here_may_ask(make_tiny_archive: MakeArchive) -> None:
-    with server.serve([make_tiny_archive("tiny")], port=0, keys=False) as running:
-        answer = httpx.post(f"{running.inference_address}/predictions/tiny", json={}, timeout=60)
-        assert answer.status_code == 200
-        assert httpx.get(f"{running.inference_address}/models", timeout=60).status_code == 404
-        assert httpx.get(f"{running.inference_address}/metrics", timeout=60).status_code == 200
