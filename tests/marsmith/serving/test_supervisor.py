@@ -24,8 +24,9 @@ from tests.support.waiting import wait_until
 MakeArchive = Callable[..., Path]
 
 
-@pytest.fixture
-def running(make_tiny_archive: MakeArchive, own_state: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def running(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[Server]:
+    """One server: what dies in the first test is there again for the next, which stops it."""
     with server.serve([make_tiny_archive("tiny")], port=0) as started:
         yield started
 

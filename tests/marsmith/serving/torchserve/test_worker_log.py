@@ -25,7 +25,7 @@ MakeArchive = Callable[..., Path]
             "ModuleNotFoundError: No module named 'no_such_engine'",
             marks=pytest.mark.slow,
         ),
-        ("exit", "the worker crashed or was killed"),
+        pytest.param("exit", "the worker crashed or was killed", marks=pytest.mark.slow),
     ],
 )
 def test_a_failing_load_is_explained_and_not_waited_for(
