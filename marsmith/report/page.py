@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from marsmith.report.words import (
 )
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from marsmith.report.candidates import CandidateResult
     from marsmith.report.measurements import Difference
     from marsmith.report.report import Report
@@ -43,15 +46,12 @@ def render(report: Report) -> str:
         HTML with the plot in it, and one script, which all but sorting and filtering does without;
         the same for equal reports.
     """
-    from jinja2 import Environment
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {each.__name__: each for each in FILTERS}
     rows = report.ranked()
     points, bound = _points(report, rows), _bound(report)
     shown = report.answers.shown if report.answers else ()
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+    return _template().render(
         style=Markup(STYLE.read_text("utf-8")),  # noqa: S704 - it is ours
         script=Markup(SCRIPT.read_text("utf-8")),  # noqa: S704 - so is it
         report=report,
@@ -78,6 +78,16 @@ def render(report: Report) -> str:
         facts=facts,
         over=_over,
     )
+
+
+@cache
+def _template() -> Template:
+    """The page's template: to compile it takes longer than to fill it in."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {each.__name__: each for each in FILTERS}
+    return environment.from_string(TEMPLATE.read_text("utf-8"))
 
 
 def _groups(rows: Sequence[CandidateResult]) -> list[list[CandidateResult]]:
