@@ -42,7 +42,7 @@ def text(random_: random.Random) -> str:
 
 def line(random_: random.Random) -> str:
     """As much of such a text as can be spoken."""
-    return text(random_)[:40]
+    return text(random_)[:20]
 
 
 def text_or_pair(random_: random.Random) -> Any:
@@ -122,9 +122,7 @@ def options(schema: dict[str, Any], random_: random.Random) -> dict[str, Any]:
             case "boolean":
                 found[name] = random_.random() < 0.5
             case "integer":
-                # No farther: how much is to be written is among them.
-                high = int(each.get("maximum", low + 8))
-                found[name] = random_.randint(low, min(high, low + 99))
+                found[name] = random_.randint(low, int(each.get("maximum", low + 8)))
             case "number":
                 found[name] = random_.uniform(low, each.get("maximum", low + 1))
     return found
@@ -142,6 +140,8 @@ def good(
     one = instance(random_)
     if "seed" in said["options"]["properties"]:
         asked["seed"] = random_.randrange(2**63)  # of chance, but the same alone
+    if "max_new_tokens" in said["options"]["properties"]:
+        asked["max_new_tokens"] = random_.randint(8, 40)  # more would say no more
     if form in ("v1", "v2") or "voices" in description["input"]:
         asked.pop("stream", None)  # a stream takes one instance; one of sound, an Accept
     if form == "v1":
