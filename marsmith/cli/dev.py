@@ -18,6 +18,7 @@ from marsmith.cli.ui import LOOPBACK
 from marsmith.errors import BuildError, MarsmithError
 
 if TYPE_CHECKING:
+    from marsmith.archive.reading import Named
     from marsmith.serving.server import Server
 
 DRAFTS = ".dev"
@@ -44,9 +45,11 @@ def dev(
 
     store = model_store / DRAFTS
     _share_cache(model_store, store)
-    name = _build(recipe, store)
+    made = _build(recipe, store)
+    name = made.path.stem
     with progress() as say:
-        served = server.serve([store / f"{name}.mar"], port=0, on_progress=say)
+        # Nobody can have signed what was made just now: its digest says that it is this one.
+        served = server.serve([str(made)], port=0, trust=None, on_progress=say)
     try:
         page = _page(served, store, port, browser)
         _tell(
@@ -59,8 +62,8 @@ def dev(
             err.print(f"{changed} has changed", highlight=False, markup=False)
             found: dict[str, object] = {"model": name, "changed": changed}
             try:
-                archive = store / f"{_build(recipe, store)}.mar"
-                server.rollout(served, name, archive, canary=(100,), hold_s=0, shadow=0)
+                made = _build(recipe, store)
+                server.rollout(served, name, Path(str(made)), canary=(100,), hold_s=0, shadow=0)
                 _tell(as_json, found | {"served": "new"}, f"{name} is served as it is now")
             except Exception as error:  # the user's code may raise anything
                 said = error if isinstance(error, MarsmithError) else causes.explained(error)
@@ -94,12 +97,16 @@ def _share_cache(model_store: Path, store: Path) -> None:
         (store / CACHE).symlink_to(Path("..", CACHE))
 
 
-def _build(path: Path, store: Path) -> str:
-    """Build the quickest form that the recipe allows and the model has; return its name.
+def _build(path: Path, store: Path) -> Named:
+    """Build the quickest form that the recipe allows and the model has.
+
+    Returns:
+        The archive, by the bytes that were made.
 
     Raises:
         MarsmithError: the recipe is wrong, or no form can be built.
     """
+    from marsmith.archive.reading import pinned
     from marsmith.pipeline.build import build
     from marsmith.pipeline.candidates import only, wanted
     from marsmith.recipe.reading import load
@@ -115,9 +122,10 @@ def _build(path: Path, store: Path) -> str:
     for form in forms[:-1]:
         with suppress(BuildError):  # the next one may do what this can't
             attempt(form)
-            return recipe.name
-    attempt(forms[-1])
-    return recipe.name
+            break
+    else:
+        attempt(forms[-1])
+    return pinned(store / f"{recipe.name}.mar")
 
 
 def _page(served: Server, reports: Path, port: int, browser: bool) -> str:

@@ -138,7 +138,8 @@ def serve(
         grpc: whether TorchServe's own gRPC service is offered, at the same port.
         trust: public keys, or folders of them: what none of them has signed isn't served, now or
             by a rollout. The folder `trust` of the state folder, if it is there, is asked, too.
-            None, with TorchServe, is for who has just made the archives and pins each's digest.
+            None, with TorchServe, is for who has just made the archives and pins each's digest;
+            it holds for rollouts, too.
         timeout_s: how long TorchServe and the models may take to load.
         grace_s: how long a stop waits for requests on their way.
         log_format: of model.log and ts.log: lines for people, or a JSON object each.
@@ -197,7 +198,7 @@ def serve(
                 ports=ports,
                 timeout_s=timeout_s,
                 grace_s=grace_s,
-                trust=trusted or (),
+                trust=trusted,
                 log_format=log_format,
             )
             try:

@@ -95,7 +95,8 @@ class Plan(BaseModel):
         ports: of TorchServe alone.
         timeout_s: how long it may take to start.
         grace_s: how long a stop waits for requests on their way.
-        trust: public keys, or folders of them, one of which must have signed each archive.
+        trust: public keys, or folders of them, one of which must have signed each archive; None
+            where each is pinned by who made it.
         log_format: of what TorchServe and its workers log.
     """
 
@@ -109,7 +110,7 @@ class Plan(BaseModel):
     ports: Ports | None
     timeout_s: float
     grace_s: float
-    trust: tuple[Path, ...] = ()
+    trust: tuple[Path, ...] | None = ()
     log_format: LogFormat = "text"
 
     @property

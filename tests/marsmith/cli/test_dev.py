@@ -33,9 +33,12 @@ def test_what_a_model_is_made_of_is_watched(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_saved_file_is_what_is_asked(tmp_path: Path) -> None:
+def test_a_saved_file_is_what_is_asked_where_servers_take_only_what_is_signed(
+    tmp_path: Path,
+) -> None:
     recipe, module, *_ = write("drafted", "tabular", tmp_path)
     state = tmp_path / "state"
+    (state / "trust").mkdir(parents=True)  # empty: it trusts nobody
     environment = {**os.environ, "MARSMITH_STATE": str(state), "COLUMNS": "200"}
     log = tmp_path / "log"
     with log.open("w") as written:
