@@ -142,6 +142,11 @@ def test_a_key_is_for_its_scopes_and_its_rate_and_until_it_is_revoked(
     wait_until(lambda: status("predict", "/predictions/tiny") == 401)
 
 
+def test_haproxy_has_nothing_to_warn_of(tiny_server: ServerInfo) -> None:
+    said = (tiny_server.logs / "haproxy.log").read_text()
+    assert "[WARNING]" not in said, said
+
+
 def test_a_request_is_logged_without_what_is_in_it(
     http: httpx.Client, local: dict[str, str], tiny_server: ServerInfo
 ) -> None:
