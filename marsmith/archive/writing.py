@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -171,5 +172,16 @@ def _canonicalise(raw: Path, facts: Mapping[str, object], out: Path) -> None:
 
 
 def dump(data: object) -> bytes:
-    """Data as canonical JSON."""
-    return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()
+    """Data as canonical JSON, where infinite figures and NaN are text: "Infinity", "NaN"."""
+    said = json.dumps(_spelled(data), indent=2, sort_keys=True, allow_nan=False)
+    return (said + "\n").encode()
+
+
+def _spelled(data: object) -> object:
+    if isinstance(data, float) and not math.isfinite(data):
+        return json.dumps(data)
+    if isinstance(data, Mapping):
+        return {key: _spelled(each) for key, each in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_spelled(each) for each in data]
+    return data

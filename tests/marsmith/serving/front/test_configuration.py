@@ -21,7 +21,7 @@ def written(planned: Plan) -> str:
     metadata: Any = {name: {"name": name} for name in planned.names}
     file = configuration.write(planned, planned.front, 2, metadata)
     configuration.check(planned.front.program, file)
-    command = [planned.front.program, "-c", "-f", file.name]
+    command = [str(planned.front.program), "-c", "-f", file.name]
     said = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=True)
     assert "WARNING" not in said.stderr, said.stderr
     return file.read_text()
