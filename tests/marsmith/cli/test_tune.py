@@ -2,27 +2,47 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from marsmith.bench.figures import Summary
 from marsmith.cli import terminal, tune
+from marsmith.recipe import reading
+from marsmith.serving.host import intake
+from marsmith.tune import settings
 from marsmith.tune.search import Found, Tried
 from marsmith.tune.settings import Way
 from marsmith.tune.tune import Tuned
 from tests.support.command import marsmith
 from tests.support.paths import ROOT
+from tests.support.signing_keys import write_keys
+
+
+@pytest.fixture
+def signed(digits_archive: Path, tmp_path: Path, server_state: Path) -> Iterator[Path]:
+    """An archive that is signed by the one key whose archives servers take."""
+    private, public = write_keys(tmp_path, "shop")
+    archive = Path(shutil.copy(digits_archive, tmp_path))
+    marsmith("sign", archive, "--key", private)
+    intake.policy().mkdir()
+    try:
+        shutil.copy(public, intake.policy())
+        yield archive
+    finally:
+        shutil.rmtree(intake.policy())
 
 
 @pytest.mark.slow
-def test_it_serves_chooses_and_writes(
-    digits_archive: Path, tmp_path: Path, server_state: Path
+def test_it_serves_chooses_and_writes_where_servers_take_only_what_is_signed(
+    signed: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "digits.yaml"
-    shutil.copy(ROOT / "archiver_configs" / "digits.yaml", recipe)
-    options = ("--model-store", digits_archive.parent, "--minutes", "0.5", "--json")
+    text = (ROOT / "archiver_configs" / "digits.yaml").read_text()
+    # There are only two ways then, so that all workers start soon.
+    recipe.write_text(text.replace("batch_size: 16", "batch_size: 1"))
+    options = ("--model-store", signed.parent, "--minutes", "0.5", "--json")
     said = marsmith("tune", recipe, *options)
     found = json.loads(said.stdout)
     assert found["best"] in [
@@ -30,8 +50,7 @@ def test_it_serves_chooses_and_writes(
          "min_workers": s["workers"]}
         for s in found["settings"].values()
     ]  # fmt: skip
-    written = yaml.safe_load(recipe.read_text())["serving"]
-    assert {name: written[name] for name in found["best"]} == found["best"]
+    assert settings.of(reading.load(recipe).serving).serving() == found["best"]
 
 
 def test_a_recipe_that_was_not_built_is_refused(tmp_path: Path) -> None:

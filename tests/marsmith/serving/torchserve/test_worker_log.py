@@ -50,14 +50,19 @@ def test_a_worker_that_was_too_slow_is_waited_for_as_torchserve_starts_it_again(
     tmp_path: Path,
 ) -> None:
     watch = LoadWatch(tmp_path)
-    line = (
-        "2026-11-27T18:41:29,818 [ERROR] W-9003-tiny_1.0 org.pytorch.serve.wlm.WorkerThread"
-        " - Backend worker error\n"
-    )
-    why = "org.pytorch.serve.wlm.WorkerInitializationException: Backend"
-    (tmp_path / "ts.log").write_text(f"{line}{why} worker startup time out.\n")
+
+    def fail(time: str, why: str) -> None:
+        with (tmp_path / "ts.log").open("a") as log:
+            log.write(
+                f"2026-11-27T{time},569 [ERROR] W-9003-tiny_1.0 org.pytorch.serve.wlm.WorkerThread"
+                " - Backend worker error\n"
+                f"org.pytorch.serve.wlm.WorkerInitializationException: Backend {why}.\n"
+            )
+
+    fail("21:31:06", "worker startup time out")
     watch.check()
-    with (tmp_path / "ts.log").open("a") as log:
-        log.write(f"{line}{why} stream closed.\n")
+    fail("21:31:09", "stream closed")  # that of the process which was too slow
+    watch.check()
+    fail("21:31:59", "stream closed")
     with pytest.raises(ServerError, match="model 'tiny' did not load: the worker crashed"):
         watch.check()
