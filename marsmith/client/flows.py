@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from marsmith.client import bodies
-from marsmith.errors import RequestError, ServerError
+from marsmith.errors import MarsmithError, RequestError, ServerError
 
 if TYPE_CHECKING:
     from handlers.schema import Json
@@ -174,7 +174,13 @@ class Api:
                 hint="behind the front only the machine that serves can ask: `marsmith status`",
             )
         headers = {**self._headers.get(api, {}), **content.get("headers", {})}
-        whole: Content = {**content, "headers": headers}
+        try:
+            encoded = httpx.Headers(headers, encoding="latin-1")
+        except UnicodeEncodeError as error:
+            raise MarsmithError(
+                f"a header can't say {ascii(error.object)[:60]}", "it takes the letters of Latin-1"
+            ) from error
+        whole: Content = {**content, "headers": encoded}
         return httpx.Request(method, self._addresses[api] + path, **whole)
 
 

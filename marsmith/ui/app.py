@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from marsmith.errors import ArchiveError, MarsmithError, RequestError
-from marsmith.ui.guard import REPORT_POLICY, Asgi, Guarded
-from marsmith.ui.replies import refusal
+from marsmith.ui.guard import REPORT_POLICY, Asgi, BrokenOffError, Guarded
+from marsmith.ui.replies import answer, refusal
 from marsmith.ui.upstream import DESCRIBED, VERBS, Upstream
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ class Pages:
 
     async def server(self, _: Request) -> Response:
         """The models, how the server is reached, and the modules that the page is made of."""
-        from starlette.responses import JSONResponse
-
         upstream = self._upstream
         names = await upstream.models()
         key = upstream.key_file and str(upstream.key_file)
@@ -53,13 +51,11 @@ class Pages:
             kind: sorted(path.name for path in (STATIC / kind).glob("*.js")) for kind in KINDS
         }
         models = [{"name": name, "up": await upstream.is_up(name)} for name in names]
-        return JSONResponse({"address": upstream.address, "key": key, "models": models, **modules})
+        return answer({"address": upstream.address, "key": key, "models": models, **modules})
 
     async def model(self, request: Request) -> Response:
         """What one model takes and answers."""
-        from starlette.responses import JSONResponse
-
-        return JSONResponse(await self._upstream.describe(request.path_params["name"]))
+        return answer(await self._upstream.describe(request.path_params["name"]))
 
     async def ask(self, request: Request) -> Response:
         """Hand a request on to a model, and its answer back, piece by piece."""
@@ -74,10 +70,10 @@ class Pages:
         headers = sent_on(request)
         version = request.query_params.get("version", "")
         began = time.perf_counter()
-        answer = await self._upstream.ask(request.path_params["name"], verb, version, headers, body)
-        told = {name: answer.headers[name] for name in TOLD_BACK if name in answer.headers}
+        said = await self._upstream.ask(request.path_params["name"], verb, version, headers, body)
+        told = told_back(said)
         told["Server-Timing"] = f"model;dur={(time.perf_counter() - began) * 1000:.2f}"
-        return StreamingResponse(pieces(answer), answer.status_code, told)
+        return StreamingResponse(pieces(said), said.status_code, told)
 
     async def described(self, request: Request) -> Response:
         """Hand a request on to a path of the OpenAPI document, as it stands there."""
@@ -90,22 +86,17 @@ class Pages:
         if body is None:
             return refusal(413, f"at most {MOST_BYTES} bytes are allowed", "send less at once")
         asked, headers = quote(path, safe="/:"), sent_on(request)
-        answer = await self._upstream.client.forward(request.method, asked, headers, body)
-        told = {name: answer.headers[name] for name in TOLD_BACK if name in answer.headers}
-        return StreamingResponse(pieces(answer), answer.status_code, told)
+        said = await self._upstream.client.forward(request.method, asked, headers, body)
+        return StreamingResponse(pieces(said), said.status_code, told_back(said))
 
     async def figures(self, _: Request) -> Response:
         """The server's figures, by model."""
-        from starlette.responses import JSONResponse
-
         found = await self._upstream.figures()
-        return JSONResponse({name: vars(each) for name, each in found.items()})
+        return answer({name: vars(each) for name, each in found.items()})
 
     async def document(self, _: Request) -> Response:
         """The OpenAPI document."""
-        from starlette.responses import JSONResponse
-
-        return JSONResponse(await self._upstream.document())
+        return answer(await self._upstream.document())
 
     async def report(self, request: Request) -> Response:
         """The report of the build that made what is served."""
@@ -175,6 +166,12 @@ def sent_on(request: Request) -> dict[str, str]:
     return {name: request.headers[name] for name in SENT_ON if name in request.headers}
 
 
+def told_back(said: httpx.Response) -> dict[str, str]:
+    """The headers of a model's answer that its client is told, too."""
+    said.headers.encoding = "latin-1"  # as they are sent on
+    return {name: said.headers[name] for name in TOLD_BACK if name in said.headers}
+
+
 async def bounded(request: Request) -> bytes | None:
     """Read a body; None if it is too large, as soon as that is known."""
     length = request.headers.get("content-length", "0")
@@ -188,13 +185,21 @@ async def bounded(request: Request) -> bytes | None:
     return bytes(found)
 
 
-async def pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """The body of an answer as it comes; who stops reading hangs up on the model, too."""
+async def pieces(said: httpx.Response) -> AsyncIterator[bytes]:
+    """The body of an answer as it comes; who stops reading hangs up on the model, too.
+
+    Raises:
+        BrokenOffError: the model server broke off, or what it says can't be read.
+    """
+    import httpx
+
     try:
-        async for piece in answer.aiter_bytes():
+        async for piece in said.aiter_bytes():
             yield piece
+    except httpx.HTTPError as error:
+        raise BrokenOffError from error
     finally:
-        await answer.aclose()
+        await said.aclose()
 
 
 async def _refused(_: Request, error: Exception) -> Response:

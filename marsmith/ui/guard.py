@@ -75,10 +75,17 @@ def is_own(headers: Mapping[str, str]) -> bool:
     Args:
         headers: by their names in lower case.
     """
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    try:
+        origin = urlsplit(headers["origin"]).netloc if "origin" in headers else headers.get("host")
+    except ValueError:  # such as "http://["
+        return False
+    if origin != headers.get("host"):
         return False
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+class BrokenOffError(Exception):
+    """What an answer is made of has ended too early: its client is to see that, too."""
 
 
 class Guarded:
@@ -116,4 +123,5 @@ class Guarded:
             answer = refusal(421, "this server has no such name", "open it by its address")
         elif scope["path"] not in ("/", "/docs") and not is_own(headers):
             answer = refusal(403, "another site may not ask this server", "open its own page")
-        await answer(scope, receive, send_with_headers)
+        with suppress(BrokenOffError):  # the connection is closed before the answer is whole
+            await answer(scope, receive, send_with_headers)

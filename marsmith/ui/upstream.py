@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import httpx
+
 from marsmith.archive import openapi
 from marsmith.client.asynchronous import AsyncClient
 from marsmith.client.flows import UNIX, decoded
@@ -22,8 +24,6 @@ from marsmith.serving.host.plan import SIDES
 from marsmith.ui import figures
 
 if TYPE_CHECKING:
-    import httpx
-
     from handlers.schema import Json
     from marsmith.serving.host.run_folder import ServerInfo
 
@@ -80,7 +80,11 @@ class Upstream:
         said = await self._json("/v1/models")
         match said:
             case {"data": list(models)}:
-                return tuple(sorted(str(each["id"]) for each in models))
+                named = [each["id"] for each in models if isinstance(each, dict) and "id" in each]
+                # Half of a surrogate pair can't be asked for.
+                return tuple(
+                    sorted(str(each).encode("utf-8", "replace").decode() for each in named)
+                )
         raise ServerError(
             f"{self.address} doesn't list its models", "the page needs a server of marsmith's"
         )
@@ -128,16 +132,16 @@ class Upstream:
 
         Raises:
             RequestError: the key is not for metrics.
+            ServerError: what it says are no metrics.
         """
-        response = await self.client.forward("GET", "/metrics")
-        try:
-            await response.aread()
-        finally:
-            await response.aclose()
+        response = await self._read("/metrics")
         if response.status_code == 404:
             return {}
         decoded(response) if response.is_error else None
-        return figures.read(response.text)
+        try:
+            return figures.read(response.text)
+        except (ValueError, KeyError) as error:
+            raise ServerError(f"the metrics of {self.address} can't be read: {error}") from error
 
     async def document(self) -> dict[str, object]:
         """The OpenAPI document of the models that answer now, and describe themselves.
@@ -186,9 +190,19 @@ class Upstream:
         return folder / "torchserve" / "store"
 
     async def _json(self, path: str) -> Json | bytes:
+        return decoded(await self._read(path))
+
+    async def _read(self, path: str) -> httpx.Response:
+        """An answer, whole, whatever its status.
+
+        Raises:
+            ServerError: there is none, or it breaks off.
+        """
         response = await self.client.forward("GET", path)
         try:
             await response.aread()
+        except httpx.HTTPError as error:
+            raise ServerError(f"what {self.address} said can't be read: {error}") from error
         finally:
             await response.aclose()
-        return decoded(response)
+        return response

@@ -30,21 +30,6 @@ from tests.support.mutated_requests import fresh, mutated
 
 BATCH = 16
 TOLERANCE = 1e-4  # of one answer alone and in a batch; of scores, and of what is scaled to 1
-# What makes instances, by what an archive says that it takes; the first that fits.
-INSTANCES: dict[str, Callable[[Path], random_requests.Instance]] = {
-    "image": lambda archive: random_requests.picture,
-    "recording": lambda archive: random_requests.recording,
-    "history": random_requests.history,
-    "row": random_requests.row,
-    "documents": lambda archive: random_requests.ranked,
-    "masked": lambda archive: random_requests.masked,
-    "candidates": lambda archive: random_requests.text_with_labels,
-    "instance": lambda archive: random_requests.question,
-    "comparison": lambda archive: random_requests.text_or_comparison,
-    "pair": lambda archive: random_requests.text_or_pair,
-    "voices": lambda archive: random_requests.line,
-    "text": lambda archive: random_requests.text,
-}
 
 
 @pytest.fixture(scope="module", params=tasks.known())
@@ -62,11 +47,7 @@ def description(worker: Harness) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def instance(worker: Harness, description: dict[str, Any]) -> random_requests.Instance:
-    for name, make in INSTANCES.items():
-        if name in description["input"]:
-            return make(worker.archive)
-    own = base64.b64decode(description["example"]["body_base64"])
-    return lambda random_: own
+    return random_requests.instances(description, worker.archive)
 
 
 def content(response: Response) -> Any:

@@ -16,7 +16,7 @@ import json
 import random
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from handlers.protocols import binary_tensors
@@ -74,8 +74,19 @@ def read(data: bytes) -> tuple[str, Request]:
     return name, Request.raw(body, media_type, headers, explain=verb == "explain")
 
 
-def run(data: bytes, named: Sequence[str]) -> None:
+def of_own(name: str) -> Worker:
+    """The worker that `tests.fuzz.workers` has by that name."""
+    worker: Worker = getattr(workers, name)()
+    return worker
+
+
+def run(data: bytes, named: Sequence[str], find: Callable[[str], Worker] = of_own) -> None:
     """Send what a message says to its worker, sometimes beside a good one.
+
+    Args:
+        data: the message.
+        named: the workers that there are.
+        find: makes the one of a name, or has it.
 
     Raises:
         AssertionError: the answer is wrong.
@@ -83,7 +94,7 @@ def run(data: bytes, named: Sequence[str]) -> None:
     """
     name, request = read(data)
     number = zlib.crc32(data)
-    worker: Worker = getattr(workers, name if name in named else named[number % len(named)])()
+    worker = find(name if name in named else named[number % len(named)])
     worker.failures.error = None
     if number % 8:
         (answer,) = worker.ask([request])

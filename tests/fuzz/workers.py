@@ -88,6 +88,7 @@ class Worker:
         self.handler = tasks.find(task)()
         self.handler.configure({"task": task, **section}, folder)
         self.handler.use(runtime, batch_size=BATCH)
+        self.folder = folder
         self.failures = Failures()
         logging.getLogger("handlers").addHandler(self.failures)
         logging.getLogger("handlers").propagate = False
@@ -116,7 +117,7 @@ class Worker:
         return [said[request.request_id] for request in requests]
 
 
-def _folder() -> Path:
+def folder() -> Path:
     """A folder with what most archives have; it is gone when the process ends."""
     made = Path(tempfile.mkdtemp(prefix="marsmith-fuzz-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -166,7 +167,7 @@ def tensors() -> Worker:
         "weights": {"shape": ["count"], "datatype": "FP32"},
         "scale": {"shape": [], "default": 2},
     }
-    return Worker("tensors", _of(Weighted(), *inputs), _folder(), inputs=inputs)
+    return Worker("tensors", _of(Weighted(), *inputs), folder(), inputs=inputs)
 
 
 class Recurrent(nn.Module):
@@ -180,12 +181,12 @@ class Recurrent(nn.Module):
 @cache
 def sequences() -> Worker:
     inputs = {"step": {"shape": [4]}, "state": {"shape": [3], "from_output": "after"}}
-    return Worker("tensors", _of(Recurrent(), *inputs), _folder(), inputs=inputs, max_sequences=50)
+    return Worker("tensors", _of(Recurrent(), *inputs), folder(), inputs=inputs, max_sequences=50)
 
 
 @cache
 def tabular() -> Worker:
-    made = _folder()
+    made = folder()
     columns.write(rents.definition(), made)
     return Worker("tabular", _of(rents.model()), made, kind="regression")
 
@@ -193,22 +194,22 @@ def tabular() -> Worker:
 @cache
 def text_classification() -> Worker:
     section = {"labels": "labels.json", "max_tokens": 48}
-    return Worker("text_classification", _of(Pooled(len(LABELS))), _folder(), **section)
+    return Worker("text_classification", _of(Pooled(len(LABELS))), folder(), **section)
 
 
 @cache
 def text_embedding() -> Worker:
-    return Worker("text_embedding", _of(States(16)), _folder(), max_tokens=48)
+    return Worker("text_embedding", _of(States(16)), folder(), max_tokens=48)
 
 
 @cache
 def reranking() -> Worker:
-    return Worker("reranking", _of(Pooled(1)), _folder(), max_tokens=24)
+    return Worker("reranking", _of(Pooled(1)), folder(), max_tokens=24)
 
 
 @cache
 def recommendation() -> Worker:
-    made = _folder()
+    made = folder()
     ids: list[object] = [f"item {n}" if n % 2 else n for n in range(60)]
     (made / "catalogue.json").write_text(json.dumps(ids))
     (made / "popularity.json").write_text(json.dumps([[each, 9] for each in ids[10:20]]))
@@ -221,7 +222,7 @@ def recommendation() -> Worker:
 
 @cache
 def text_generation() -> Worker:
-    made = _folder()
+    made = folder()
     language_model.tokenizer().save(str(made / "tokenizer.json"))
     shape = language_model.SHAPE
     section = {"layers": shape.layers, "key_value_heads": shape.heads, "head_size": shape.size}
@@ -238,14 +239,14 @@ def _means(inputs: Tensors) -> Tensors:
 @cache
 def image_classification() -> Worker:
     section: dict[str, Any] = {"resize": [8, 12], "labels": "labels.json"}
-    return Worker("image_classification", _means, _folder(), **section)
+    return Worker("image_classification", _means, folder(), **section)
 
 
 @cache
 def image_embedding() -> Worker:
     section: dict[str, Any] = {"resize": 8, "max_side": 40, "side_multiple": 4}
     section |= {"white_for_transparent": True, "max_pixels": 4_000_000}
-    return Worker("image_embedding", _means, _folder(), **section)
+    return Worker("image_embedding", _means, folder(), **section)
 
 
 @cache
@@ -254,7 +255,7 @@ def semantic_segmentation() -> Worker:
         return {"output": torch.nn.functional.avg_pool2d(inputs["image"], 2)}
 
     section: dict[str, Any] = {"resize": [16, 16], "letterbox": True, "labels": "labels.json"}
-    return Worker("semantic_segmentation", run, _folder(), **section)
+    return Worker("semantic_segmentation", run, folder(), **section)
 
 
 def _power(inputs: Tensors) -> Tensors:
@@ -265,7 +266,7 @@ def _power(inputs: Tensors) -> Tensors:
 @cache
 def audio_classification() -> Worker:
     section: dict[str, Any] = {"sample_rate": 8000, "labels": "labels.json", "max_seconds": 20.0}
-    return Worker("audio_classification", _power, _folder(), lengths=True, **section)
+    return Worker("audio_classification", _power, folder(), lengths=True, **section)
 
 
 def _spoken(inputs: Tensors) -> Tensors:
@@ -279,12 +280,12 @@ def _spoken(inputs: Tensors) -> Tensors:
 def speech_synthesis() -> Worker:
     section: dict[str, Any] = {"noise_size": 3, "voices": ["ada", "größe"], "max_tokens": 40}
     section |= {"sampling_rate": 100, "max_seconds": 6.0}
-    return Worker("speech_synthesis", _spoken, _folder(), **section)
+    return Worker("speech_synthesis", _spoken, folder(), **section)
 
 
 @cache
 def speech_to_text() -> Worker:
-    made = _folder()
+    made = folder()
     torch.manual_seed(2)
     module = keypad.Listener()
     keypad.assets(nn.Identity(), made)

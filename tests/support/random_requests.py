@@ -82,8 +82,7 @@ def text_or_comparison(random_: random.Random) -> Any:
 
 def history(archive: Path) -> Instance:
     """Some ids of the catalogue in an archive, as a list or in an object."""
-    with zipfile.ZipFile(archive) as opened:
-        ids = json.loads(opened.read("catalogue.json"))
+    ids = _read(archive, "catalogue.json")
 
     def make(random_: random.Random) -> Any:
         chosen = random_.choices(ids, k=random_.randint(0, 60))
@@ -94,8 +93,7 @@ def history(archive: Path) -> Instance:
 
 def row(archive: Path) -> Instance:
     """Values for the columns of an archive, some of them missing, as an object or a list."""
-    with zipfile.ZipFile(archive) as opened:
-        columns = json.loads(opened.read("columns.json"))["columns"]
+    columns = _read(archive, "columns.json")["columns"]
 
     def value(column: dict[str, Any], random_: random.Random) -> Any:
         if random_.random() < 0.15:
@@ -109,6 +107,43 @@ def row(archive: Path) -> Instance:
         return random_.choice([values, list(values.values())])
 
     return make
+
+
+def _read(archive: Path, name: str) -> Any:
+    """What a file of an archive, or of a folder with what goes into one, has."""
+    place = archive if archive.is_dir() else zipfile.Path(archive)
+    return json.loads((place / name).read_text("utf-8"))
+
+
+# What makes instances, by what an archive says that it takes; the first that fits.
+INSTANCES: dict[str, Callable[[Path], Instance]] = {
+    "image": lambda archive: picture,
+    "recording": lambda archive: recording,
+    "history": history,
+    "row": row,
+    "documents": lambda archive: ranked,
+    "masked": lambda archive: masked,
+    "candidates": lambda archive: text_with_labels,
+    "instance": lambda archive: question,
+    "comparison": lambda archive: text_or_comparison,
+    "pair": lambda archive: text_or_pair,
+    "voices": lambda archive: line,
+    "text": lambda archive: text,
+}
+
+
+def instances(description: dict[str, Any], archive: Path) -> Instance:
+    """What makes instances for an archive; its own example where nothing else does.
+
+    Args:
+        description: what it says of itself.
+        archive: it, or a folder with what goes into it.
+    """
+    for name, make in INSTANCES.items():
+        if name in description["input"]:
+            return make(archive)
+    own = base64.b64decode(description["example"]["body_base64"])
+    return lambda random_: own
 
 
 def options(schema: dict[str, Any], random_: random.Random) -> dict[str, Any]:
