@@ -18,6 +18,7 @@ from marsmith.cli import new
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading
 from marsmith.serving import server
+from marsmith.serving.host.ports import choose_ports
 from marsmith.serving.host.run_folder import ServerInfo
 from pages import blocks
 from tests.support import foreign_archives
@@ -224,14 +225,18 @@ def test_a_client_of_openais_is_answered(texts: ServerInfo) -> None:
 def test_torchserve_alone_serves(digits_archive: Path, tmp_path: Path) -> None:
     (tmp_path / "model_store").mkdir()
     shutil.copy(digits_archive, tmp_path / "model_store")
-    shutil.copy(ROOT / "config.properties", tmp_path)
+    text = (ROOT / "config.properties").read_text("utf-8")
+    ports = dict(zip(choose_ports(8080).numbers(), choose_ports(0).numbers(), strict=True))
+    for usual, free in ports.items():
+        text = re.sub(rf"\b{usual}\b", str(free), text)
+    (tmp_path / "config.properties").write_text(text)
     (tmp_path / "digit.png").write_bytes(held_out()[0][0])
     start = blocks.one("TorchServe alone").rstrip()  # or its output is this script's
-    ask = """
+    ask = f"""
     for attempt in $(seq 300); do
       KEY=$(python -c 'import json; print(json.load(open("key_file.json"))["inference"]["key"])' \
         2>/dev/null) && curl -s --fail --max-time 10 -H "Authorization: Bearer $KEY" \
-        http://127.0.0.1:8080/predictions/digits -T digit.png && break
+        http://127.0.0.1:{ports[8080]}/predictions/digits -T digit.png && break
       sleep 1
     done
     """
