@@ -214,6 +214,8 @@ def check(archive: Path | Named, into: Path | None = None, held: Path | None = N
 @contextmanager
 def _opened(path: Path, held: Path | None = None) -> Iterator[BinaryIO]:
     try:
+        if (held or path).is_fifo():  # to open it is to wait for who writes to it
+            raise ArchiveError(f"{path} can't be read as an archive: it is no file")
         stream = (held or path).open("rb")
     except FileNotFoundError as error:
         raise ArchiveError(f"there is no archive {path}") from error

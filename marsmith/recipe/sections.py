@@ -243,26 +243,26 @@ USUAL_RESPONSE_S = 60  # where nothing was measured
 class Serving(Section):
     """How TorchServe runs the archive: becomes the top of its `model-config.yaml`."""
 
-    batch_size: int = Field(1, ge=1)
+    batch_size: int = Field(1, ge=1, le=65_536)
     """The most requests that a worker answers together."""
-    max_batch_delay_ms: int = Field(1, ge=1)
+    max_batch_delay_ms: int = Field(1, ge=1, le=1_000_000)
     """How long a batch waits to fill; TorchServe turns 0 into 100."""
-    min_workers: int = Field(1, ge=1)
+    min_workers: int = Field(1, ge=1, le=1024)
     """Processes that each have the model, when the server starts."""
     worker_per_core: bool | None = None
     """`marsmith serve` starts a worker for each core of its machine, up to `max_workers`, instead
     of `min_workers` that share the cores. By default where the build chooses among candidates, and
     has measured that these answer a quarter more."""
-    max_workers: int = Field(4, ge=1)
+    max_workers: int = Field(4, ge=1, le=1024)
     """How far `marsmith scale` may go."""
-    response_timeout_s: int | None = Field(None, ge=1)
+    response_timeout_s: int | None = Field(None, ge=1, le=1_000_000)
     """A worker that takes longer for a batch is killed and started anew. By default ten times what
     the build measured, and never so little that it would cut what the task's own bounds allow."""
-    startup_timeout_s: int = Field(120, ge=1)
+    startup_timeout_s: int = Field(120, ge=1, le=1_000_000)
     """Loading and warm-up together."""
-    job_queue_size: int = Field(256, ge=1)
+    job_queue_size: int = Field(256, ge=1, le=1_000_000)
     """Requests of the model that may be on their way; one more is refused at once with a 503."""
-    queue_timeout_s: float | None = Field(None, gt=0)
+    queue_timeout_s: float | None = Field(None, gt=0, le=1_000_000)
     """How long a request may wait for its turn; who would wait longer is refused at once. By
     default `response_timeout_s`."""
     max_body_bytes: int = Field(20_971_520, ge=1, le=20_971_520)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ from safetensors.torch import load_model, save_model
 
 from marsmith import imports
 from marsmith.cache import Cache, key_of
-from marsmith.errors import BuildError
+from marsmith.errors import BuildError, RecipeError
 from marsmith.recipe.references import resolve, source_files
 from marsmith.recipe.sections import Source
 from marsmith.sources import _checkpoints
@@ -50,10 +52,11 @@ class Factory(Source):
 
         Raises:
             BuildError: the factory doesn't return a module, or the checkpoint doesn't fit it.
-            RecipeError: there is no such factory.
+            RecipeError: there is no such factory, or it doesn't take the arguments.
         """
         torch.manual_seed(SEED)
         make, chance = resolve(self.factory), Chance()
+        self._check_arguments(make)
         with chance:
             module = make(**self.arguments)
         if not isinstance(module, torch.nn.Module):
@@ -73,6 +76,17 @@ class Factory(Source):
         else:
             self._chance = chance.of(module)
         return module.eval()
+
+    def _check_arguments(self, make: Callable[..., object]) -> None:
+        with suppress(ValueError):  # what is not written in Python may not say what it takes
+            try:
+                inspect.signature(make).bind(**self.arguments)
+            except TypeError as error:
+                given = self.arguments or "no arguments"
+                raise RecipeError(
+                    f"{self.factory} can't be called with {given}: {error}",
+                    "they are the `arguments` of the recipe's `source`, by name",
+                ) from error
 
     def random(self) -> tuple[str, ...]:
         """The names of the weights that nothing but chance has set, once it is loaded."""

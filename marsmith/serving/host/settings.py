@@ -19,6 +19,10 @@ DEFAULT_RESPONSE_S = 120
 """What config.properties says for archives that don't."""
 WORKER_BYTES = 300_000_000
 """What a worker takes without its model."""
+MOST = 2**31 - 1
+"""Java's largest int; a larger number is none to TorchServe."""
+MOST_S = 1e6
+"""HAProxy counts milliseconds in as much, and waits for two batches."""
 VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -44,7 +48,7 @@ def read(name: str, archive: Path) -> ModelPlan:
     said_of_handler = config.get("handler") if limits else None
     handler = said_of_handler if isinstance(said_of_handler, dict) else {}
     usual = Serving()
-    response_s = _number(config, "responseTimeout", DEFAULT_RESPONSE_S)
+    response_s = _number(config, "responseTimeout", DEFAULT_RESPONSE_S, MOST_S)
     most = int(_number(config, "jobQueueSize", usual.job_queue_size))
     batch, workers = int(_number(config, "batchSize", 1)), int(_number(config, "minWorkers", 1))
     per_core = limits.get("worker_per_core") is True
@@ -57,7 +61,7 @@ def read(name: str, archive: Path) -> ModelPlan:
         at_once=at_once(batch, workers, most),
         most=most,
         max_body_bytes=int(_number(limits, "max_body_bytes", usual.max_body_bytes)),
-        queue_timeout_s=_number(limits, "queue_timeout_s", response_s),
+        queue_timeout_s=_number(limits, "queue_timeout_s", response_s, MOST_S),
         response_timeout_s=ROUNDS * response_s + SPARE_S,
         reads_forms=isinstance(front, dict),
         speaks_openai=limits.get("openai") is True,
@@ -84,8 +88,8 @@ def _for_each_core(archive: Path, most: int) -> int:
     return max(1, min(cpu.cores(), most, memory.free() // 2 // each))
 
 
-def _number(said: Mapping[str, object], key: str, otherwise: float) -> float:
+def _number(said: Mapping[str, object], key: str, otherwise: float, most: float = MOST) -> float:
     value = said.get(key)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= most:
         return float(value)
     return float(otherwise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import subprocess
@@ -158,6 +159,12 @@ def test_a_digest_names_these_bytes_alone(tmp_path: Path) -> None:
     for wrong in ("", "abc", digest.upper(), f"{digest}0"):
         with pytest.raises(ArchiveError, match="64 digits"):
             Named.of(f"{path}@sha256:{wrong}")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mar")
+    with pytest.raises(ArchiveError, match=r"pipe\.mar can't be read as an archive: it is no file"):
+        reading.inspect(tmp_path / "pipe.mar")
 
 
 def test_what_is_no_file_says_so(tmp_path: Path) -> None:

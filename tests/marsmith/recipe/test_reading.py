@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ({"serving": {"batchsize": 8}}, ["serving", "'batchsize'", "did you mean 'batch_size'"]),
         ({"serving": {"batch_size": "8"}}, ["serving.batch_size", "valid integer"]),
         ({"serving": {"batch_size": 0}}, ["serving.batch_size", "greater than or equal to 1"]),
+        ({"serving": {"batch_size": 10**9}}, ["serving.batch_size", "less than or equal to 65536"]),
+        ({"serving": {"job_queue_size": 10**11}}, ["job_queue_size", "less than or equal to"]),
+        ({"serving": {"queue_timeout_s": math.inf}}, ["queue_timeout_s", "less than or equal to"]),
         ({"serving": {"max_batch_delay_ms": 0}}, ["max_batch_delay_ms"]),
         ({"serving": {"min_workers": 9}}, ["max_workers must be at least min_workers, 9"]),
         ({"accept": {"metric_atleast": 1.0}}, ["did you mean 'metric_at_least'"]),

@@ -86,6 +86,12 @@ def test_a_factory_that_is_not_there_is_said(tmp_path: Path, reference: str) -> 
         Factory(factory=reference).load(Cache(tmp_path), lambda line: None)
 
 
+def test_arguments_that_the_factory_does_not_take_are_said(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"digits:model can't be called with .*'wide'") as caught:
+        load(tmp_path, arguments={"wide": 2})
+    assert "arguments" in caught.value.hint
+
+
 def test_arguments_reach_the_factory_and_weights_are_seeded(tmp_path: Path) -> None:
     one, other = (load(tmp_path, arguments={"width": 4}) for _ in range(2))
     weight = one.get_parameter("classifier.weight")

@@ -41,6 +41,18 @@ def test_what_is_said_is_taken(tmp_path: Path) -> None:
     assert read.reads_forms
 
 
+@pytest.mark.parametrize("number", [".inf", ".nan", "99999999999", "1.0e+300", "-1", "true"])
+def test_what_nobody_could_count_or_wait_for_is_as_if_it_was_not_said(
+    tmp_path: Path, number: str
+) -> None:
+    keys = ("batchSize", "minWorkers", "jobQueueSize", "responseTimeout")
+    config = "".join(f"{key}: {number}\n" for key in keys)
+    config += f"front: {{max_body_bytes: {number}, queue_timeout_s: {number}}}\n"
+    assert settings.read("m", archive(tmp_path, config)) == settings.read(
+        "m", archive(tmp_path, "front: {}\n")
+    )
+
+
 def test_what_a_handler_of_ours_says_of_json_is_taken(tmp_path: Path) -> None:
     handler = "handler: {max_json_bytes: 99}\n"
     assert (
