@@ -54,6 +54,10 @@ class ServerError(MarsmithError):
     """TorchServe could not be found, started, reached or stopped."""
 
 
+class MeasurementError(MarsmithError):
+    """A load has no figures: nothing was answered, or its generator lagged."""
+
+
 class RequestError(MarsmithError):
     """A server answered a request with an error status.
 

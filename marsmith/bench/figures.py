@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marsmith.bench.sending import Run
-from marsmith.errors import MarsmithError
+from marsmith.errors import MeasurementError
 
 LAG_S = 0.005
 """A generator that is later than this, and than a tenth of the latency, was no fair measure."""
@@ -65,7 +65,7 @@ def of(run: Run, warm_up_s: float, slo_ms: float | None = None) -> Summary:
         slo_ms: the time within which an answer is of use.
 
     Raises:
-        MarsmithError: nothing was answered, or the generator lagged so much that the latencies
+        MeasurementError: nothing was answered, or the generator lagged so much that the latencies
             are its own.
     """
     counted = [each for each in run.exchanges if each.intended >= warm_up_s]
@@ -73,7 +73,7 @@ def of(run: Run, warm_up_s: float, slo_ms: float | None = None) -> Summary:
     errors = dict(Counter(each.error for each in counted if each.error))
     if not good:
         said = ", ".join(f"{times} × {name}" for name, times in errors.items()) or "none was sent"
-        raise MarsmithError(
+        raise MeasurementError(
             f"no request was answered behind the warm-up of {warm_up_s:g} s: {said}",
             "try one alone first, with `marsmith predict` or curl; or measure longer: --seconds",
         )
@@ -83,7 +83,7 @@ def of(run: Run, warm_up_s: float, slo_ms: float | None = None) -> Summary:
     lag = float(np.quantile([each.sent - each.intended for each in counted], 0.99))
     p50, p90, p99, p999 = (float(each) for each in np.quantile(latency, [0.5, 0.9, 0.99, 0.999]))
     if lag > max(LAG_S, LAG_SHARE * p99):
-        raise MarsmithError(
+        raise MeasurementError(
             f"the load's generator lagged: 1 in 100 requests was sent {lag * 1e3:.1f} ms late or "
             f"more, where 1 in 100 answers took {p99 * 1e3:.1f} ms",
             "leave it a core of its own, or ask from another machine",

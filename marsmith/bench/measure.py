@@ -96,7 +96,7 @@ def measure(
         The figures, and the runs themselves.
 
     Raises:
-        MarsmithError: nothing was answered, or the generator lagged.
+        MeasurementError: nothing was answered, or the generator lagged.
         UnsupportedError: aiohttp is not installed.
     """
     runs: list[Run] = []

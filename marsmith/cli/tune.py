@@ -59,7 +59,8 @@ def _take(tuned: Tuned, recipe: Path, serving: Serving, write: bool) -> None:
 
     if tuned.best is None:
         raise MarsmithError(
-            f"nothing was chosen: {tuned.found.why}", "allow more milliseconds, or --minutes"
+            f"nothing was chosen: {tuned.found.why}",
+            "allow more milliseconds or --minutes, on a machine that has nothing else to do",
         )
     if write and tuned.best.name != tuned.own:
         instead = {"worker_per_core": False} if serving.worker_per_core else {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from marsmith.bench.figures import Summary
+from marsmith.errors import MeasurementError
 
-S = TypeVar("S")
 FINALISTS = 3
 ROUNDS = 3
 """How often each finalist is measured, in turns."""
@@ -61,10 +60,13 @@ class Held:
         per_s: requests per second, as clients come that know nothing of each other; 0: not even
             the least that was tried.
         p99_ms: of the answers at that rate; None where there is no such rate.
+        unsent: the rate above, where nobody knows whether it is held, because the load's generator
+            lagged; None where it was measured.
     """
 
     per_s: float
     p99_ms: float | None
+    unsent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,26 +92,32 @@ def halving(
     names: Sequence[str],
     measure: Callable[[str, float], Summary],
     seconds: float,
+    tried: dict[str, Tried],
     in_time: Callable[[], bool] = lambda: True,
-) -> dict[str, Tried]:
+) -> None:
     """Find the settings with the most answers per second.
 
     Args:
         names: the settings; measured in turns.
         measure: runs a load on a setting for some seconds.
         seconds: of a run in the first round; doubled in each round.
+        tried: takes what was measured as each run ends, so that none is lost by an interruption.
         in_time: whether there is time left; where there isn't, the best so far are finalists.
-
-    Returns:
-        What was measured of each.
     """
-    tried: dict[str, Tried] = {name: Tried() for name in names}
+
+    def run(name: str, before: tuple[Summary, ...] = ()) -> None:
+        try:
+            tried[name] = Tried((*before, measure(name, seconds)))
+        except MeasurementError as error:
+            tried[name] = Tried(before, out=error.message)
+
+    tried.update((name, Tried()) for name in names)
     left = list(names)
     while len(left) > FINALISTS and in_time():
         for name in left:
             # Only the latest round counts: runs of other lengths are no equals.
             if in_time():
-                tried[name] = Tried((measure(name, seconds),))
+                run(name)
             elif not tried[name].figures:
                 tried[name] = Tried(out="there was no time to try it")
         left = [name for name in left if not tried[name].out]
@@ -121,13 +129,12 @@ def halving(
     for name in left[FINALISTS:]:
         tried[name] = Tried(out="there was no time to try it")
     left = left[:FINALISTS]
-    for name in left:
-        tried[name] = Tried()
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         for name in left:
-            if in_time() or not tried[name].figures:
-                tried[name] = Tried((*tried[name].figures, measure(name, seconds)))
-    return tried
+            if not turn:
+                run(name)
+            elif in_time() and not tried[name].out:
+                run(name, tried[name].figures)
 
 
 def chosen(tried: Mapping[str, Tried], cost: Mapping[str, float]) -> Found:
@@ -139,7 +146,9 @@ def chosen(tried: Mapping[str, Tried], cost: Mapping[str, float]) -> Found:
     """
     last = {name: each for name, each in tried.items() if not each.out and each.answered}
     if not last:
-        return Found(tried, {}, None, sure=True, why="of all finalists, requests failed")
+        failed = any(not each.answered for each in tried.values())
+        why = "of all finalists, requests failed" if failed else "none could be measured to the end"
+        return Found(tried, {}, None, sure=True, why=why)
     most = max(each.per_s for each in last.values())
     equals = [name for name, each in last.items() if each.per_s * EQUAL >= most]
     best = min(equals, key=lambda name: (cost[name], -last[name].per_s))
@@ -158,21 +167,30 @@ def held(
     most: float,
     p99_ms: float,
     in_time: Callable[[], bool] = lambda: True,
-) -> Held:
-    """The highest rate at which 99 of 100 answers come in time, by bisection.
+) -> Iterator[Held]:
+    """Look for the highest rate at which 99 of 100 answers come in time, by bisection.
+
+    A rate that the load's generator can't send in time isn't shown to be held: it is too high.
 
     Args:
         probe: runs an open loop at a rate.
         most: a rate that can't be held.
         p99_ms: the time.
-        in_time: whether there is time left; where there isn't, the highest so far is taken.
+        in_time: whether there is time left; where there isn't, the search ends.
+
+    Yields:
+        What is known after each run.
     """
     low, high, known = 0.0, most, Held(0.0, None)
     while high - low > RESOLUTION * high and high > LEAST_PER_S and in_time():
         rate = (low + high) / 2
-        run = probe(rate)
-        if run.p99_ms <= p99_ms and not run.errors and not run.overloaded:
-            low, known = rate, Held(rate, run.p99_ms)
+        try:
+            run = probe(rate)
+        except MeasurementError:
+            high, known = rate, replace(known, unsent=rate)
         else:
-            high = rate
-    return known
+            if run.p99_ms <= p99_ms and not run.errors and not run.overloaded:
+                low, known = rate, Held(rate, run.p99_ms, known.unsent)
+            else:
+                high, known = rate, replace(known, unsent=None)
+        yield known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from marsmith.archive.reading import pinned
 from marsmith.bench import figures, measure, target
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
+from marsmith.errors import MarsmithError
 from marsmith.extras import need
 from marsmith.recipe.sections import Recipe
 from marsmith.serving import server
@@ -36,6 +37,8 @@ BUSY = 0.25
 """Of the cores, wanted by others before the search began: then nothing is sure."""
 
 Say = Callable[[str], None]
+Run = Callable[[str, Traffic], Summary]
+"""Puts a load on a setting."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,7 @@ def tune(
 
     Raises:
         ArchiveError: servers of this user take only what is signed, and it isn't.
-        MarsmithError: the recipe has no evaluation data, the server doesn't start, or the load's
-            generator lagged.
+        MarsmithError: the recipe has no evaluation data, or the server doesn't start.
     """
     need("bench", "aiohttp")
     intake.signers(archive)  # which nobody can ask of what is made of it here
@@ -107,18 +109,10 @@ def tune(
                 endpoint = target.of_model(info, name, bodies, "held-out data")
                 return figures.of(measure.once(endpoint, traffic), traffic.warm_up_s)
 
-            def closed(name: str, seconds: float) -> Summary:
-                return run(name, Traffic(connections=connections, seconds=seconds))
-
-            def in_time(share: float = 1.0) -> bool:
+            def in_time(share: float) -> bool:
                 return time.monotonic() - began < share * minutes * 60
 
-            tried = search.halving(
-                list(ways), closed, FIRST_S, lambda: in_time(1.0 if p99_ms is None else OF_RATES)
-            )
-            found = search.chosen(tried, {n: cost(way) for n, way in ways.items()})
-            if p99_ms is not None:
-                found = bounded(found, run, p99_ms, in_time)
+            found = find(ways, run, p99_ms, connections, in_time)
     own, cores = settings.of(recipe.serving).name, cpu.cores()
     if busy > BUSY * cores:
         why = f"{found.why}; the machine was busy before: load {busy:.1f}"
@@ -126,11 +120,47 @@ def tune(
     return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
 
 
+def find(
+    ways: Mapping[str, Way],
+    run: Run,
+    p99_ms: float | None,
+    connections: int,
+    in_time: Callable[[float], bool],
+) -> Found:
+    """Choose; what was measured is found, too, where the search is interrupted.
+
+    Args:
+        ways: the settings by name.
+        run: puts a load on a setting.
+        p99_ms: 99 of 100 answers must come within; None: there is no such bound.
+        connections: of a closed loop.
+        in_time: whether a share of the time isn't over.
+    """
+    tried: dict[str, search.Tried] = {}
+    rates: dict[str, search.Held] = {}
+
+    def closed(name: str, seconds: float) -> Summary:
+        return run(name, Traffic(connections=connections, seconds=seconds))
+
+    try:
+        share = 1.0 if p99_ms is None else OF_RATES
+        search.halving(list(ways), closed, FIRST_S, tried, lambda: in_time(share))
+        found = search.chosen(tried, {name: cost(way) for name, way in ways.items()})
+        if p99_ms is None or found.best is None:
+            return found
+        return bounded(found, run, p99_ms, rates, lambda: in_time(1.0))
+    except (MarsmithError, KeyboardInterrupt, SystemExit) as end:
+        cause = f": {end.message}" if isinstance(end, MarsmithError) else ""
+        why = f"the search was interrupted{cause}"
+        return Found(tried, rates, None, sure=False, why=why)
+
+
 def bounded(
     found: Found,
-    run: Callable[[str, Traffic], Summary],
+    run: Run,
     p99_ms: float,
-    in_time: Callable[[], bool] = lambda: True,
+    rates: dict[str, search.Held],
+    in_time: Callable[[], bool],
 ) -> Found:
     """Choose the finalist that holds the bound at the highest rate.
 
@@ -138,9 +168,9 @@ def bounded(
         found: by `search.chosen`.
         run: puts a load on a setting.
         p99_ms: the bound.
+        rates: takes what each finalist is known to hold as each run ends.
         in_time: whether there is time left; without it nothing is sure.
     """
-    rates: dict[str, search.Held] = {}
     for name, each in found.tried.items():
         if each.out or not each.answered:
             continue
@@ -149,18 +179,27 @@ def bounded(
             seconds = min(MOST_PROBE_S, max(PROBE_S, PROBES / rate))
             return run(name, Traffic(rate=rate, seconds=seconds))
 
-        if in_time():
-            rates[name] = search.held(probe, ABOVE * each.per_s, p99_ms, in_time)
-    if not rates and not in_time():
-        why = f"there was no time to find which rate is answered within {p99_ms:g} ms"
-        return replace(found, best=None, sure=False, why=why)
+        for known in search.held(probe, ABOVE * each.per_s, p99_ms, in_time):
+            rates[name] = known
     best = max(rates, key=lambda name: rates[name].per_s, default=None)
-    if best is None or not rates[best].per_s:
-        return replace(found, held=rates, best=None, why=f"none answers within {p99_ms:g} ms")
-    others = [each.per_s for name, each in rates.items() if name != best]
-    sure = in_time() and (not others or max(others) <= (1 - search.RESOLUTION) * rates[best].per_s)
     why = f"the highest rate at which 99 of 100 answers come within {p99_ms:g} ms"
-    return replace(found, held=rates, best=best, sure=found.sure and sure, why=why)
+    if best is None or not rates[best].per_s:
+        best, why = None, f"none was shown to answer within {p99_ms:g} ms"
+        if not rates and not in_time():
+            why = f"there was no time to find which rate is answered within {p99_ms:g} ms"
+    if unsent := [each.unsent for each in rates.values() if each.unsent is not None]:
+        lag = f"{min(unsent):.0f} requests/s could not be sent in time by the load's generator"
+        why = f"{why}; {lag}"
+    sure = found.sure and in_time() and surely(best, rates)
+    return replace(found, held=rates, best=best, sure=sure, why=why)
+
+
+def surely(best: str | None, rates: Mapping[str, search.Held]) -> bool:
+    """Whether no other can hold what the best one does, by more than is measured."""
+    others = [each for name, each in rates.items() if name != best]
+    most = max((each.per_s for each in others), default=0.0)
+    known = not any(each.unsent for each in others)
+    return known and (best is None or most <= (1 - search.RESOLUTION) * rates[best].per_s)
 
 
 def cost(setting: Way) -> float:

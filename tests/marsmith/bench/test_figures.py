@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from marsmith.bench import figures
 from marsmith.bench.sending import Outcome, Run
-from marsmith.errors import MarsmithError
+from marsmith.errors import MeasurementError
 
 
 def exchange(
@@ -49,10 +49,10 @@ def test_a_stall_of_the_generator_is_refused() -> None:
     fair = [exchange(place / 10, 0.02) for place in range(100)]
     stalled = [exchange(place / 10, 0.52, late=0.5) for place in range(100, 105)]
     figures.of(Run(fair), 0)
-    with pytest.raises(MarsmithError, match=r"generator lagged: .* 500\.0 ms late"):
+    with pytest.raises(MeasurementError, match=r"generator lagged: .* 500\.0 ms late"):
         figures.of(Run(fair + stalled), 0)
 
 
 def test_where_nothing_was_answered_there_are_no_figures() -> None:
-    with pytest.raises(MarsmithError, match="3 × 415"):
+    with pytest.raises(MeasurementError, match="3 × 415"):
         figures.of(Run([exchange(0, 1, error="415")] * 3), 0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from marsmith.bench.figures import Summary
 from marsmith.cli import terminal, tune
 from marsmith.recipe import reading
 from marsmith.serving.host import intake
@@ -18,6 +17,7 @@ from marsmith.tune.tune import Tuned
 from tests.support.command import marsmith
 from tests.support.paths import ROOT
 from tests.support.signing_keys import write_keys
+from tests.support.summaries import summary
 
 
 @pytest.fixture
@@ -64,12 +64,7 @@ def test_what_there_was_no_time_for_is_shown_without_figures(
 ) -> None:
     ways = {each.name: each for each in (Way(1, 8, 1), Way(2, 8, 1))}
     first, second = ways
-    run = Summary(
-        requests=100, seconds=1, per_s=12.0, p50_ms=1, p90_ms=1, p99_ms=7.0, p999_ms=8,
-        within_per_s=None, first_p50_ms=1, first_p99_ms=1, tokens_per_s=None, errors={},
-        lag_p99_ms=0, overloaded=False,
-    )  # fmt: skip
-    tried = {first: Tried((run,)), second: Tried(out="there was no time to try it")}
+    tried = {first: Tried((summary(12.0),)), second: Tried(out="there was no time to try it")}
     found = Found(tried, {}, first, sure=False, why="the most answers per second")
     monkeypatch.setattr(terminal.out, "width", 120)
     with terminal.out.capture() as printed:

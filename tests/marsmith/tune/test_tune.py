@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from marsmith.bench.figures import Summary
+from marsmith.bench.measure import Traffic
+from marsmith.errors import MarsmithError, MeasurementError
+from marsmith.tune.search import Found
+from marsmith.tune.settings import Way
+from marsmith.tune.tune import find
+from tests.support.summaries import summary
+
+SMALL, LARGE = Way(1, 8, 1), Way(2, 8, 1)
+WAYS = {each.name: each for each in (SMALL, LARGE)}
+
+
+def machine(holds: Mapping[str, float], sends: float = 1e9) -> Callable[[str, Traffic], Summary]:
+    """Ways that answer so many requests per second in time, and a generator that sends so many."""
+
+    def run(name: str, traffic: Traffic) -> Summary:
+        if traffic.rate is None:
+            return summary(2 * holds[name])
+        if traffic.rate > sends:
+            raise MeasurementError("the load's generator lagged")
+        return summary(traffic.rate, 5 if traffic.rate <= holds[name] else 500)
+
+    return run
+
+
+def found(run: Callable[[str, Traffic], Summary], p99_ms: float | None = 50) -> Found:
+    return find(WAYS, run, p99_ms, 16, lambda share: True)
+
+
+def test_a_rate_that_cannot_be_sent_ends_no_search_and_is_told() -> None:
+    at = found(machine({SMALL.name: 100, LARGE.name: 1000}, sends=615))
+    assert at.best == LARGE.name
+    assert 615 * 0.94 < at.held[LARGE.name].per_s <= 615
+    assert "requests/s could not be sent in time by the load's generator" in at.why
+    assert at.sure
+
+
+def test_where_another_may_hold_more_than_could_be_sent_it_is_not_sure() -> None:
+    at = found(machine({SMALL.name: 1000, LARGE.name: 1000}, sends=615))
+    assert at.best is not None
+    assert not at.sure
+
+
+def test_where_no_rate_could_be_sent_nothing_is_chosen_and_the_rows_are_there() -> None:
+    at = found(machine({SMALL.name: 100, LARGE.name: 1000}, sends=0))
+    assert at.best is None
+    assert "could not be sent in time by the load's generator" in at.why
+    assert all(each.figures and not each.out for each in at.tried.values())
+
+
+def test_a_bound_that_nothing_holds_is_told() -> None:
+    at = found(machine({SMALL.name: 100, LARGE.name: 100}), p99_ms=1)
+    assert (at.best, at.why) == (None, "none was shown to answer within 1 ms")
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt(), SystemExit(143), MarsmithError("x")])
+@pytest.mark.parametrize("rate", [None, 250.0])
+def test_what_was_measured_outlives_what_ends_a_search(
+    problem: BaseException, rate: float | None
+) -> None:
+    whole = machine({SMALL.name: 100, LARGE.name: 1000})
+
+    def run(name: str, traffic: Traffic) -> Summary:
+        if name == LARGE.name and (rate is None or (traffic.rate or 0) > rate):
+            raise problem
+        return whole(name, traffic)
+
+    at = found(run)
+    assert (at.best, at.sure) == (None, False)
+    assert at.why.startswith("the search was interrupted")
+    assert at.tried[SMALL.name].figures
+    assert (SMALL.name in at.held) is (rate is not None)
