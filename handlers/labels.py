@@ -44,7 +44,11 @@ def of(labels: list[str] | None, classes: int) -> list[str]:
     """
     names = labels or [str(index) for index in range(classes)]
     if len(names) != classes:
-        raise ModelError(f"{len(names)} labels for {classes} classes")
+        raise ModelError(
+            f"{len(names)} labels for {classes} classes",
+            hint="the labels' file must name every class that the model answers, in their order,"
+            " a background too where it has one",
+        )
     return names
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import yaml
 
+from handlers import labels as label_files
 from handlers import tasks
 from handlers.errors import LoadError
 from handlers.schema import json_schema
@@ -52,7 +53,15 @@ OTHERS = {
 """What people have that can't be built: by its ending, what it is and what to do."""
 
 
-def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path:
+def write(
+    model: Path,
+    task: str,
+    factory: str | None = None,
+    out: Path | None = None,
+    *,
+    name: str | None = None,
+    labels: Path | None = None,
+) -> Path:
     """Write a recipe for a model's file or folder.
 
     Args:
@@ -60,20 +69,23 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
         task: a module of `handlers.tasks`.
         factory: a "module:function" that makes the module, if the file holds weights alone.
         out: the recipe; by default named as the model, in the current folder.
+        name: the model's; by default as its file's.
+        labels: a JSON file, the list of the names of the model's classes.
 
     Returns:
         The recipe.
 
     Raises:
-        MarsmithError: the file is of no kind that can be built, there is no such task, or the
-            recipe is there already.
+        MarsmithError: the file is of no kind that can be built, there is no such task, no model
+            may have that name, the labels can't be read, or the recipe is there already.
     """
     try:
         handler: Any = tasks.find(task)
     except LoadError as error:
         raise MarsmithError(f"--task: {error}") from None
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", model.stem).strip("_-") or "model"
-    name = f"my_{name}" if name.startswith("token") else name
+    if name is not None:
+        new.refuse_unservable(name)
+    name = name or _of_the_file(model)
     out = out or Path(f"{name}.yaml")
     if out.exists():
         raise MarsmithError(
@@ -84,12 +96,15 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
     source: dict[str, str] = {key: where}
     if key == "factory":
         source = {"factory": str(factory), "checkpoint": where}
-    said = _from_the_model(model, key, handler.Config)
+    said, files = _from_the_model(model, key, handler.Config), list[str]()
+    if labels is not None:
+        said["labels"] = _labels(labels, task, handler.Config)
+        files = _block({"files": [os.path.relpath(str(labels), str(out.parent))]})
     text = new.render(
         "draft.yaml.j2", parent=f"{task if task in new.tasks() else 'recipe'}.yaml.j2",
         file=model.name, recipe=out.name, name=_block(name)[0], task=task, handler=None,
-        code="my_data", source=_block(source), said=[*_indented(said)] if said else [],
-        unsaid=[*_unsaid(handler.Config, said)],
+        code="my_data", source=_block(source), files=files,
+        said=[*_indented(said)] if said else [], unsaid=[*_unsaid(handler.Config, said)],
     )  # fmt: skip
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +112,25 @@ def write(model: Path, task: str, factory: str | None, out: Path | None) -> Path
     except OSError as error:
         raise MarsmithError(f"{out} can't be written: {error.strerror}") from error
     return out
+
+
+def _of_the_file(model: Path) -> str:
+    """A name that a model may have, as near to its file's as that can be."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", model.stem).strip("_-") or "model"
+    return f"my_{name}" if name.startswith("token") else name
+
+
+def _labels(file: Path, task: str, config: type[Config]) -> str:
+    """What the handler calls a file of labels, if it reads one."""
+    if "labels" not in {field.name for field in dataclasses.fields(config)}:
+        raise MarsmithError(f"--labels: {task} has no classes that a file may name", "leave it out")
+    try:
+        label_files.read(file)
+    except LoadError as error:
+        raise MarsmithError(
+            f"--labels: {error}", 'write them as JSON: ["cat", "dog"], in the order of the logits'
+        ) from None
+    return file.name
 
 
 def unknown(recipe: Recipe) -> str:

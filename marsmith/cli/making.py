@@ -38,6 +38,13 @@ def build(
             autocompletion=completion.tasks,
         ),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --task: the model's name; by default its file's.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="With --task: a JSON file, the list of the names of its classes."),
+    ] = None,
     factory: Annotated[
         str | None, typer.Option(help='What makes the module of weights: "module:function".')
     ] = None,
@@ -68,8 +75,15 @@ def build(
         signing.usable(key)
     if task is not None and nproc > 1:
         raise MarsmithError("--nproc needs a recipe", "write it first: leave --nproc out")
+    drafted = {"--name": name, "--labels": labels, "--factory": factory, "--out": written}
+    if task is None and (
+        left := [option for option, given in drafted.items() if given is not None]
+    ):
+        raise MarsmithError(
+            f"{left[0]} is for a model that has no recipe", "write it there; or say a --task, too"
+        )
     if task is not None:
-        recipe = draft.write(recipe, task, factory, written)
+        recipe = draft.write(recipe, task, factory, written, name=name, labels=labels)
         typer.echo(f"wrote {recipe}{draft.unknown(load(recipe))}", err=True)
     elif recipe.exists() and recipe.suffix not in draft.RECIPES:
         raise MarsmithError(

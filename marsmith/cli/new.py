@@ -38,11 +38,7 @@ def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Pat
         MarsmithError: the name can't name an archive and a module, there is no such task, or the
             folder has something in it.
     """
-    if not NAME.fullmatch(name):
-        raise MarsmithError(
-            f"{name!r} can't be a model's name",
-            "use up to 100 letters, digits, '-' and '_', a letter first, but not 'token'",
-        )
+    refuse_unservable(name)
     if task not in tasks():
         raise MarsmithError(unknown(task, tasks(), "--task"))
     folder = into / name
@@ -58,6 +54,19 @@ def write(name: str, task: str, into: Path, *, custom: bool = False) -> list[Pat
         for file, text in texts.items():
             (unfinished / file).write_text(text, "utf-8")
     return [folder / file for file in texts]
+
+
+def refuse_unservable(name: str) -> None:
+    """Refuse a name that a model and its files can't have.
+
+    Raises:
+        MarsmithError: it is one.
+    """
+    if not NAME.fullmatch(name):
+        raise MarsmithError(
+            f"{name!r} can't be a model's name",
+            "use up to 100 letters, digits, '-' and '_', a letter first, but not 'token'",
+        )
 
 
 def _render(template: str, name: str, task: str, custom: bool) -> str:

@@ -33,6 +33,7 @@ from marsmith.verify.difference import compare
 from marsmith.verify.evaluation import load_data, read
 
 ANSWER_TIMEOUT_S = 300
+HINT = "the model must take what the settings in `handler:` make of the data"
 PASSES = "passes"
 SMALL_BATCH_SAMPLES = 64  # the rest is compared at the largest batch size alone
 ANSWER_TOLERANCE = 1e-4  # a request's position in its batch shows in the last bits
@@ -107,9 +108,8 @@ class Ladder:
                 given = self.handler.answer(outputs, batch)
             except (HandlerError, RuntimeError, ValueError) as problem:
                 said = f"the {name} model fails on the data: {problem}{own_place(problem)}"
-                raise BuildError(
-                    said, "the model must take what the settings in `handler:` make of the data"
-                ) from problem
+                hint = problem.hint if isinstance(problem, HandlerError) else ""
+                raise BuildError(said, hint or HINT) from problem
             worst = {k: d.worst(worst.get(k, Difference())) for k, d in here.items()}
             for index, answer in zip(members, given, strict=True):
                 answers[size][index] = answer.to_json()

@@ -18,8 +18,9 @@ def test_labels_name_the_classes(tmp_path: Path) -> None:
 
 
 def test_a_number_of_labels_that_does_not_fit_is_the_models_fault() -> None:
-    with pytest.raises(ModelError, match="3 labels for 2 classes"):
+    with pytest.raises(ModelError, match="3 labels for 2 classes") as told:
         labels.of(["a", "b", "c"], 2)
+    assert "must name every class" in told.value.hint
 
 
 @pytest.mark.parametrize(

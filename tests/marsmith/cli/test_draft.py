@@ -22,6 +22,7 @@ from marsmith.errors import MarsmithError, RecipeError
 from marsmith.pipeline.build import build
 from marsmith.recipe.reading import load
 from marsmith.sources.factory import Factory
+from tests.support.command import marsmith
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
 
 FACTORY = "tests.marsmith.cli.test_draft:net"
@@ -346,3 +347,77 @@ def test_what_no_file_tells_is_said(tmp_path: Path) -> None:
     whole = {**given, "handler": {"labels": "labels.json", "resize": [32, 32]}}
     assert draft.unknown(load(whole)) == ""
     assert draft.unknown(load({**given, "task": "tensors"})) == ""
+
+
+def labelled(folder: Path, names: object, file: str = "classes.json") -> Path:
+    (folder / "data").mkdir(exist_ok=True)
+    path = folder / "data" / file
+    path.write_text(names if isinstance(names, str) else json.dumps(names), "utf-8")
+    return path
+
+
+def test_a_name_and_labels_are_said_without_an_editor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, names = onnx_file(tmp_path), labelled(tmp_path, ["cat", "dog", "größe"])
+    recipe = write(model, "image_classification", name="pets", labels=names)
+    assert recipe == Path("pets.yaml")
+    read = load(recipe)
+    assert (read.name, read.handler["labels"]) == ("pets", "classes.json")
+    assert read.handler["resize"] == [6, 8]
+    assert [file.resolve() for file in read.files] == [names.resolve()]
+    assert draft.unknown(read) == ""
+    build(recipe, tmp_path / "store")
+    with zipfile.ZipFile(tmp_path / "store" / "pets.mar") as archive:
+        assert json.loads(archive.read("classes.json")) == ["cat", "dog", "größe"]
+
+
+def test_labels_that_are_not_as_many_as_the_model_answers_are_told(tmp_path: Path) -> None:
+    model, names = onnx_file(tmp_path), labelled(tmp_path, ["cat", "dog"])
+    recipe = write(model, "image_classification", out=tmp_path / "m.yaml", labels=names)
+    with pytest.raises(MarsmithError, match="2 labels for 3 classes") as told:
+        build(recipe, tmp_path / "store")
+    assert "must name every class" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "file", "said"),
+    [
+        ({"0": "cat"}, "c.json", "must be a JSON list of strings"),
+        (["cat", "cat"], "c.json", "must be unique"),
+        ("cat\ndog\n", "c.txt", 'write them as JSON: ["cat", "dog"]'),
+        ("[", "c.json", "can't be read"),
+    ],
+)
+def test_labels_that_are_none_are_refused_before_anything_is_written(
+    tmp_path: Path, names: object, file: str, said: str
+) -> None:
+    made = tmp_path / "m.yaml"
+    with pytest.raises(MarsmithError) as told:
+        write(
+            onnx_file(tmp_path), "image_classification",
+            out=made, labels=labelled(tmp_path, names, file),
+        )  # fmt: skip
+    assert said in f"{told.value.message}; {told.value.hint}"
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("name", ["my model", "", "token_1", "-a", "a" * 201])
+def test_a_name_that_no_archive_may_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MarsmithError, match="can't be a model's name"):
+        write(onnx_file(tmp_path), "image_classification", out=tmp_path / "m.yaml", name=name)
+
+
+def test_a_task_without_labels_takes_none(tmp_path: Path) -> None:
+    with pytest.raises(MarsmithError, match="tensors has no classes"):
+        write(onnx_file(tmp_path), "tensors", labels=labelled(tmp_path, ["a"]))
+
+
+@pytest.mark.parametrize(
+    "given", [("--name", "x"), ("--labels", "x.json"), ("--factory", "x:y"), ("--out", "x.yaml")]
+)
+def test_what_a_draft_alone_takes_is_refused_for_a_recipe(given: tuple[str, str]) -> None:
+    done = marsmith("build", "archiver_configs/digits.yaml", *given, check=False)
+    assert done.returncode == 1
+    assert f"{given[0]} is for a model that has no recipe" in done.stderr
