@@ -107,7 +107,7 @@ def build(
             shared = None
             if len(candidates) > 1 and prepared.job.device.type == "cpu":
                 shared = workers.compare(archive, ladder.data, recipe.serving, say)
-            if shared and shared.gain >= workers.GAIN:
+            if shared and shared.per_core:
                 prepared = replace(prepared, recipe=workers.per_core(recipe))
                 shutil.rmtree(archive.parent)
                 archive = package_one(best, prepared, work)

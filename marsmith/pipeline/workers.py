@@ -23,7 +23,6 @@ from marsmith.report.measurements import Workers
 from marsmith.serving.host import memory
 from marsmith.verify.evaluation import Data
 
-GAIN = 1.25  # less is worth neither the memory nor a lone client's waiting for one core
 ROUNDS = 3
 TURN_S = 0.5
 TIMEOUT_S = 300.0
@@ -69,7 +68,7 @@ def compare(
     together, apart = (statistics.median(each) for each in zip(*rounds, strict=True))
     found = Workers(count=count, together_per_s=round(together, 2), apart_per_s=round(apart, 2))
     said = f"{count} workers of one core each answer {found.gain:.2f} times as much as one of all"
-    say(f"{said}: {'one for each core' if found.gain >= GAIN else 'one worker'}")
+    say(f"{said}: {'one for each core' if found.per_core else 'one worker'}")
     return found
 
 

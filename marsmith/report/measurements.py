@@ -95,6 +95,11 @@ class Timing:
     p99_ms: float | None = None
 
 
+GAIN = 1.25
+"""Of workers that share the cores; less is worth neither the memory nor a lone client's waiting for
+one core."""
+
+
 @dataclass(frozen=True)
 class Workers:
     """How much the archive answers in this machine's workers, in this build.
@@ -113,3 +118,8 @@ class Workers:
     def gain(self) -> float:
         """How many times as much those answer that share the cores."""
         return self.apart_per_s / self.together_per_s
+
+    @property
+    def per_core(self) -> bool:
+        """Whether that is worth a worker for each core."""
+        return self.gain >= GAIN

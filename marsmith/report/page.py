@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marsmith.report.doubts import SLOWER, basis, doubtful, doubts
-from marsmith.report.measurements import ORIGINAL
+from marsmith.report.measurements import GAIN, ORIGINAL
 from marsmith.report.plot import Point, draw, front
 from marsmith.report.words import (
     DIGITS,
@@ -59,6 +59,7 @@ def render(report: Report) -> str:
         doubtful=doubtful(report),
         doubts=doubts(report),
         slower=SLOWER,
+        gain=GAIN,
         rows=rows,
         groups=_groups(rows),
         metric_title=metric_name(report.metric),

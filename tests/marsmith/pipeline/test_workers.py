@@ -13,6 +13,7 @@ from handlers import cpu
 from marsmith.pipeline import workers
 from marsmith.pipeline.build import build
 from marsmith.recipe.sections import Serving
+from marsmith.report import measurements
 from marsmith.serving.host import settings
 from marsmith.verify.evaluation import Data
 
@@ -57,7 +58,7 @@ def test_workers_share_the_cores_where_they_answer_more(
     said: list[str] = []
     found = workers.compare(archive, Data([b"{}"], "", None), Serving(max_workers=2), said.append)
     assert found is not None
-    assert (found.gain >= workers.GAIN) == share
+    assert found.per_core == share
     assert said[0].endswith("one for each core" if share else "one worker")
 
 
@@ -67,7 +68,7 @@ def test_a_build_that_may_choose_decides_on_workers_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, expected: int | None
 ) -> None:
     monkeypatch.setattr(cpu, "cores", lambda: 2)
-    monkeypatch.setattr(workers, "GAIN", gain)
+    monkeypatch.setattr(measurements, "GAIN", gain)
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
     report = build(
         module,

@@ -314,5 +314,24 @@ def test_the_build_before_stands_beside(read: Reader) -> None:
     assert "made on another CPU, another one." in text
 
 
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [
+        (90.0, "it has a worker for each core of the machine: here 4 answered 1.80 times as much"),
+        (60.0, "One worker serves it: 4 that share the cores answered 1.20 times as much here, and"
+         " less than 1.25 times is worth neither"),
+    ],
+)  # fmt: skip
+def test_how_many_workers_serve_it_and_why_is_said(apart: float, words: str) -> None:
+    tried = {"count": 4, "together_per_s": 50.0, "apart_per_s": apart}
+    text = Reader(render(make(workers=tried))).text
+    assert words in text
+    assert f"1 with all cores 50.0 4 with a core each {apart}" in text
+
+
+def test_where_there_was_no_choice_of_workers_nothing_is_said(read: Reader) -> None:
+    assert "Workers" not in read.text
+
+
 def test_a_page_is_small(page: str) -> None:
     assert len(page.encode()) < 300_000
