@@ -11,7 +11,6 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from marsmith.errors import ServerError
@@ -21,7 +20,7 @@ SETTLE_S = 0.3
 SETTLE_AT_MOST_S = 2.0
 
 # The layout of log4j2.xml: time [level] thread logger - message
-LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\dT\S+) \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<message>.*)")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[\w+\s*\] (?P<thread>\S+) \S+ - (?P<message>.*)")
 # A worker, as its threads are named: W-<port>-<model>_<version>, with the stream that one reads.
 WORKER = re.compile(r"(?P<worker>W-\d+-(?P<model>.+)_.*?)(?:-stdout|-stderr)?")
 
@@ -29,10 +28,10 @@ CRASHED = "the worker crashed or was killed; there was no Python error"
 # No failure: on a machine so busy that Python takes two minutes to start, whatever an archive's
 # startupTimeout says, TorchServe ends the worker and starts it again (WorkerLifeCycle.java).
 STARTUP_TIMED_OUT = "Backend worker startup time out"
-# Java's reader of the ended process may see its end only when the next one has begun, and takes it
-# for the next one's; who really crashes is started again, and crashes again.
-STREAM_CLOSED, CLOSED_LATE = "Backend stream closed", timedelta(seconds=30)
-SECONDS = len("2026-11-27T21:31:06")
+# Nor is what follows: the process that was ended closes its stream when the next one has begun, and
+# TorchServe takes that for the next one's, ends it, and so on, until it waits longer in between.
+STREAM_CLOSED = "Backend stream closed"
+ECHOES = 3  # of one start that timed out; a worker that crashes does so again
 # What a worker prints at every start; none of it is a cause.
 ROUTINE = re.compile(
     r"s_name_part0=|Listening on|Successfully loaded .*metrics\.yaml|\[PID\]|Torch worker started"
@@ -144,17 +143,19 @@ class LoadWatch:
 
     def _java_failure(self) -> tuple[str, list[str]]:
         """Return the worker that Java names, if any, and what Java said from a failure on."""
-        slow: dict[str, datetime] = {}
+        echoes: dict[str, int] = defaultdict(int)
         for index, line in enumerate(self._java):
             match = LINE.match(line)
             if match and match["message"].startswith(JAVA_FAILURES):
                 thread = WORKER.fullmatch(match["thread"])
                 worker = thread["worker"] if thread else ""
                 said = [match["message"], *self._java[index + 1 :]]
-                why, at = "".join(said[1:2]), datetime.fromisoformat(match["time"][:SECONDS])
+                why = "".join(said[1:2])
                 if STARTUP_TIMED_OUT in why:
-                    slow[worker] = at
-                elif STREAM_CLOSED not in why or at - slow.get(worker, datetime.min) > CLOSED_LATE:
+                    echoes[worker] += ECHOES
+                elif STREAM_CLOSED in why and echoes[worker]:
+                    echoes[worker] -= 1
+                else:
                     return worker, said
         return "", []
 
