@@ -79,9 +79,13 @@ class SentenceHandler(base.Handler[C, O, M]):
         bodies = dict(zip(ids, super().handle(data, context), strict=True))
         asked, self._asked = dict(zip(ids, self._asked, strict=False)), ()
         left = {
-            index: self.rest(each.samples[0])
+            index: rest
             for index, each in asked.items()
-            if each.answers and each.status < 400 and getattr(each.options, "stream", False)
+            if each.answers
+            and each.status < 400
+            and getattr(each.options, "stream", False)
+            # To the end of a stream that never began TorchServe makes no answer.
+            and (rest := self.rest(each.samples[0]))
         }
         for index in left:
             if asked[index].media_type == wave_files.WAV:  # nobody knows yet how long it is

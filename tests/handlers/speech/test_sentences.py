@@ -115,6 +115,15 @@ def test_each_sentence_is_a_part_beside_neighbours_that_are_whole(worker: Worker
     assert joined(second) == wave_files.header(RATE) + whole(worker, "One.") + whole(worker, "Two")
 
 
+def test_a_single_sentence_is_no_stream(worker: Worker) -> None:
+    data = whole(worker, "One.")
+    for requests in ([ask("One.")], [ask("One."), ask()]):
+        ((only,), *_) = worker.answers(*requests)
+        # TorchServe would take this for the end of a stream, and answer nothing at all.
+        assert "ts_stream_next" not in only.headers
+        assert only.body == wave_files.header(RATE, len(data)) + data
+
+
 def test_openai_hears_parts_too(worker: Worker) -> None:
     body = {"input": TEXT, "stream_format": "audio", "response_format": "pcm"}
     request = Request.raw(
