@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +32,9 @@ def predict(
     option: Annotated[list[str] | None, typer.Option(help="An option, as name=value.")] = None,
     port: Port = None,
     timeout_s: Annotated[float, typer.Option(help="For each answer.")] = 60.0,
-    stream: Annotated[bool, typer.Option(help="Print text as it is written.")] = False,
+    stream: Annotated[
+        bool, typer.Option(help="Print what is written, or spoken, as it comes.")
+    ] = False,
 ) -> None:
     """Send inputs to a running server and print its answers, one JSON line each."""
     from marsmith.serving import server
@@ -46,14 +49,21 @@ def predict(
     sent = bodies(inputs or [], text or [], media_type)
     with server.client(info, timeout_s) as client:
         for each in sent:
-            if stream:
-                for piece in client.stream(
-                    model, each.data, content_type=each.media_type, options=options
-                ):
-                    print(piece["text"], end="", flush=True)
-                print()
-                continue
-            write(client.predict(model, each.data, content_type=each.media_type, options=options))
+            ask, show = (client.stream, write_pieces) if stream else (client.predict, write)
+            show(ask(model, each.data, content_type=each.media_type, options=options))
+
+
+def write_pieces(pieces: Iterable[Any]) -> None:
+    """Write a stream to standard output as it comes: text, and a line's end, or bytes."""
+    end = ""
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            sys.stdout.buffer.write(piece)
+        else:
+            sys.stdout.write(piece["text"])
+            end = "\n"
+        sys.stdout.flush()
+    sys.stdout.write(end)
 
 
 def write(answer: object) -> None:

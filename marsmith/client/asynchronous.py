@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from marsmith.client.certificates import trusted
-from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece
+from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece, sounds
 from marsmith.client.patience import Patience
 from marsmith.serving.host import finding
 
@@ -85,7 +85,7 @@ class AsyncClient:
         content_type: str | None = None,
         options: Mapping[str, object] | None = None,
         deadline_s: float | None = None,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[Any]:
         """See `Client.stream`."""
         request = self._api.streaming(model, body, content_type, options)
         patience = self._patience(deadline_s)
@@ -95,6 +95,11 @@ class AsyncClient:
                 if response.is_error:
                     await response.aread()
                     decoded(response)
+                if sounds(response):
+                    async for part in response.aiter_bytes():
+                        patience.check(request)
+                        yield part
+                    return
                 last: dict[str, Json] = {}
                 async for line in response.aiter_lines():
                     if line:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from marsmith.client.certificates import trusted
-from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece
+from marsmith.client.flows import Api, Flow, check_end, decoded, explained, piece, sounds
 from marsmith.client.patience import Patience
 from marsmith.serving.host import finding
 
@@ -142,13 +142,14 @@ class Client:
         content_type: str | None = None,
         options: Mapping[str, object] | None = None,
         deadline_s: float | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Ask a model that writes text, and yield each piece as it comes.
+    ) -> Iterator[Any]:
+        """Ask a model that writes text, or speaks one, and yield each piece as it comes.
 
         The arguments are those of `predict`. A caller that stops early hangs up.
 
         Yields:
-            The `text` of each piece; the last one has the rest of the answer, too.
+            Of what is written, objects with the `text` of each piece; the last one has the rest of
+            the answer, too. Of what is spoken, the bytes of a WAV file.
         """
         request = self._api.streaming(model, body, content_type, options)
         patience = self._patience(deadline_s)
@@ -158,6 +159,11 @@ class Client:
                 if response.is_error:
                     response.read()
                     decoded(response)
+                if sounds(response):
+                    for part in response.iter_bytes():
+                        patience.check(request)
+                        yield part
+                    return
                 last: dict[str, Json] = {}
                 for line in filter(None, response.iter_lines()):
                     patience.check(request)

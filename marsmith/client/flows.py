@@ -29,6 +29,7 @@ Verb = Literal["predictions", "explanations"]
 LOST_SERVER = "see whether it runs with `marsmith status`; `marsmith serve` starts one"
 UNIX = "unix:"
 KEY = re.compile(r"[A-Za-z0-9_-]+")
+STREAMS = "audio/wav, application/json;q=0.9"  # what answers piece by piece
 BROKEN_OFF = "see the server's log: the worker may have died, or the model writes no text"
 
 
@@ -132,6 +133,7 @@ class Api:
     ) -> httpx.Request:
         """The request of `Client.stream`."""
         content = _content(body, content_type, {**(options or {}), "stream": True})
+        content["headers"] = {**content.get("headers", {}), "Accept": STREAMS}
         return self._request("inference", "POST", f"/predictions/{quote(model, safe='')}", content)
 
     def forwarded(
@@ -239,6 +241,11 @@ def piece(line: str) -> dict[str, Json]:
     if "error" in said:
         raise RequestError(500, str(said["error"]), str(said.get("hint", "")))
     return said
+
+
+def sounds(response: httpx.Response) -> bool:
+    """Whether a stream is sound: bytes as they come, whose end is that of the answer."""
+    return str(response.headers.get("Content-Type", "")).startswith("audio/")
 
 
 def check_end(last: Mapping[str, object]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from examples.digits import held_out
 from marsmith.cli.inputs import bodies
 from marsmith.errors import MarsmithError
+from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.command import marsmith
 from tests.support.paths import ROOT
@@ -22,6 +24,28 @@ def test_standard_input_is_sent_as_it_is(digits_server: ServerInfo) -> None:
     command += ["--port", str(digits_server.port)]
     done = subprocess.run(command, cwd=ROOT, input=IMAGE, capture_output=True, check=True)
     assert next(iter(json.loads(done.stdout))) == DIGIT
+
+
+@pytest.mark.slow
+def test_what_is_written_or_spoken_comes_piece_by_piece(
+    make_new_archive: Callable[[str], Path], server_state: Path
+) -> None:
+    tasks = ("speech_synthesis", "text_generation")
+    info = server.serve([make_new_archive(task) for task in tasks], port=0)
+
+    def streamed(task: str, text: str) -> bytes:
+        command = [sys.executable, "-m", "marsmith.cli", "predict", f"new_{task}", "--stream"]
+        command += ["--text", text, "--port", str(info.port)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+
+    try:
+        both, one = (streamed(tasks[0], text) for text in ("One. Two.", "One."))
+        written = streamed(tasks[1], "One.")
+    finally:
+        server.stop(info)
+    assert both.startswith(b"RIFF")
+    assert len(both) > len(one) > 44  # the header's
+    assert written.decode().endswith("\n")
 
 
 def test_a_model_that_is_not_served_is_said_with_the_nearest(digits_server: ServerInfo) -> None:

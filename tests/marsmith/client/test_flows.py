@@ -15,7 +15,7 @@ from marsmith.client.clients import Client
 from marsmith.client.flows import Api
 from marsmith.errors import MarsmithError, RequestError, ServerError
 
-Address = Callable[[bytes], str]
+Address = Callable[..., str]
 NOBODY = "http://127.0.0.1:1"
 
 
@@ -24,12 +24,13 @@ def answering() -> Iterator[Address]:
     """A server that answers 200 with a body, and its address."""
     servers: list[HTTPServer] = []
 
-    def start(body: bytes) -> str:
+    def start(body: bytes, kind: str = "application/json") -> str:
         class Fixed(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", kind)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -46,12 +47,12 @@ def answering() -> Iterator[Address]:
         each.server_close()
 
 
-def streamed(address: str) -> list[dict[str, Any]]:
+def streamed(address: str) -> list[Any]:
     with Client(address, NOBODY, timeout_s=60) as client:
         return list(client.stream("m", "x"))
 
 
-async def awaited(address: str) -> list[dict[str, Any]]:
+async def awaited(address: str) -> list[Any]:
     async with AsyncClient(address, NOBODY, timeout_s=60) as client:
         return [piece async for piece in client.stream("m", "x")]
 
@@ -81,6 +82,12 @@ def test_a_whole_stream_is_given(answering: Address) -> None:
     address = answering(b'{"text": "a"}\n\n{"text": "", "finish_reason": "stop"}\n')
     wanted = [{"text": "a"}, {"text": "", "finish_reason": "stop"}]
     assert streamed(address) == wanted == asyncio.run(awaited(address))
+
+
+def test_sound_is_given_as_its_bytes(answering: Address) -> None:
+    sound = b"RIFF\xff\xff\xff\xff" + bytes(range(256))
+    address = answering(sound, "audio/wav")
+    assert b"".join(streamed(address)) == sound == b"".join(asyncio.run(awaited(address)))
 
 
 def test_an_error_that_came_after_its_headers_is_an_error(answering: Address) -> None:
