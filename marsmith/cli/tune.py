@@ -13,6 +13,9 @@ from marsmith.cli.json_output import AsJson, document
 from marsmith.cli.terminal import err, out, progress
 from marsmith.errors import MarsmithError
 
+PIPED = 120
+"""Characters of a line where nobody's window has a width."""
+
 if TYPE_CHECKING:
     from marsmith.recipe.sections import Serving
     from marsmith.tune.tune import Tuned
@@ -75,7 +78,7 @@ def show(tuned: Tuned) -> None:
     for column in ("workers", "threads", "batch", "delay ms", "answers/s", "p99 ms"):
         table.add_column(column, justify="right")
     if held:
-        table.add_column("holds, per s", justify="right")
+        table.add_column("holds/s", justify="right")
     table.add_column("")
     order = sorted(
         tuned.found.tried.items(),
@@ -90,6 +93,6 @@ def show(tuned: Tuned) -> None:
         row += [f"{tried.per_s:.1f}", f"{tried.p99_ms:.1f}"] if tried.figures else ["", ""]
         row += [f"{held[name].per_s:.1f}" if name in held else ""] if held else []
         table.add_row(*row, "; ".join([*marks, *([tried.out] if tried.out else [])]))
-    out.print(table)
+    out.print(table, width=None if out.is_terminal else PIPED)
     sure = "sure" if tuned.found.sure else "not sure: measure again on a quiet machine, or longer"
     out.print(f"{tuned.found.why} ({sure}), in {tuned.seconds:.0f} s", markup=False)

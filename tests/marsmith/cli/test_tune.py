@@ -11,7 +11,7 @@ from marsmith.cli import terminal, tune
 from marsmith.recipe import reading
 from marsmith.serving.host import intake
 from marsmith.tune import settings
-from marsmith.tune.search import Found, Tried
+from marsmith.tune.search import Found, Held, Tried
 from marsmith.tune.settings import Way
 from marsmith.tune.tune import Tuned
 from tests.support.command import marsmith
@@ -59,16 +59,23 @@ def test_a_recipe_that_was_not_built_is_refused(tmp_path: Path) -> None:
     assert "build it first" in done.stderr
 
 
-def test_what_there_was_no_time_for_is_shown_without_figures(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_there_was_no_time_for_is_shown_without_figures() -> None:
     ways = {each.name: each for each in (Way(1, 8, 1), Way(2, 8, 1))}
     first, second = ways
     tried = {first: Tried((summary(12.0),)), second: Tried(out="there was no time to try it")}
     found = Found(tried, {}, first, sure=False, why="the most answers per second")
-    monkeypatch.setattr(terminal.out, "width", 120)
     with terminal.out.capture() as printed:
         tune.show(Tuned(ways, found, first, cores=2, busy=0.0, seconds=60.0))
     _, *rows, _ = printed.get().splitlines()
     assert ["12.0" in row for row in rows] == [True, False]
     assert rows[1].rstrip().endswith("there was no time to try it")
+
+
+def test_in_a_pipe_each_way_has_its_line() -> None:
+    way = Way(1, 8, 1)
+    held = {way.name: Held(9.0, 40.0)}
+    found = Found({way.name: Tried((summary(12.0),))}, held, way.name, sure=True, why="the highest")
+    with terminal.out.capture() as printed:
+        tune.show(Tuned({way.name: way}, found, way.name, cores=2, busy=0.0, seconds=60.0))
+    _, row, _ = printed.get().splitlines()
+    assert row.split()[-6:] == ["10.0", "9.0", "best;", "the", "recipe's", "own"]
