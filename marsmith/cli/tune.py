@@ -74,12 +74,12 @@ def _take(tuned: Tuned, recipe: Path, serving: Serving, write: bool) -> None:
 def show(tuned: Tuned) -> None:
     """Print what was tried and what was chosen, for people."""
     held = tuned.found.held
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), width=None if out.is_terminal else PIPED)
     for column in ("workers", "threads", "batch", "delay ms", "answers/s", "p99 ms"):
         table.add_column(column, justify="right")
     if held:
         table.add_column("holds/s", justify="right")
-    table.add_column("")
+    table.add_column("", ratio=1)
     order = sorted(
         tuned.found.tried.items(),
         key=lambda each: (not each[1].out, each[1].per_s if each[1].figures else 0.0),
@@ -93,6 +93,6 @@ def show(tuned: Tuned) -> None:
         row += [f"{tried.per_s:.1f}", f"{tried.p99_ms:.1f}"] if tried.figures else ["", ""]
         row += [f"{held[name].per_s:.1f}" if name in held else ""] if held else []
         table.add_row(*row, "; ".join([*marks, *([tried.out] if tried.out else [])]))
-    out.print(table, width=None if out.is_terminal else PIPED)
+    out.print(table)
     sure = "sure" if tuned.found.sure else "not sure: measure again on a quiet machine, or longer"
     out.print(f"{tuned.found.why} ({sure}), in {tuned.seconds:.0f} s", markup=False)
