@@ -45,7 +45,9 @@ class ImageConfig(Config):
         1, "Both sides are cut down to a multiple, where `resize` is the shorter.", minimum=1
     )
     interpolation: pixels.Interpolation = setting(
-        "bilinear", "How resizing samples the image, as PIL does it."
+        "bilinear",
+        "How resizing samples the image, as PIL does it; `opencv_linear` and `opencv_area` as"
+        " `cv2.resize` does, bit for bit.",
     )
     letterbox: bool = setting(False, "Keep the aspect within `resize`, on a grey ground.")
     letterbox_grey: int = setting(

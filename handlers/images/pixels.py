@@ -11,11 +11,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from handlers.errors import BadRequest
+from handlers.images import opencv
 from handlers.images.limits import FORMATS, Limits, check, open_header, too_large
 
 # PIL's modes of 8 bits or fewer. Others have no agreed white, or no way to RGB ("LAB").
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Interpolation = Literal[
+    "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming", "opencv_linear", "opencv_area"
+]
 RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -202,7 +205,15 @@ def resize(
         height, width = size
     if image.size == (width, height):
         return image
-    return image.resize((width, height), RESAMPLING[interpolation])
+    return scaled(image, (width, height), interpolation)
+
+
+def scaled(image: Image.Image, size: tuple[int, int], interpolation: Interpolation) -> Image.Image:
+    """Resize to (width, height), as PIL does it, or OpenCV."""
+    if interpolation in RESAMPLING:
+        return image.resize(size, RESAMPLING[interpolation])
+    by_area = interpolation == "opencv_area"
+    return Image.fromarray(opencv.resize(np.asarray(image), size[::-1], by_area=by_area))
 
 
 def check_area(size: tuple[int, int], original: tuple[int, int], most: int) -> None:
@@ -254,7 +265,7 @@ def letterbox(
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     grey: int | tuple[int, ...] = ground if image.mode == "L" else (ground,) * 3
     boxed = Image.new(image.mode, (width, height), grey)
-    boxed.paste(image.resize(inner, RESAMPLING[interpolation]), (left, top))
+    boxed.paste(scaled(image, inner, interpolation), (left, top))
     return boxed, Placement(image.size, inner, left, top)
 
 
