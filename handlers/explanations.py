@@ -69,6 +69,10 @@ class Explainer(ABC, Generic[M]):
         """The shape of what occlusion hides at once in each input, without the batch."""
         return {}
 
+    def baselines(self, inputs: Tensors) -> Tensors:
+        """What says nothing, by input, (1, ...) in its type; 0 where there is none."""
+        return {}
+
     @abstractmethod
     def explanation(
         self,
@@ -89,8 +93,9 @@ class Explainer(ABC, Generic[M]):
         """Explain a batch of samples whose options are equal; see `attribute`."""
         targets, options = self.targets(outputs, samples), samples[0].options
         attributions = attribute(
-            runtime, inputs, targets, options, self.windows(inputs), self.explained, check_time
-        )
+            runtime, inputs, targets, options, self.windows(inputs), self.explained, check_time,
+            self.baselines(inputs) or None,
+        )  # fmt: skip
         return self.explanation(attributions, targets, samples)
 
 
@@ -127,11 +132,12 @@ def attribute(
     windows: Mapping[str, tuple[int, ...]],
     explained: Explained,
     check_time: Callable[[], None] = lambda: None,
+    baselines: Tensors | None = None,
 ) -> Tensors:
     """Compute how much each number of a batch of inputs added to the number that is explained.
 
-    The baseline is 0: the mean colour of normalised images, the mean of scaled columns, a
-    category that is missing.
+    The baseline is 0, unless it is given: the mean colour of normalised images, the mean of scaled
+    columns, a category that is missing.
 
     Args:
         runtime: the model.
@@ -142,6 +148,7 @@ def attribute(
             inputs are occluded number by number.
         explained: turns the model's outputs into what can be explained, (N, numbers).
         check_time: called before each run of the model; raises when there is no time left.
+        baselines: by input, what is in the place of what is hidden; (1, ...).
 
     Returns:
         Attributions by input, in the inputs' shapes; float32.
@@ -150,11 +157,13 @@ def attribute(
         BadRequest: see `choose`.
     """
     captum, batch = _captum(), tuple(inputs.values())
+    nothing = baselines and tuple(baselines.get(name, 0) for name in inputs)
     if choose(options, runtime, inputs) == "integrated_gradients":
         gradients: Runtime = runtime.gradients  # type: ignore[attr-defined]
         model = _of_positions(gradients, inputs, explained, check_time)
         found = captum.IntegratedGradients(model).attribute(
             batch,
+            nothing,
             target=targets,
             n_steps=options.steps,
             internal_batch_size=max(BATCH, len(targets)),
@@ -166,6 +175,7 @@ def attribute(
             found = captum.Occlusion(model).attribute(
                 batch,
                 target=targets,
+                baselines=nothing,
                 sliding_window_shapes=shapes,
                 strides=shapes,
                 perturbations_per_eval=max(1, BATCH // len(targets)),

@@ -195,6 +195,17 @@ class Task(ABC, Generic[C, O, M]):
         """Combine samples of one `group_key` into a batch."""
         return stack([sample.tensors for sample in samples])
 
+    def preparation(self) -> Mapping[str, torch.nn.Module]:
+        """What a build puts before the model, by input: a module from what `collate` makes of it.
+
+        Where there is something, `prepared` computes the same outside the model.
+        """
+        return {}
+
+    def prepared(self, batch: Tensors) -> Tensors:
+        """What the recipe's own module takes, of what `collate` makes; by default, the same."""
+        return batch
+
     @abstractmethod
     def answer(self, outputs: Tensors, samples: Sequence[Sample[O, M]]) -> Answered:
         """Turn the model's outputs for a batch into one answer per sample."""

@@ -6,79 +6,24 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from handlers import base
-from handlers.errors import BadRequest, LoadError
-from handlers.images import limits, pixels
+from handlers.errors import BadRequest
+from handlers.images import limits, pixels, settings
+from handlers.images.normalising import Normalisation, normalise
 from handlers.images.pixels import Placement
+from handlers.images.settings import ImageConfig as ImageConfig
 from handlers.protocols import base64_text, tensors
 from handlers.runtimes import Tensors
-from handlers.schema import JsonObject, setting
-from handlers.task import Config, O, Sample, stack
+from handlers.schema import JsonObject
+from handlers.task import O, Sample, stack
 from handlers.tensors import numpy_files
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageConfig(Config):
-    """How an image becomes the model's input, in this order."""
-
-    upright: bool = setting(
-        True, "Turn the image as its EXIF says; false where the model's reference leaves it lying."
-    )
-    white_for_transparent: bool = setting(
-        False, "White where a colour counts as transparent, as in GIF; alpha is dropped anyway."
-    )
-    resize: int | tuple[int, int] | None = setting(
-        None, "The shorter side, or (height, width).", minimum=1
-    )
-    max_side: int | None = setting(
-        None, "The most of the longer side, where `resize` is the shorter.", minimum=1
-    )
-    side_multiple: int = setting(
-        1, "Both sides are cut down to a multiple, where `resize` is the shorter.", minimum=1
-    )
-    interpolation: pixels.Interpolation = setting(
-        "bilinear",
-        "How resizing samples the image, as PIL does it; `opencv_linear` and `opencv_area` as"
-        " `cv2.resize` does, bit for bit.",
-    )
-    letterbox: bool = setting(False, "Keep the aspect within `resize`, on a grey ground.")
-    letterbox_grey: int = setting(
-        pixels.GREY, "The ground of a letterbox, black to white.", minimum=0, maximum=255
-    )
-    crop: int | tuple[int, int] | None = setting(
-        None, "A central square's side, or (height, width).", minimum=1
-    )
-    crop_down: bool = setting(
-        False, "Round a crop's corner down, as transformers does; else to the nearest even pixel."
-    )
-    greyscale: bool = setting(False, "One channel instead of three.")
-    colours: Literal["rgb", "bgr"] = setting(
-        "rgb", "The order of the channels that the model takes, and of `mean` and `std`."
-    )
-    pixel_range: Literal[1, 255] = setting(
-        1, "White, in the range of pixels that `mean` and `std` are for: 1, or 255."
-    )
-    mean: tuple[float, ...] = setting((0.0,), "Per channel, in `pixel_range`; one for all.")
-    std: tuple[float, ...] = setting((1.0,), "Per channel, in `pixel_range`; one for all.")
-    max_pixels: int = setting(
-        50_000_000, "The most pixels of a request's images together.", minimum=1
-    )
-    max_image_bytes: int = setting(
-        320_000_000, "The most memory to decode them, as their headers let it be known.", minimum=1
-    )
-    max_image_side: int = setting(65_535, "The longest side of an image that is sent.", minimum=1)
-    max_jpeg_scans: int = setting(
-        20, "The most scans of a JPEG; encoders write 10, and 18 in CMYK.", minimum=1
-    )
-
 
 C = TypeVar("C", bound=ImageConfig)
 
@@ -88,17 +33,16 @@ class ImageHandler(base.Handler[C, O, Placement]):
 
     An instance is an encoded image: bytes, base64 text, or in v2 a BYTES tensor of base64, or a
     UINT8 one of pixels (height, width[, 3]). A list of numbers, or a float v2 tensor, is the
-    model's own input, (C, H, W), in its order of colours, normalised by the client. A sample's
-    `meta` is its `Placement`.
+    model's own input, (C, H, W) or (H, W, C), in its order of colours, normalised by the client;
+    there is none where the model normalises. A sample's tensor is (C, H, W), its `meta` is its
+    `Placement`.
     """
 
     def setup(self, folder: Path) -> None:
         """Check the settings."""
-        channels = 1 if self.config.greyscale else 3
-        self.mean, self.std = (
-            _per_channel(values, channels, name)
-            for name, values in (("mean", self.config.mean), ("std", self.config.std))
-        )
+        settings.check(self.config)
+        self.mean = settings.per_channel(self.config.mean, self.config, "mean")
+        self.std = settings.per_channel(self.config.std, self.config, "std")
         self.limits = limits.Limits(
             self.config.max_pixels,
             self.config.max_image_bytes,
@@ -106,20 +50,6 @@ class ImageHandler(base.Handler[C, O, Placement]):
             self.config.max_jpeg_scans,
             self.config.white_for_transparent,
         )
-        if 0 in self.std:
-            raise LoadError("'std' must not be 0: pixels are divided by it")
-        if self.config.greyscale and self.config.colours != "rgb":
-            raise LoadError("'greyscale' has no 'colours' to order", hint="set one of them")
-        if self.config.letterbox and not isinstance(self.config.resize, tuple):
-            raise LoadError("'letterbox' needs 'resize' to be [height, width]")
-        bounded = self.config.max_side is not None or self.config.side_multiple > 1
-        if bounded and not isinstance(self.config.resize, int):
-            raise LoadError(
-                "'max_side' and 'side_multiple' need 'resize' to be the shorter side",
-                hint="set 'resize' to one number, or leave them out",
-            )
-        if self.config.letterbox and self.config.crop:
-            raise LoadError("'letterbox' has nothing to 'crop'", hint="set one of them")
 
     def screen(self, instances: Sequence[object]) -> None:
         """Refuse a request whose images have more than `max_pixels` together."""
@@ -148,11 +78,37 @@ class ImageHandler(base.Handler[C, O, Placement]):
         return Sample({"image": tensor}, options, placement)
 
     def collate(self, samples: Sequence[Sample[object, Placement]]) -> Tensors:
-        """Combine into (N, C, H, W) float32; pixels are normalised here, once for the batch."""
+        """Combine into a batch as the model takes it.
+
+        Returns:
+            `image`: (N, C, H, W), or (N, H, W, C): float32, normalised here, once for the batch;
+            or uint8 in [0, 255] where the model normalises.
+        """
         batch = stack([sample.tensors for sample in samples])["image"]
-        if batch.dtype == torch.uint8:
-            batch = pixels.normalise(batch, self.mean, self.std, self.config.pixel_range)
-        return {"image": batch}
+        if batch.dtype == torch.uint8 and self.config.input_dtype == "float32":
+            batch = normalise(batch, self.mean, self.std, self.config.pixel_range)
+        return {"image": batch.movedim(1, self.channel_axis).contiguous()}
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the channels in a batch."""
+        return 1 if self.config.channels == "first" else 3
+
+    def prepared(self, batch: Tensors) -> Tensors:
+        """A batch with normalised images."""
+        if self.config.input_dtype == "float32":
+            return batch
+        image = batch["image"].movedim(self.channel_axis, 1)
+        image = normalise(image, self.mean, self.std, self.config.pixel_range)
+        return {**batch, "image": image.movedim(1, self.channel_axis).contiguous()}
+
+    def preparation(self) -> dict[str, torch.nn.Module]:
+        """Normalisation, where that is the model's."""
+        if self.config.input_dtype == "float32":
+            return {}
+        last = self.config.channels == "last"
+        white = self.config.pixel_range
+        return {"image": Normalisation(self.mean, self.std, white, channels_last=last)}
 
     def example(self) -> tuple[str, bytes]:
         """A PNG of the model's size whose channels are ramps: across, down, and both."""
@@ -165,19 +121,26 @@ class ImageHandler(base.Handler[C, O, Placement]):
 
     def describe_input(self) -> dict[str, object]:
         """Describe what an instance may be."""
-        channels, size = 1 if self.config.greyscale else 3, self._size()
-        shape = [channels, *(size or (None, None))]
         order = {} if self.config.greyscale else {"colours": self.config.colours}
+        tensor = {"datatype": "FP32", "shape": self._shape(), "normalised": True, **order}
+        taken = self.config.input_dtype == "float32"
         return {
             "image": f"an encoded image ({', '.join(limits.FORMATS)}), as bytes or base64",
             "upright": self.config.upright,
             "max_pixels": self.config.max_pixels,
             "max_image_bytes": self.config.max_image_bytes,
             "max_image_side": self.config.max_image_side,
-            "array": "an .npy of pixels, UINT8, or of a tensor; see both",
-            "tensor": {"datatype": "FP32", "shape": shape, "normalised": True, **order},
+            "array": f"an .npy of pixels, UINT8{', or of a tensor; see both' if taken else ''}",
+            **({"tensor": tensor} if taken else {}),
             "pixels": {"datatype": "UINT8", "shape": "(height, width) or (height, width, 3)"},
         }
+
+    def _shape(self) -> list[int | None]:
+        """The shape of the model's input, without the batch."""
+        channels, size = 1 if self.config.greyscale else 3, self._input_size()
+        height, width = size or (None, None)
+        first = self.config.channels == "first"
+        return [channels, height, width] if first else [height, width, channels]
 
     def instance_schema(self) -> JsonObject:
         """A file in base64, or pixels row by row."""
@@ -188,12 +151,22 @@ class ImageHandler(base.Handler[C, O, Placement]):
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
         """The axes of height and width, unless all images are cropped or resized to one size."""
-        return {} if self._fixed_size() else {"image": (2, 3)}
+        axes = (2, 3) if self.config.channels == "first" else (1, 2)
+        return {} if self._fixed_size() else {"image": axes}
 
     def _fixed_size(self) -> tuple[int, int] | None:
-        return self._size() if self.config.crop or isinstance(self.config.resize, tuple) else None
+        fixed = self.config.crop or isinstance(self.config.resize, tuple)
+        return self._input_size() if fixed else None
+
+    def _input_size(self) -> tuple[int, int] | None:
+        multiple, size = self.config.pad_to_multiple, self._size()
+        if size is None:
+            return None
+        height, width = (-(-side // multiple) * multiple for side in size)
+        return height, width
 
     def _size(self) -> tuple[int, int] | None:
+        """Before it is padded: of an image that is neither enlarged nor cut, say."""
         size = self.config.crop or self.config.resize
         if isinstance(size, int):
             return (size, size)
@@ -218,9 +191,9 @@ class ImageHandler(base.Handler[C, O, Placement]):
         image = pixels.resize(image, wanted, config.interpolation, max_pixels=config.max_pixels)
         left, top = pixels.corner(image.size, config.crop, down=config.crop_down)
         placement = Placement(size, image.size, -left, -top)
-        return self._ordered(
-            pixels.center_crop(image, config.crop, down=config.crop_down)
-        ), placement
+        image = pixels.center_crop(image, config.crop, down=config.crop_down)
+        image = pixels.padded(image, config.pad_to_multiple, config.pad_grey)
+        return self._ordered(image), placement
 
     def _ordered(self, image: Image.Image) -> torch.Tensor:
         tensor = pixels.to_tensor(image)
@@ -233,30 +206,34 @@ class ImageHandler(base.Handler[C, O, Placement]):
                 raise BadRequest("pixels must be (height, width) or (height, width, 3)", status=422)
             limits.check_size(array.shape[1], array.shape[0], self.limits)
             return self._to_pixels(Image.fromarray(array))
-        channels, fixed = 1 if self.config.greyscale else 3, self._fixed_size()
-        if (
-            array.ndim != 3
-            or array.shape[0] != channels
-            or (fixed and array.shape[1:] != fixed)
-            or not array.size
-        ):
-            wanted = f"({channels}, {fixed[0]}, {fixed[1]})" if fixed else f"({channels}, H, W)"
+        if self.config.input_dtype == "uint8":
             raise BadRequest(
-                f"a tensor must be {wanted}, not {tuple(array.shape)}",
-                hint="or send an encoded image",
+                "this model normalises pixels itself, and takes no tensor of other numbers",
+                hint="send an encoded image, or pixels as UINT8",
                 status=422,
             )
+        self._check_tensor(array)
         with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite
             tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         if not torch.isfinite(tensor).all():
             raise BadRequest("the tensor has NaN or infinity in it", status=422)
+        tensor = tensor.movedim(self.channel_axis - 1, 0)
         size = (tensor.shape[2], tensor.shape[1])
         return tensor, Placement(size, size)
 
-
-def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
-    if len(values) == 1:
-        return values * channels
-    if len(values) != channels:
-        raise LoadError(f"{name!r} must have 1 or {channels} numbers, not {len(values)}")
-    return values
+    def _check_tensor(self, array: tensors.Array) -> None:
+        """Refuse a client's own tensor that isn't the model's input."""
+        channels, multiple = 1 if self.config.greyscale else 3, self.config.pad_to_multiple
+        height, width = self._fixed_size() or ("H", "W")
+        shape = (channels, height, width) if self.channel_axis == 1 else (height, width, channels)
+        fits = array.ndim == 3 and all(
+            size and size % multiple == 0 if isinstance(wanted, str) else size == wanted
+            for size, wanted in zip(array.shape, shape, strict=True)
+        )
+        if not fits:
+            whole = f", H and W multiples of {multiple}" if height == "H" and multiple > 1 else ""
+            raise BadRequest(
+                f"a tensor must be ({', '.join(map(str, shape))}){whole}, not {array.shape}",
+                hint="or send an encoded image",
+                status=422,
+            )

@@ -54,9 +54,17 @@ def of(attributions: torch.Tensor, label: str, placement: Placement) -> HeatMap:
     return HeatMap(label, heat.tolist(), placement.covered(width, height))
 
 
-def windows(inputs: Tensors) -> dict[str, tuple[int, ...]]:
-    """Occlude an eighth of each side at once, all channels together."""
+def windows(inputs: Tensors, channel_axis: int = 1) -> dict[str, tuple[int, ...]]:
+    """Occlude an eighth of each side at once, all channels together.
+
+    Args:
+        inputs: (N, C, H, W), or (N, H, W, C), by name.
+        channel_axis: 1, or 3.
+    """
     return {
-        name: (x.shape[1], *(-(-side // WINDOWS) for side in x.shape[2:]))
+        name: tuple(
+            side if axis == channel_axis else -(-side // WINDOWS)
+            for axis, side in enumerate(x.shape[1:], start=1)
+        )
         for name, x in inputs.items()
     }

@@ -111,12 +111,12 @@ def _blocks(planes: Pixels, down: int, across: int) -> Pixels:
     height, width, channels = planes.shape
     blocks = planes.reshape(height // down, down, width // across, across, channels)
     sums: npt.NDArray[np.int32] = blocks.sum(axis=(1, 3), dtype=np.int32)
-    found: Pixels = ((sums + 2) >> 2).astype(np.uint8)
     if down == across == 2:
-        return found
-    return np.rint(sums.astype(np.float32) * (np.float32(1) / np.float32(down * across))).astype(
-        np.uint8
-    )
+        halves: Pixels = ((sums + 2) >> 2).astype(np.uint8)
+        return halves
+    mean = np.float32(1) / np.float32(down * across)
+    means: Pixels = np.rint(sums.astype(np.float32) * mean).astype(np.uint8)
+    return means
 
 
 def _sums(planes: npt.NDArray[np.float32], new: int, scale: float) -> npt.NDArray[np.float32]:

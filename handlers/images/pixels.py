@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -269,28 +268,19 @@ def letterbox(
     return boxed, Placement(image.size, inner, left, top)
 
 
+def padded(image: Image.Image, multiple: int, ground: int) -> Image.Image:
+    """Add rows below and columns to the right, in one grey, until both sides are a multiple."""
+    width, height = (-(-side // multiple) * multiple for side in image.size)
+    if image.size == (width, height):
+        return image
+    grey: int | tuple[int, ...] = ground if image.mode == "L" else (ground,) * 3
+    wider = Image.new(image.mode, (width, height), grey)
+    wider.paste(image, (0, 0))
+    return wider
+
+
 def to_tensor(image: Image.Image) -> torch.Tensor:
     """Convert pixels to (C, H, W) uint8 in [0, 255]; C is 3, or 1 for greyscale."""
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     shape = (image.height, image.width, len(image.getbands()))
     return pixels.view(shape).permute(2, 0, 1).contiguous()
-
-
-def normalise(
-    pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float], white: float = 1
-) -> torch.Tensor:
-    """Normalise pixels to a model's input.
-
-    Args:
-        pixels: (N, C, H, W) uint8 in [0, 255].
-        mean: per channel, of pixels in [0, white].
-        std: per channel, of pixels in [0, white].
-        white: the largest value of the pixels that mean and std were taken of: 1, or 255.
-
-    Returns:
-        (N, C, H, W) float32, (pixels / 255 * white - mean) / std.
-    """
-    shape = (1, -1, 1, 1)
-    scale = torch.tensor([white / (255 * deviation) for deviation in std]).view(shape)
-    shift = torch.tensor([m / deviation for m, deviation in zip(mean, std, strict=True)])
-    return pixels.to(torch.float32).mul_(scale).sub_(shift.view(shape))

@@ -94,7 +94,16 @@ class ImageClassification(
 
     def windows(self, inputs: Tensors) -> dict[str, tuple[int, ...]]:
         """Squares of all channels."""
-        return heat_maps.windows(inputs)
+        return heat_maps.windows(inputs, self.channel_axis)
+
+    def baselines(self, inputs: Tensors) -> Tensors:
+        """The mean colour: 0 of normalised images."""
+        if self.config.input_dtype == "float32":
+            return {}
+        white = 255 / self.config.pixel_range
+        colour = torch.tensor([each * white for each in self.mean]).round().clamp(0, 255)
+        first = colour.to(torch.uint8).view(1, -1, 1, 1).movedim(1, self.channel_axis)
+        return {"image": first.expand_as(inputs["image"][:1])}
 
     def explanation(
         self,
@@ -104,7 +113,7 @@ class ImageClassification(
     ) -> list[heat_maps.HeatMap]:
         """A heat map of each image, as the model saw it."""
         names = self.labels or [str(index) for index in range(int(targets.max()) + 1)]
-        (maps,) = attributions.values()
+        maps = attributions["image"].movedim(self.channel_axis, 1)
         return [
             heat_maps.of(each, names[target], sample.meta)
             for each, target, sample in zip(maps, targets.tolist(), samples, strict=True)

@@ -11,6 +11,7 @@ from safetensors.torch import save_model
 
 from handlers.runtimes.eager import DTYPES, ModuleRuntime
 from marsmith.converters import Artifact, Job
+from marsmith.converters._folded import Folded, FoldedAlone
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.recipe.references import resolve
 from marsmith.sources import factory as factory_source
@@ -45,6 +46,12 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
             "eager needs a source with a factory, whose code goes into the archive",
             f"{OTHERS}; or write a function that makes the module into a file, and name it:"
             " 'source: {factory: my_file:my_function, checkpoint: ...}'",
+        )
+    if isinstance(job.module, (Folded, FoldedAlone)):
+        raise UnsupportedError(
+            "eager runs the module that the factory makes, and nothing before it",
+            "use 'runtime: torchscript', 'pt2', 'onnx' or 'openvino'; or leave out"
+            " 'input_dtype: uint8'",
         )
     factory, _, function = job.source.factory.partition(":")
     source = inspect.getsourcefile(importlib.import_module(factory))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from handlers.base import Handler
 from handlers.device import accelerator, choose
 from handlers.errors import LoadError
 from handlers.runtimes import Runtime, Tensors, ordered
-from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.tensors import NamedTensorsHandler
 from marsmith import arguments, extras, imports, passes
 from marsmith.archive import contents
@@ -25,7 +23,7 @@ from marsmith.cache import Cache, code_of, key_of, module_key
 from marsmith.converters import Job
 from marsmith.errors import BuildError
 from marsmith.harness import wire, worker
-from marsmith.pipeline import provenance, tensors
+from marsmith.pipeline import folding, provenance, tensors
 from marsmith.recipe.references import resolve
 from marsmith.recipe.sections import Recipe
 from marsmith.report.measurements import ORIGINAL, Rung
@@ -111,7 +109,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size, device)
     batches = ladder.batches
     inputs = arguments.order(module, list(batches.one(1)))
-    reference = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
+    reference = folding.outside(handler, module, device, inputs)
     if isinstance(handler, NamedTensorsHandler):
         recipe = tensors.with_outputs(recipe, tensors.outputs_of(reference, batches.one(2)))
         handler = configured(recipe)
@@ -123,13 +121,18 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     # Converters begin on the CPU, where the module is.
     batch, ranges = given_to(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
-        module, source, passed = passes.apply(recipe, module, batch, cache, say)
+        trained_on = ordered(handler.prepared(batch), inputs)
+        module, source, passed = passes.apply(recipe, module, trained_on, cache, say)
     if recipe.passes:
         check_assets(recipe, module, work)
-        changed = ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
+        changed = folding.outside(handler, module, device, inputs)
         rungs.append(ladder.measure(PASSES, changed)[0])
         gate(rungs[-1], rungs[-2], recipe.accept)
         ladder.measure(PASSES, changed, refer=True)
+    if before := handler.preparation():
+        say(f"put the preparation of {', '.join(before)} into the model, and compare")
+        module, folded = folding.inside(before, module, device, inputs, ladder)
+        rungs.append(folded)
     job = Job(
         module=module, batch=batch, varying=batches.varying(), outputs=tuple(ladder.reference[0]),
         calibration=ranges, source=source, settings=recipe.conversion, device=device,

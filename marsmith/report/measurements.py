@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-UNTOUCHED, ORIGINAL = "untouched", "original"
+UNTOUCHED, ORIGINAL, FOLDED = "untouched", "original", "folded"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Rung:
     """What was measured of the model in one form.
 
     Attributes:
-        name: "untouched", the user's own model without any part of ours; "original", "passes", a
-            candidate such as "onnx:int8", "archived" or "served".
+        name: "untouched", the user's own model without any part of ours; "original", "passes",
+            "folded", with what the handler leaves to the model; a candidate such as "onnx:int8",
+            "archived" or "served".
         metric: the recipe's metric; None without one.
         difference: the worst of all outputs; where outputs can't be seen, that of the answers from
             the candidate's, with `max_abs_error` alone.

@@ -1,4 +1,4 @@
-"""The ladder: original -> after passes -> each candidate -> archived -> served.
+"""The ladder: original -> after passes -> folded -> each candidate -> archived -> served.
 
 Candidates are compared with the model that they were converted from, on the same inputs. Archives
 are compared, loaded or served, with the answers of the candidate in them.

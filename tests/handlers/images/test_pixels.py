@@ -14,6 +14,7 @@ from PIL import Image
 
 from handlers.errors import BadRequest
 from handlers.images.limits import FORMATS, Limits
+from handlers.images.normalising import Normalisation, normalise
 from handlers.images.pixels import (
     GREY,
     RESAMPLING,
@@ -22,8 +23,8 @@ from handlers.images.pixels import (
     center_crop,
     corner,
     letterbox,
-    normalise,
     open_image,
+    padded,
     resize,
     to_mode,
     to_tensor,
@@ -213,6 +214,18 @@ def test_normalise_leaves_the_pixels_as_they_were() -> None:
     assert pixels.min() == 255
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_model_normalises_as_the_handler_does(dtype: torch.dtype, channels_last: bool) -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(2, 3, 1).view(2, 3, 16, 16)
+    settings = [123.7, 116.3, 103.5], [58.4, 57.1, 57.4], 255.0
+    module = Normalisation(*settings, channels_last=channels_last).to(dtype)
+    axis = 3 if channels_last else 1
+    found = module(pixels.movedim(1, axis)).movedim(axis, 1)
+    assert found.dtype == dtype
+    assert torch.equal(found, normalise(pixels, *settings).to(dtype))  # rounded once, at the end
+
+
 @given(
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -241,6 +254,24 @@ def test_a_box_goes_back_to_where_it_was() -> None:
     assert placement.to_original(boxes).tolist() == [[0, 0, 100, 100], [0, 0, 200, 100]]
     cropped = Placement((100, 100), (50, 50), -10, -10)
     assert cropped.to_original(torch.tensor([[0.0, 0, 30, 30]])).tolist() == [[20, 20, 80, 80]]
+
+
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.integers(1, 40),
+    st.sampled_from(["L", "RGB"]),
+)
+def test_padding_adds_below_and_to_the_right(
+    size: tuple[int, int], multiple: int, mode: str
+) -> None:
+    image = Image.new(mode, size, "white")
+    pixels = np.asarray(padded(image, multiple, 7))
+    height, width = pixels.shape[:2]
+    assert (height % multiple, width % multiple) == (0, 0)
+    assert max(width - size[0], height - size[1]) < multiple
+    assert (pixels[: size[1], : size[0]] == 255).all()
+    assert (pixels == 255).sum() == size[0] * size[1] * len(image.getbands())
+    assert set(np.unique(pixels)) <= {7, 255}
 
 
 @pytest.mark.parametrize(
