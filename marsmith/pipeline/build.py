@@ -108,7 +108,7 @@ def build(
             if len(candidates) > 1 and prepared.job.device.type == "cpu":
                 shared = workers.compare(archive, ladder.data, recipe.serving, say)
             if shared and shared.per_core:
-                prepared = replace(prepared, recipe=workers.per_core(recipe))
+                prepared = replace(prepared, recipe=workers.per_core(prepared.recipe))
                 shutil.rmtree(archive.parent)
                 archive = package_one(best, prepared, work)
             rungs += [best.measured, ladder.archived(archive, best.measured, best.answers)]

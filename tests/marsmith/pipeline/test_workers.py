@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from handlers import cpu
+from marsmith.archive.reading import inspect
 from marsmith.pipeline import workers
 from marsmith.pipeline.build import build
 from marsmith.recipe.sections import Serving
 from marsmith.report import measurements
 from marsmith.serving.host import settings
 from marsmith.verify.evaluation import Data
+from tests.support import vision_folders
 
 WAITS = """
 import time
@@ -83,6 +85,23 @@ def test_a_build_that_may_choose_decides_on_workers_too(
     assert report.workers is not None
     assert report.workers.count == 2
     assert settings.read("little", tmp_path / "little.mar").workers == expected
+
+
+@pytest.mark.slow
+def test_what_a_folder_brings_stays_where_each_core_has_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "cores", lambda: 2)
+    monkeypatch.setattr(workers, "GAIN", 0.0)
+    folder = vision_folders.save(tmp_path / "model", "vit")
+    recipe: dict[str, object] = {
+        "name": "vit", "task": "image_classification", "source": {"huggingface": str(folder)},
+        "runtime": "auto", "candidates": ["torchscript:fp32", "torchscript:bf16"],
+    }  # fmt: skip
+    assert build(recipe, tmp_path) is not None
+    assert settings.read("vit", tmp_path / "vit.mar").workers == 2
+    handler = inspect(tmp_path / "vit.mar")["config"]["handler"]
+    assert (handler["resize"], handler["labels"]) == ([32, 32], "labels.json")
 
 
 @pytest.mark.parametrize(
