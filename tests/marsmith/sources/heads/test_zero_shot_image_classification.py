@@ -101,11 +101,15 @@ def recipe_of(folder: Path, **more: object) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_its_archive_does_too(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "dtype"), [*((each, "float32") for each in FAMILIES), ("clip", "uint8")]
+)
+def test_its_archive_does_too(tmp_path: Path, family: str, dtype: str) -> None:
     folder = saved(tmp_path / "model", family)
     engines = {"runtime": "auto", "candidates": ["torchscript:fp32", "onnx:fp32", "openvino:fp32"]}
-    report = build(recipe_of(folder, **engines), tmp_path / "store")
+    recipe = recipe_of(folder, **engines)
+    recipe["handler"]["input_dtype"] = dtype
+    report = build(recipe, tmp_path / "store")
     assert report is not None
     assert report.ladder[0].name == "untouched"
     alone = without_transformers(tmp_path)
