@@ -25,6 +25,8 @@ CHECK_TIMEOUT_S = 30.0
 BUFFER_BYTES = 131_072
 TORCHSERVE_BODY_BYTES = 20_971_520
 """TorchServe's own limit; see config.properties."""
+HEADER_BYTES = 7680
+"""Netty reads 8 KiB, of which some are the front's own: an id, a key."""
 MAX_CONNECTIONS = 2000
 SPARE_FILES = 200
 HEADER_TIMEOUT_S, BODY_TIMEOUT_S, IDLE_TIMEOUT_S = 10, 30, 10
@@ -173,6 +175,7 @@ def write(plan: Plan, front: Front, threads: int, metadata: Mapping[str, str]) -
         openai_errors=OPENAI_ERRORS,
         began=int(time.time()),
         torchserve_body_bytes=TORCHSERVE_BODY_BYTES,
+        header_bytes=HEADER_BYTES,
         max_connections=_max_connections(),
         buffer_bytes=BUFFER_BYTES,
         header_timeout_s=HEADER_TIMEOUT_S,

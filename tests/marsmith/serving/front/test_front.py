@@ -16,6 +16,7 @@ import pytest
 from marsmith.client.clients import Client
 from marsmith.errors import RequestError
 from marsmith.serving.front import keys
+from marsmith.serving.front.configuration import HEADER_BYTES
 from marsmith.serving.host.run_folder import ServerInfo
 from tests.support import smuggling
 from tests.support.servers import authorization, scraped
@@ -140,6 +141,15 @@ def test_a_key_is_for_its_scopes_and_its_rate_and_until_it_is_revoked(
         for name in ("slow", *(f"for-{scope}" for scope in keys.SCOPES)):
             keys.revoke(name)
     wait_until(lambda: status("predict", "/predictions/tiny") == 401)
+
+
+def test_headers_are_as_many_as_torchserve_reads(http: httpx.Client, local: dict[str, str]) -> None:
+    """Just below the bound, TorchServe answers; beyond it, the front does."""
+    spare = 300  # of httpx's own, and the key
+    for size, status in ((HEADER_BYTES - spare, 200), (HEADER_BYTES, 431), (60_000, 431)):
+        answer = http.post("/predictions/tiny", content=b"x", headers={**local, "X": "x" * size})
+        assert answer.status_code == status
+    assert f"at most {HEADER_BYTES} are allowed" in answer.json()["error"]
 
 
 def test_haproxy_has_nothing_to_warn_of(tiny_server: ServerInfo) -> None:
