@@ -77,7 +77,6 @@ def inside(
 
 
 def _copied(module: torch.nn.Module, device: torch.device, inputs: Sequence[str]) -> ModuleRuntime:
-    with (
-        torch.no_grad()
-    ):  # with gradients, a copied TorchScript's weights were computed from its own
+    # With gradients, the weights of a copied TorchScript were computed from its own.
+    with torch.no_grad():
         return ModuleRuntime(copy.deepcopy(module).to(device), device, inputs=inputs)
