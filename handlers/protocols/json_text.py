@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,8 @@ def parse(data: bytes | bytearray, limits: JsonLimits) -> object:
     """Parse JSON that keeps its bounds; what doesn't is never parsed.
 
     Raises:
-        BadRequest: 413, it is too long, has too many values in it, or is nested too deep.
+        BadRequest: 413, it is too long, has too many values in it, or is nested too deep; 400, a
+            number in it is one that Python doesn't read.
         ValueError: it is not JSON.
     """
     encoding = json.detect_encoding(data)
@@ -58,6 +60,11 @@ def parse(data: bytes | bytearray, limits: JsonLimits) -> object:
         value: object = json.loads(text)
     except RecursionError:  # where a setting allows more than Python can
         raise _too_deep(limits) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        most = sys.get_int_max_str_digits()
+        raise BadRequest(f"a whole number in it has more than {most} digits") from None
     return value
 
 

@@ -103,6 +103,11 @@ def test_what_stands_in_a_string_counts_for_nothing() -> None:
     assert parse(data, JsonLimits(max_json_values=14, max_json_depth=1)) == said
 
 
+def test_a_number_that_python_does_not_read_is_named() -> None:
+    with pytest.raises(BadRequest, match=r"^a whole number in it has more than \d+ digits$"):
+        parse(b'{"data": [1, ' + b"7" * 100_000 + b"]}", JsonLimits())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
 def test_json_may_come_in_any_unicode(encoding: str) -> None:
     said = {"a": ["≢", "∬", 1]}
