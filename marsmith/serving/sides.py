@@ -171,6 +171,8 @@ class Sides:
         run_folder.fill_torchserve(plan.run_dir, {**archives, model.name: archive}, plan.settings())
         plan.temp_dir.mkdir(mode=0o700, exist_ok=True)
         side = Side(plan)
+        self.serving.count()  # what was scaled just now is known, too
+        side.torchserve.scaled.update(self.serving.torchserve.scaled)
         self._sides[self.other] = side
         try:
             side.start(on_progress)

@@ -39,10 +39,16 @@ class TorchServe:
 
     Args:
         plan: the server's.
+
+    Attributes:
+        scaled: the numbers of workers that models were given after it started, by name; another
+            start of it gives them as many.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.scaled: dict[str, int] = {}
+        self._began: dict[str, int] = {}
         self._folder, self._logs = plan.run_dir / "torchserve", plan.run_dir / "logs"
         self._java: psutil.Process | None = None
         self._client: Client | None = None
@@ -72,7 +78,7 @@ class TorchServe:
             plan.socket(name).unlink(missing_ok=True)
         (self._folder / "key_file.json").unlink(missing_ok=True)
         shutil.rmtree(plan.temp_dir / run_folder.WORKERS, ignore_errors=True)  # it begins anew
-        wanted = {model.name: model.workers for model in plan.models}
+        wanted = {model.name: self.scaled.get(model.name, model.workers) for model in plan.models}
         for name, number in wanted.items():
             if number is not None:
                 run_folder.note_workers(plan.temp_dir, name, number)
@@ -83,6 +89,7 @@ class TorchServe:
         connected()
         self._client = client
         readiness.wait_for_workers(self._client, wanted, check, deadline, on_progress)
+        self._began = {}
 
     def call_off(self) -> None:
         """Let a start that is under way fail."""
@@ -135,6 +142,8 @@ class TorchServe:
                 continue
             except (MarsmithError, ValueError):
                 break
+            if found[name].min_workers != self._began.setdefault(name, found[name].min_workers):
+                self._began[name] = self.scaled[name] = found[name].min_workers
         return found
 
     def describe(self, name: str) -> dict[str, object]:

@@ -121,6 +121,29 @@ def test_a_version_is_promoted_and_rolled_back(
 
 
 @pytest.mark.slow
+def test_workers_that_were_scaled_stay_as_many(
+    running: Server, make_tiny_archive: MakeArchive
+) -> None:
+    def workers() -> dict[str, int]:
+        models = running.status().models
+        return {each.name: sum(worker.ready for worker in each.workers) for each in models}
+
+    began = workers()
+    server.scale(running, "tiny", 2)
+    server.scale(running, "other", 3)
+    try:
+        wait_until(lambda: workers() == {"tiny": 2, "other": 3})
+        archive = make_tiny_archive("tiny", version="2.5")
+        running.rollout("tiny", archive, shadow=0, canary=(100,), hold_s=1.0, max_p99_ratio=100)
+        assert workers() == {"tiny": 2, "other": 3}
+        server.rollback(running, "tiny")
+        assert workers() == {"tiny": 2, "other": 3}
+    finally:
+        for name, count in began.items():
+            server.scale(running, name, count)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
