@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from marsmith.bench.figures import Summary
-from marsmith.errors import MeasurementError
+from marsmith.errors import MeasurementError, ServerError
 
 FINALISTS = 3
 ROUNDS = 3
@@ -94,26 +94,30 @@ def halving(
     seconds: float,
     tried: dict[str, Tried],
     in_time: Callable[[], bool] = lambda: True,
+    begin: Callable[[Sequence[str]], None] = lambda names: None,
 ) -> None:
     """Find the settings with the most answers per second.
 
     Args:
         names: the settings; measured in turns.
-        measure: runs a load on a setting for some seconds.
+        measure: runs a load on a setting for some seconds. One that raises `MeasurementError`, or
+            `ServerError` as it doesn't start, is out.
         seconds: of a run in the first round; doubled in each round.
         tried: takes what was measured as each run ends, so that none is lost by an interruption.
         in_time: whether there is time left; where there isn't, the best so far are finalists.
+        begin: is told as each round begins which settings it measures, in order.
     """
 
     def run(name: str, before: tuple[Summary, ...] = ()) -> None:
         try:
             tried[name] = Tried((*before, measure(name, seconds)))
-        except MeasurementError as error:
+        except (MeasurementError, ServerError) as error:
             tried[name] = Tried(before, out=error.message)
 
     tried.update((name, Tried()) for name in names)
     left = list(names)
     while len(left) > FINALISTS and in_time():
+        begin(left)
         for name in left:
             # Only the latest round counts: runs of other lengths are no equals.
             if in_time():
@@ -129,6 +133,7 @@ def halving(
     for name in left[FINALISTS:]:
         tried[name] = Tried(out="there was no time to try it")
     left = left[:FINALISTS]
+    begin(left)
     for turn in range(ROUNDS):
         for name in left:
             if not turn:

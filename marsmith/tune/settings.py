@@ -69,7 +69,7 @@ def of(serving: Serving) -> Way:
 
 
 def space(serving: Serving) -> list[Way]:
-    """Every way that is worth a try on this machine, the recipe's own among them.
+    """Every way that is worth a try on this machine, the recipe's own first.
 
     Workers are powers of two up to the cores, and no more than a recipe's own `max_workers`: what
     keeps the state of sequences, or lets requests join a batch, says one. A batch of one waits for
@@ -91,4 +91,5 @@ def space(serving: Serving) -> list[Way]:
         for size in sizes
         for delay in (DELAYS_MS if size > 1 else DELAYS_MS[:1])
     }
-    return sorted(found | {of(serving)})
+    own = of(serving)
+    return [own, *sorted(found - {own})]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +16,17 @@ from marsmith.archive.reading import pinned
 from marsmith.bench import figures, measure, target
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
-from marsmith.errors import MarsmithError
+from marsmith.errors import MarsmithError, ServerError
 from marsmith.extras import need
 from marsmith.recipe.sections import Recipe
 from marsmith.serving import server
+from marsmith.serving.front.haproxy import find_haproxy
 from marsmith.serving.host import intake
+from marsmith.serving.host import settings as host_settings
+from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.serving.torchserve.java import find_java
 from marsmith.tune import search, settings
+from marsmith.tune.groups import Groups
 from marsmith.tune.search import Found
 from marsmith.tune.settings import Way
 from marsmith.tune.variants import variants
@@ -33,6 +40,9 @@ PROBE_S = 5.0
 PROBES, MOST_PROBE_S = 300, 30.0
 ABOVE = 1.1
 """Times the answers per second of a closed loop: a rate that nothing holds."""
+PER_CORE = 4
+"""Workers that live at a time, for each core: all finalists at once, and so few that their
+starts don't keep each other waiting for long."""
 BUSY = 0.25
 """Of the cores, wanted by others before the search began: then nothing is sure."""
 
@@ -76,7 +86,7 @@ def tune(
     minutes: float = 10.0,
     say: Say = lambda line: None,
 ) -> Tuned:
-    """Serve an archive in every way that is worth a try, all from one server, and choose.
+    """Serve an archive in every way that is worth a try, a group of them at a time, and choose.
 
     Args:
         recipe: of the archive; its held-out data is sent.
@@ -84,40 +94,68 @@ def tune(
         p99_ms: 99 of 100 answers must come within; then the highest rate that holds it counts,
             otherwise the answers per second from `connections`.
         connections: clients that ask one after another.
-        minutes: no round begins later.
+        minutes: of starting and measuring; no round begins later.
         say: takes one line as each step begins.
 
     Raises:
         ArchiveError: servers of this user take only what is signed, and it isn't.
-        MarsmithError: the recipe has no evaluation data, or the server doesn't start.
+        MarsmithError: the recipe has no evaluation data, or there is no Java or HAProxy.
     """
     need("bench", "aiohttp")
     intake.signers(archive)  # which nobody can ask of what is made of it here
     began, busy = time.monotonic(), os.getloadavg()[0]
     bodies = target.held_out(recipe)
     ways = {each.name: each for each in settings.space(recipe.serving)}
-    startup_s = recipe.serving.startup_timeout_s * len(ways)
-    with tempfile.TemporaryDirectory() as work:
-        say(f"serve {recipe.name} in {len(ways)} ways")
-        archives = [str(pinned(each)) for each in variants(archive, ways, startup_s, Path(work))]
-        with server.serve(
-            archives, port=0, trust=None, timeout_s=startup_s, on_progress=say
-        ) as info:
+    say(f"{recipe.name} can be served in {len(ways)} ways here")
+    find_java()  # without which no way starts
+    find_haproxy()
 
-            def run(name: str, traffic: Traffic) -> Summary:
-                say(f"{ways[name]}: {traffic.words()}")
-                endpoint = target.of_model(info, name, bodies, "held-out data")
-                return figures.of(measure.once(endpoint, traffic), traffic.warm_up_s)
+    def start(names: Sequence[str]) -> AbstractContextManager[ServerInfo]:
+        return served(recipe, archive, {name: ways[name] for name in names}, say)
 
-            def in_time(share: float) -> bool:
-                return time.monotonic() - began < share * minutes * 60
+    def run(name: str, traffic: Traffic) -> Summary:
+        endpoint = target.of_model(groups.server_of(name), name, bodies, "held-out data")
+        say(f"{ways[name]}: {traffic.words()}")
+        return figures.of(measure.once(endpoint, traffic), traffic.warm_up_s)
 
-            found = find(ways, run, p99_ms, connections, in_time)
+    def in_time(share: float) -> bool:
+        return time.monotonic() - began < share * minutes * 60
+
+    def room() -> int:
+        return min(PER_CORE * cpu.cores(), host_settings.room(archive))
+
+    with Groups(ways, start, room) as groups:
+        found = find(ways, run, p99_ms, connections, in_time, groups.begin)
     own, cores = settings.of(recipe.serving).name, cpu.cores()
     if busy > BUSY * cores:
         why = f"{found.why}; the machine was busy before: load {busy:.1f}"
         found = replace(found, sure=False, why=why)
     return Tuned(ways, found, own, cores, busy, round(time.monotonic() - began, 1))
+
+
+@contextmanager
+def served(
+    recipe: Recipe, archive: Path, ways: Mapping[str, Way], say: Say
+) -> Iterator[ServerInfo]:
+    """Serve an archive in several ways at a time, from one server.
+
+    Args:
+        recipe: of the archive.
+        archive: a sound one.
+        ways: by the name that the model gets.
+        say: takes one line as each step begins.
+
+    Raises:
+        ServerError: not all of them start in their time.
+    """
+    workers = sum(way.workers for way in ways.values())
+    say(f"start {len(ways)} of the ways: {workers} workers")
+    # So many of them share a core while they load.
+    startup_s = recipe.serving.startup_timeout_s * math.ceil(workers / cpu.cores())
+    with tempfile.TemporaryDirectory() as work:
+        made = [str(pinned(each)) for each in variants(archive, ways, startup_s, Path(work))]
+        with server.serve(made, port=0, trust=None, timeout_s=startup_s, on_progress=say) as info:
+            yield info
 
 
 def find(
@@ -126,6 +164,7 @@ def find(
     p99_ms: float | None,
     connections: int,
     in_time: Callable[[float], bool],
+    begin: Callable[[Sequence[str]], None] = lambda names: None,
 ) -> Found:
     """Choose; what was measured is found, too, where the search is interrupted.
 
@@ -135,6 +174,7 @@ def find(
         p99_ms: 99 of 100 answers must come within; None: there is no such bound.
         connections: of a closed loop.
         in_time: whether a share of the time isn't over.
+        begin: is told as each round begins which settings it measures, in order.
     """
     tried: dict[str, search.Tried] = {}
     rates: dict[str, search.Held] = {}
@@ -144,7 +184,7 @@ def find(
 
     try:
         share = 1.0 if p99_ms is None else OF_RATES
-        search.halving(list(ways), closed, FIRST_S, tried, lambda: in_time(share))
+        search.halving(list(ways), closed, FIRST_S, tried, lambda: in_time(share), begin)
         found = search.chosen(tried, {name: cost(way) for name, way in ways.items()})
         if p99_ms is None or found.best is None:
             return found
@@ -171,6 +211,7 @@ def bounded(
         rates: takes what each finalist is known to hold as each run ends.
         in_time: whether there is time left; without it nothing is sure.
     """
+    tried = dict(found.tried)
     for name, each in found.tried.items():
         if each.out or not each.answered:
             continue
@@ -179,8 +220,12 @@ def bounded(
             seconds = min(MOST_PROBE_S, max(PROBE_S, PROBES / rate))
             return run(name, Traffic(rate=rate, seconds=seconds))
 
-        for known in search.held(probe, ABOVE * each.per_s, p99_ms, in_time):
-            rates[name] = known
+        try:
+            for known in search.held(probe, ABOVE * each.per_s, p99_ms, in_time):
+                rates[name] = known
+        except ServerError as error:  # it made room for another, and doesn't start again
+            rates.pop(name, None)
+            tried[name] = replace(each, out=error.message)
     best = max(rates, key=lambda name: rates[name].per_s, default=None)
     why = f"the highest rate at which 99 of 100 answers come within {p99_ms:g} ms"
     if best is None or not rates[best].per_s:
@@ -191,7 +236,7 @@ def bounded(
         lag = f"{min(unsent):.0f} requests/s could not be sent in time by the load's generator"
         why = f"{why}; {lag}"
     sure = found.sure and in_time() and surely(best, rates)
-    return replace(found, held=rates, best=best, sure=sure, why=why)
+    return replace(found, tried=tried, held=rates, best=best, sure=sure, why=why)
 
 
 def surely(best: str | None, rates: Mapping[str, search.Held]) -> bool:

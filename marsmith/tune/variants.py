@@ -23,7 +23,7 @@ def variants(archive: Path, ways: Mapping[str, Way], startup_s: int, folder: Pat
     Args:
         archive: a sound one.
         ways: by the name that the model gets.
-        startup_s: how long a worker may take to load: all of them do so at once.
+        startup_s: how long a worker may take to load: those of all these ways do so at once.
         folder: an existing one.
     """
     return [

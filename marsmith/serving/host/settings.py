@@ -84,8 +84,13 @@ def _for_each_core(archive: Path, most: int) -> int:
     """A worker for each core, as far as half of the free memory goes."""
     from handlers import cpu  # a program may have a package of that name, and no such archive
 
+    return max(1, min(cpu.cores(), most, room(archive)))
+
+
+def room(archive: Path) -> int:
+    """How many workers of a model half of the free memory takes."""
     each = WORKER_BYTES + 2 * archive.stat().st_size  # the file, and what an engine makes of it
-    return max(1, min(cpu.cores(), most, memory.free() // 2 // each))
+    return memory.free() // 2 // each
 
 
 def _number(said: Mapping[str, object], key: str, otherwise: float, most: float = MOST) -> float:

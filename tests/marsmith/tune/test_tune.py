@@ -6,7 +6,7 @@ import pytest
 
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
-from marsmith.errors import MarsmithError, MeasurementError
+from marsmith.errors import MarsmithError, MeasurementError, ServerError
 from marsmith.tune.search import Found
 from marsmith.tune.settings import Way
 from marsmith.tune.tune import find
@@ -76,3 +76,18 @@ def test_what_was_measured_outlives_what_ends_a_search(
     assert at.why.startswith("the search was interrupted")
     assert at.tried[SMALL.name].figures
     assert (SMALL.name in at.held) is (rate is not None)
+
+
+def test_a_finalist_that_does_not_start_again_is_out_and_the_others_are_asked() -> None:
+    whole = machine({SMALL.name: 100, LARGE.name: 1000})
+
+    def run(name: str, traffic: Traffic) -> Summary:
+        if name == LARGE.name and traffic.rate is not None:
+            raise ServerError("it did not start: the time is up")
+        return whole(name, traffic)
+
+    at = found(run)
+    assert at.best == SMALL.name
+    assert list(at.held) == [SMALL.name]
+    assert at.tried[LARGE.name].out == "it did not start: the time is up"
+    assert at.tried[LARGE.name].figures
