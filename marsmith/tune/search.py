@@ -131,7 +131,8 @@ def halving(
             tried[name] = replace(tried[name], out=f"behind in a round of {seconds:g} s")
         seconds *= 2
     for name in left[FINALISTS:]:
-        tried[name] = Tried(out="there was no time to try it")
+        again = "measure it for longer" if tried[name].figures else "try it"
+        tried[name] = replace(tried[name], out=f"there was no time to {again}")
     left = left[:FINALISTS]
     begin(left)
     for turn in range(ROUNDS):

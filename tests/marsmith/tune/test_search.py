@@ -146,3 +146,17 @@ def test_a_round_ends_with_the_time_and_what_it_did_not_reach_is_told() -> None:
     assert runs <= 8 + 3
     assert chosen(tried, dict.fromkeys(rates, 1.0)).best == "7"
     assert tried["19"].out == "there was no time to try it"
+
+
+def test_what_was_measured_before_the_time_was_over_keeps_its_figures() -> None:
+    rates = {str(each): float(each + 1) for each in range(20)}
+    runs = 0
+
+    def measure(name: str, seconds: float) -> Summary:
+        nonlocal runs
+        runs += 1
+        return summary(rates[name])
+
+    tried = halved(list(rates), measure, lambda: runs < 20)
+    assert all(each.figures for each in tried.values())
+    assert tried["10"].out == "there was no time to measure it for longer"
