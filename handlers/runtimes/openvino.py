@@ -14,7 +14,13 @@ from handlers.runtimes.onnx import matched
 logger = logging.getLogger(__name__)
 
 
-def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime:
+def load(
+    path: Path,
+    device: torch.device,
+    *,
+    precision: str = "f32",
+    dynamic_quantization: bool = True,
+) -> Runtime:
     """Compile the model for this CPU, with as many threads as torch has now.
 
     Inputs are matched by name; a single one may have any name.
@@ -24,6 +30,8 @@ def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime
         device: not used: OpenVINO runs on the CPU.
         precision: the precision of layers that aren't quantised: "f32", or "bf16" where the CPU
             has instructions for it. Otherwise OpenVINO would choose by the CPU.
+        dynamic_quantization: let CPUs that have the instructions quantise what comes to a layer of
+            integer weights. Otherwise it stays in `precision`.
 
     Raises:
         LoadError: OpenVINO is missing, or can't load the file.
@@ -50,6 +58,8 @@ def load(path: Path, device: torch.device, *, precision: str = "f32") -> Runtime
         # See: https://github.com/openvinotoolkit/openvino/issues/23316
         "CPU_RUNTIME_CACHE_CAPACITY": 100,
     }
+    if not dynamic_quantization:
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     try:
         model = openvino.Core().compile_model(str(path), "CPU", settings)
     except RuntimeError as error:

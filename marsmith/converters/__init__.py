@@ -62,7 +62,7 @@ class Job:
 
     def made_for(self, precision: str) -> tuple[str, ...]:
         """The instructions without which a CPU computes otherwise in a precision than this one."""
-        if precision.startswith("int8"):
+        if precision in ("int8", "int8_dynamic"):
             return ("vnni",) if self.whole_int8 else ()
         return ("bf16",) if precision == "bf16" and self.device.type == "cpu" else ()
 

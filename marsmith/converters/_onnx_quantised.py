@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # those that can carry integers from one convolution to the next.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CARRIERS = ("Add", "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Relu")
+BLOCK = 32  # the weights, along a layer's inputs, that share a scale of 4 bits
 DYNAMIC = ("Gather", "Gemm", "LSTM", "MatMul")
 
 
@@ -153,6 +154,35 @@ def dynamic(exported: Path, model: Path, *, whole: bool) -> None:
     quantization.quantize_dynamic(
         path, model, op_types_to_quantize=kinds, per_channel=True, reduce_range=not whole
     )
+
+
+def weight_only(exported: Path, model: Path) -> None:
+    """Write a file whose linear layers have weights of 4 bits, and whose embeddings have 8.
+
+    Activations stay in float32. There is no such form of 8 bits: ONNX Runtime 1.31's kernel for it
+    took many times as long as that of 4, unless it may round activations, too.
+
+    Raises:
+        UnsupportedError: there are no linear layers.
+
+    See:
+        https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits
+    """
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    path = _prepared(exported, ("Gemm", "MatMul"), "no linear layer", "use int8 for convolutions")
+    quantization.quantize_dynamic(path, path, op_types_to_quantize=["Gather"], per_channel=True)
+    plain = ONNXModel(onnx.load(str(path)))
+    plain.replace_gemm_with_matmul()
+    quantiser = MatMulNBitsQuantizer(plain.model, bits=4, block_size=BLOCK)
+    quantiser.process()
+    made = quantiser.model.model
+    if not any(node.op_type == "MatMulNBits" for node in made.graph.node):
+        raise UnsupportedError("this model has nothing to compress to 4 bits", "use fp32")
+    model.write_bytes(made.SerializeToString(deterministic=True))
 
 
 def has_attention(graph: onnx.GraphProto) -> bool:

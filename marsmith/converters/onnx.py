@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Not bf16: on x86, ONNX Runtime's CPU kernels know no such tensors.
-PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
+PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic", "int4_weight")
 DEFAULTS = ("fp32", "int8", "int8_dynamic")
 GPU_DEFAULTS = ("fp32", "fp16")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -52,9 +52,11 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
     need("onnx", "onnx", "onnxscript", "onnxruntime")
     if precision not in PRECISIONS:
         raise UnsupportedError(
-            f"ONNX Runtime has no kernels for {precision} on x86",
+            f"ONNX Runtime has no fast kernels for {precision} on x86",
             f"use one of {', '.join(PRECISIONS)}",
         )
+    if precision == "int4_weight" and job.device.type == "cuda":
+        raise UnsupportedError("int4_weight is made for CPUs here", "use fp16 on a GPU")
     if precision.startswith("int8") and job.device.type == "cuda":
         # See: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
         raise UnsupportedError(
@@ -257,6 +259,8 @@ def _lower(job: Job, precision: str, exported: Path, model: Path) -> None:
         _onnx_quantised.static(
             exported, model, job.calibration, whole=job.whole_int8, kept=job.kept
         )
+    elif precision == "int4_weight":
+        _onnx_quantised.weight_only(exported, model)
     else:
         _onnx_quantised.dynamic(exported, model, whole=job.whole_int8)
 

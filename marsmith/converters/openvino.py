@@ -21,16 +21,19 @@ from marsmith.converters.onnx import harms as harms
 from marsmith.errors import BuildError, UnsupportedError, reason
 from marsmith.extras import need
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8_dynamic", "int8_weight", "int4_weight")
+# Not int8_weight: its file is that of int8_dynamic, which is no slower.
 DEFAULTS = ("fp32", "bf16", "int8", "int8_dynamic")
+GROUP = 32  # the weights, along a layer's inputs, that share an int4's scale
 PACKAGES = ("onnx", "onnxscript", "openvino", "nncf")
 
 
 def convert(job: Job, precision: str, out: Path) -> Artifact:
     """Read a module's ONNX export with OpenVINO, and lower its precision.
 
-    fp16 and int8_dynamic keep weights in fewer bits; for int8_dynamic, CPUs that have the
-    instructions also quantise activations as they come. bf16 is the fp32 model, run in bf16.
+    fp16, int8_dynamic, int8_weight and int4_weight keep weights in fewer bits; for int8_dynamic,
+    CPUs that have the instructions also quantise activations as they come. bf16 is the fp32 model,
+    run in bf16.
 
     Args:
         job: the module and what is known of it.
@@ -47,7 +50,7 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         raise UnsupportedError("openvino runs on the CPU only", "use 'runtime: onnx' on a GPU")
     if precision == "int8":
         need_calibration(job)
-    if precision.startswith("int8"):
+    if precision.startswith("int"):
         need("openvino", "nncf")
     import openvino
 
@@ -67,8 +70,10 @@ def convert(job: Job, precision: str, out: Path) -> Artifact:
         openvino.save_model(lowered, model, compress_to_fp16=precision == "fp16")
         del read, lowered  # they hold the exported file open
     model.write_bytes(_renumbered(model.read_bytes()))
-    options = {"precision": "bf16" if precision == "bf16" else "f32"}
-    # With int8_dynamic only weights are rounded, the same for every CPU.
+    options: dict[str, Any] = {"precision": "bf16" if precision == "bf16" else "f32"}
+    if precision.endswith("_weight"):
+        options["dynamic_quantization"] = False
+    # With int8_dynamic, too, the file has only weights rounded, the same for every CPU.
     made_for = () if precision == "int8_dynamic" else job.made_for(precision)
     return Artifact(model, (model.with_suffix(".bin"),), options, made_for)
 
@@ -91,16 +96,47 @@ def _read(core: Any, exported: Path) -> Any:
 
 
 def _lowered(model: Any, job: Job, precision: str, exported: Path) -> Any:
-    if not precision.startswith("int8"):
+    if not precision.startswith("int"):
         return model
     with quiet(), contextlib.redirect_stdout(io.StringIO()):  # where progress bars go
         nncf = _import_nncf()
         try:
-            if precision == "int8_dynamic":
-                return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
-            return _quantised(nncf, model, job, exported)
+            if precision == "int8":
+                return _quantised(nncf, model, job, exported)
+            return _compressed(nncf, model, 4 if precision == "int4_weight" else 8)
+        except UnsupportedError:
+            raise
         except Exception as error:  # NNCF raises what it meets
             raise BuildError(f"NNCF's {precision} failed: {reason(error)}") from error
+
+
+def _compressed(nncf: ModuleType, model: Any, bits: int) -> Any:
+    if bits == 8:
+        made, hint = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM), "fp32"
+    else:
+        made, hint = _in_4_bits(nncf, model), "int8_weight"
+    constants = (each for each in made.get_ops() if each.get_type_name() == "Constant")
+    types = {each.get_element_type().to_string() for each in constants}
+    if not types & {f"i{bits}", f"u{bits}"}:
+        raise UnsupportedError(f"this model has nothing to compress to {bits} bits", f"use {hint}")
+    return made
+
+
+def _in_4_bits(nncf: ModuleType, model: Any) -> Any:
+    """The linear layers; the last, embeddings, convolutions and what GROUP doesn't divide have 8.
+
+    Calibration data isn't used: NNCF's estimation of scales took five times as long, and with it a
+    model of random weights no longer answered like the original.
+    """
+    adjust = nncf.GroupSizeFallbackMode.ADJUST  # to 8 bits; else it is an error
+    return nncf.compress_weights(
+        model,
+        mode=nncf.CompressWeightsMode.INT4_ASYM,
+        ratio=1.0,
+        group_size=GROUP,
+        backup_mode=nncf.BackupMode.INT8_ASYM,
+        advanced_parameters=nncf.AdvancedCompressionParameters(group_size_fallback_mode=adjust),
+    )
 
 
 def _quantised(nncf: ModuleType, model: Any, job: Job, exported: Path) -> Any:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 Reference = str
 """A "module:function"."""
 
-Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_dynamic"]
-"""int8 is static and calibrated; int8_dynamic takes the ranges of activations at run time."""
+Precision = Literal["fp32", "bf16", "fp16", "int8", "int8_dynamic", "int8_weight", "int4_weight"]
+"""int8 is static and calibrated; int8_dynamic takes the ranges of activations at run time;
+int8_weight and int4_weight round weights only."""
 
 Objective = Literal["latency", "throughput", "size"]
 """What decides which candidate is the best: the time of one request, requests per second at
@@ -311,7 +312,8 @@ class Recipe(Section):
     """A module of `handlers.runtimes`, by default the source's own; or "auto": the best of the
     candidates."""
     precision: Precision = "fp32"
-    """Of the runtime; int8 is calibrated, int8_dynamic finds ranges as it runs."""
+    """Of the runtime; int8 is calibrated, int8_dynamic finds ranges as it runs, int8_weight and
+    int4_weight round weights only."""
     candidates: tuple[str, ...] = ()
     """With "auto": each "runtime:precision" or "runtime", either of which may be "all"."""
     objective: Objective = "throughput"

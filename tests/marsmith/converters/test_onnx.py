@@ -19,6 +19,7 @@ from marsmith.sources.onnx import OnnxModule
 from tests.support.awkward_models import Branching, Starred, Words, words
 from tests.support.converter_jobs import job
 from tests.support.onnx_files import write
+from tests.support.weighty_models import Weighty, tokens
 
 CPU = torch.device("cpu")
 
@@ -209,7 +210,9 @@ class Big(nn.Module):
     ("precision", "device", "message"),
     [
         ("int8", "cpu", "int8 needs calibration data"),
-        ("bf16", "cpu", "no kernels for bf16"),
+        ("bf16", "cpu", "no fast kernels for bf16"),
+        ("int8_weight", "cpu", "no fast kernels for int8_weight"),
+        ("int4_weight", "cuda", "for CPUs"),
         ("int8", "cuda", "int8 on a GPU through TensorRT only"),
         ("int8_dynamic", "cuda", "int8_dynamic on a GPU through TensorRT only"),
     ],
@@ -222,7 +225,52 @@ def test_what_onnx_runtime_cannot_run_is_said(
         convert(made, precision, tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
+def test_of_weights_only_nothing_else_is_rounded(tmp_path: Path) -> None:
+    module = Weighty(4, last_bits=4)
+    export(job(module, tokens(2, 3), varying={"input_0": (1,)}), tmp_path / "exported.onnx")
+    made = job(OnnxModule(tmp_path / "exported.onnx"), tokens(2, 3))
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        artifact = convert(made, "int4_weight", tmp_path / name)
+        written.append(artifact.model.read_bytes())
+    assert written[0] == written[1]
+    assert artifact.instructions == ()
+    plain = sum(parameter.nbytes for parameter in module.parameters())
+    assert artifact.size < plain / 5
+    runtime = load(artifact.model, CPU, **artifact.options)
+    for rows, length in ((1, 1), (3, 40)):
+        output = runtime({"input_0": tokens(rows, length)})["output"]
+        expected = module(tokens(rows, length))
+        assert (output - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+class Embedded(nn.Module):
+    """Token ids to scores, through layers over each token and, at last, over each text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 64)
+        self.layer, self.last = nn.Linear(64, 64), nn.Linear(64, 40)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.last(self.layer(self.embedding(ids)).relu().mean(1))
+        return scores
+
+
+def test_linear_layers_have_4_bits_and_embeddings_8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(0, 50, (3, 5))
+    made = job(Embedded(), ids, varying={"input_0": (1,)})
+    artifact = convert(made, "int4_weight", tmp_path)
+    graph = onnx.load(artifact.model).graph
+    assert [node.op_type for node in graph.node].count("MatMulNBits") == 2
+    assert [50, 64] in [list(x.dims) for x in graph.initializer if x.data_type in (2, 3)]
+    output = load(artifact.model, CPU, **artifact.options)({"input_0": ids})["output"]
+    assert torch.cosine_similarity(output, made.module(ids)).min() > 0.98
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_dynamic", "int4_weight"])
 def test_a_model_with_nothing_to_quantise_is_said(tmp_path: Path, precision: str) -> None:
     text = '<ir_version: 8, opset_import: ["": 18]> m (float[n, 3] x) => (float[n, 3] y) '
     module = OnnxModule(write(tmp_path / "given.onnx", text + "{ y = Softmax (x) }"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,14 @@ from handlers.runtimes.openvino import load
 from marsmith.converters.onnx import export
 from marsmith.converters.openvino import convert
 from marsmith.errors import UnsupportedError
+from marsmith.harness.wire import Request
+from marsmith.harness.worker import Harness
+from marsmith.pipeline.build import build
 from marsmith.sources.onnx import OnnxModule
 from tests.support.awkward_models import Words, words
 from tests.support.converter_jobs import job
+from tests.support.onnx_files import write
+from tests.support.weighty_models import Weighty, tokens
 
 CPU = torch.device("cpu")
 
@@ -81,6 +87,7 @@ def test_named_tensors_of_any_size_go_in_and_come_out(tmp_path: Path) -> None:
         ("fp16", 0.9999),
         ("int8", 0.99),
         ("int8_dynamic", 0.99),
+        ("int8_weight", 0.999),
     ],
 )
 def test_every_precision_is_near_the_original_and_equal_to_itself(
@@ -119,6 +126,80 @@ def test_attention_survives_int8(tmp_path: Path) -> None:
     output = load(artifact.model, CPU, **artifact.options)({"input_0": ids, "input_1": mask})
     expected = made.module(ids, mask)
     assert torch.cosine_similarity(output["output"], expected).min() > 0.99
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("int8_weight", 8), ("int4_weight", 4)])
+def test_of_weights_only_nothing_else_is_rounded(tmp_path: Path, precision: str, bits: int) -> None:
+    module = Weighty(bits, last_bits=8)
+    export(job(module, tokens(2, 3), varying={"input_0": (1,)}), tmp_path / "exported.onnx")
+    made = job(OnnxModule(tmp_path / "exported.onnx"), tokens(2, 3))
+    made = dataclasses.replace(made, instructions=frozenset({"vnni"}))
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        artifact = convert(made, precision, tmp_path / name)
+        written.append([file.read_bytes() for file in (artifact.model, *artifact.files)])
+    assert written[0] == written[1]
+    assert artifact.instructions == (), "activations aren't integers"
+    plain = sum(parameter.nbytes for parameter in module.parameters())
+    assert len(written[0][1]) < plain * bits / 32 * 1.4, "of 4 bits, groups have scales"
+    runtime = load(artifact.model, CPU, **artifact.options)
+    for rows, length in ((1, 1), (3, 40)):
+        output = runtime({"input_0": tokens(rows, length)})["output"]
+        expected = module(tokens(rows, length))
+        assert (output - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def passages() -> list[bytes]:
+    """Request bodies, of as many tokens each."""
+    arrays = (tokens(1, 6)[0].numpy() * scale for scale in (1, 2, 3))
+    return [json.dumps({"x": array.tolist()}).encode() for array in arrays]
+
+
+def weighty() -> nn.Module:
+    return Weighty(4, last_bits=8)
+
+
+@pytest.mark.slow
+def test_an_archive_of_4_bits_answers_as_the_original(tmp_path: Path) -> None:
+    recipe = {
+        "name": "weighty", "task": "tensors", "source": {"factory": f"{__name__}:weighty"},
+        "runtime": "openvino", "precision": "int4_weight",
+        "handler": {"inputs": {"x": {"shape": [6, 256], "datatype": "FP32"}}},
+        "evaluation": {"data": f"{__name__}:passages"},
+        "accept": {"min_cosine": 0.9999},
+    }  # fmt: skip
+    assert build(recipe, tmp_path)
+    with Harness(tmp_path / "weighty.mar") as harness:
+        for body in passages():
+            (answer,) = harness.predict([Request.raw(body, "application/json")])
+            (found,) = answer.json().values()
+            expected = weighty()(torch.tensor(json.loads(body)["x"])[None])[0]
+            assert (torch.tensor(found) - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def test_weights_of_any_size_in_4_bits_are_near_the_original(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 64))
+    artifact = convert(job(module, tokens(2, 3)), "int4_weight", tmp_path)
+    output = load(artifact.model, CPU, **artifact.options)({"input_0": tokens(2, 3)})["output"]
+    assert torch.cosine_similarity(output, module(tokens(2, 3)), dim=-1).min() > 0.98
+
+
+@pytest.mark.parametrize("precision", ["int8_dynamic", "int8_weight", "int4_weight"])
+def test_a_model_with_nothing_to_compress_is_said(tmp_path: Path, precision: str) -> None:
+    text = '<ir_version: 8, opset_import: ["": 18]> m (float[n, 3] x) => (float[n, 3] y) '
+    module = OnnxModule(write(tmp_path / "given.onnx", text + "{ y = Softmax (x) }"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UnsupportedError, match="nothing to compress"):
+        convert(job(module, torch.rand(2, 3)), precision, tmp_path / "out")
+
+
+def test_convolutions_have_no_4_bits(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 64, 3), nn.ReLU(), nn.Conv2d(64, 8, 3))
+    with pytest.raises(UnsupportedError, match="nothing to compress to 4 bits") as caught:
+        convert(job(module, images(2)), "int4_weight", tmp_path)
+    assert caught.value.hint == "use int8_weight"
 
 
 def test_8_bits_of_a_weight_are_nearer_than_7_and_said_to_need_vnni(
