@@ -117,7 +117,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         batches = ladder.batches
     say(f"measure the original on {counted(len(batches.samples), 'sample')}")
     measured, answers = ladder.measure(ORIGINAL, reference, refer=True)
-    rungs = verified(recipe, ladder, measured, answers, say)
+    rungs = verified(with_own(recipe, given.files), ladder, measured, answers, say)
     # Converters begin on the CPU, where the module is.
     batch, ranges = given_to(batches.one(2), inputs), calibration(recipe, handler, inputs)
     with settled():
@@ -143,13 +143,28 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     )  # fmt: skip
 
 
+def with_own(recipe: Recipe, files: Sequence[Path]) -> Recipe:
+    """The recipe with its own files called so in its settings: a model may bring some of that name.
+
+    Args:
+        recipe: with what came with the model.
+        files: that it named itself.
+    """
+    names = {file.name for file in files}
+    handler = {
+        key: f"the recipe's own {value}" if isinstance(value, str) and value in names else value
+        for key, value in recipe.handler.items()
+    }
+    return recipe.model_copy(update={"handler": handler})
+
+
 def verified(
     recipe: Recipe, ladder: Ladder, original: Rung, answers: Answers, say: Callable[[str], None]
 ) -> list[Rung]:
     """Compare the original with what the model says without ours, where anybody knows that.
 
     Args:
-        recipe: with what came with the model.
+        recipe: with what came with the model, as `with_own` gives it.
         ladder: its handler has the original.
         original: its rung.
         answers: its answers, by batch size.

@@ -81,10 +81,11 @@ def test_a_folder_is_compared_with_what_transformers_says(tmp_path: Path, task: 
     assert found.original.difference.min_cosine > 0.9999
 
 
-def test_a_recipe_may_call_the_labels_otherwise(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["names.json", "labels.json"])  # the latter as the folder's
+def test_a_recipe_may_call_the_labels_otherwise(tmp_path: Path, name: str) -> None:
     folder = folder_of("text_classification", tmp_path / "model")
-    (tmp_path / "names.json").write_text('["gut", "schlecht", "weder"]')
-    more = {"handler": {"labels": "names.json"}, "files": [str(tmp_path / "names.json")]}
+    (tmp_path / name).write_text('["gut", "schlecht", "weder"]')
+    more = {"handler": {"labels": name}, "files": [str(tmp_path / name)]}
     found = prepared("text_classification", folder, tmp_path, **more)
     assert [rung.name for rung in found.rungs] == ["untouched", "original"]
 
