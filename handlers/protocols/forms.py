@@ -75,8 +75,8 @@ def _read_urlencoded(body: bytes, max_fields: int) -> dict[str, object]:
     except ValueError as error:
         raise BadRequest(
             f"the form can't be read: {str(error)[:200]!a}",
-            hint="`curl -d` sends a form: say what the body is, -H 'Content-Type: text/plain', or"
-            " name a field, -F data=...",
+            hint="`curl -d` sends a form: say what the body is, -H 'Content-Type: text/plain' or"
+            " image/png …, or name a field, -F data=@FILE",
         ) from None
     fields: dict[str, object] = {}
     for name, value in pairs:
