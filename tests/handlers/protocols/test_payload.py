@@ -249,7 +249,7 @@ def test_a_bad_body_is_told_what_is_wrong(body: Any, words: str) -> None:
 
 def test_deep_and_long_winded_json_is_refused_as_such() -> None:
     assert "nested too deep" in refused(b"[" * 100_000).message
-    assert "not valid JSON" in refused(b"1" * 5000).message
+    assert "a whole number in it has more than" in refused(b"1" * 5000).message
     assert "not valid JSON" in refused(b"{\xff}").message
 
 

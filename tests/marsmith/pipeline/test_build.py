@@ -237,7 +237,7 @@ def test_a_stopped_build_leaves_nothing_half_written(
     time.sleep(0.5)
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
-    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert process.returncode == (130 if number == signal.SIGINT else 143), said
     assert "Traceback" not in said
     if number == signal.SIGINT:
         assert "stopped: nothing unfinished is left\nthe same command again begins anew" in said
