@@ -73,7 +73,7 @@ class TorchServe:
             ServerError: it doesn't start, or a model doesn't load.
         """
         self.end()
-        plan, watch = self._plan, LoadWatch(self._logs)
+        plan, watch, scaled = self._plan, LoadWatch(self._logs), dict(self.scaled)
         for name in SOCKETS:
             plan.socket(name).unlink(missing_ok=True)
         (self._folder / "key_file.json").unlink(missing_ok=True)
@@ -89,7 +89,8 @@ class TorchServe:
         connected()
         self._client = client
         readiness.wait_for_workers(self._client, wanted, check, deadline, on_progress)
-        self._began = {}
+        # What was seen meanwhile is this start's own scaling.
+        self._began, self.scaled = {}, scaled
 
     def call_off(self) -> None:
         """Let a start that is under way fail."""
