@@ -11,6 +11,7 @@ from torch import nn
 
 from examples.digits import model as digits
 from handlers.runtimes.openvino import load
+from marsmith.converters import Artifact, Job
 from marsmith.converters.onnx import export
 from marsmith.converters.openvino import convert
 from marsmith.errors import UnsupportedError
@@ -79,6 +80,17 @@ def test_named_tensors_of_any_size_go_in_and_come_out(tmp_path: Path) -> None:
             torch.testing.assert_close(outputs[name], tensor, atol=1e-5, rtol=0)
 
 
+def converted_twice(made: Job, precision: str, folder: Path) -> tuple[Artifact, list[bytes]]:
+    """The same artifact each time, and the bytes of its files."""
+    written = []
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        artifact = convert(made, precision, folder / name)
+        written.append([file.read_bytes() for file in (artifact.model, *artifact.files)])
+    assert written[0] == written[1]
+    return artifact, written[0]
+
+
 @pytest.mark.parametrize(
     ("precision", "cosine"),
     [
@@ -99,13 +111,8 @@ def test_every_precision_is_near_the_original_and_equal_to_itself(
 ) -> None:
     module, path = exported
     made = job(OnnxModule(path), images(1), calibration=CALIBRATION)
-    written = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        artifact = convert(made, precision, tmp_path / name)
-        written.append([file.read_bytes() for file in (artifact.model, *artifact.files)])
-    assert written[0] == written[1]
-    assert str(tmp_path).encode() not in written[0][0]
+    artifact, written = converted_twice(made, precision, tmp_path)
+    assert str(tmp_path).encode() not in written[0]
     assert capfd.readouterr() == ("", "")
     assert precision in ("fp32", "bf16") or artifact.files[0].stat().st_size < 0.6 * sum(
         parameter.nbytes for parameter in module.parameters()
@@ -134,15 +141,10 @@ def test_of_weights_only_nothing_else_is_rounded(tmp_path: Path, precision: str,
     export(job(module, tokens(2, 3), varying={"input_0": (1,)}), tmp_path / "exported.onnx")
     made = job(OnnxModule(tmp_path / "exported.onnx"), tokens(2, 3))
     made = dataclasses.replace(made, instructions=frozenset({"vnni"}))
-    written = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        artifact = convert(made, precision, tmp_path / name)
-        written.append([file.read_bytes() for file in (artifact.model, *artifact.files)])
-    assert written[0] == written[1]
+    artifact, written = converted_twice(made, precision, tmp_path)
     assert artifact.instructions == (), "activations aren't integers"
     plain = sum(parameter.nbytes for parameter in module.parameters())
-    assert len(written[0][1]) < plain * bits / 32 * 1.4, "of 4 bits, groups have scales"
+    assert len(written[1]) < plain * bits / 32 * 1.4, "of 4 bits, groups have scales"
     runtime = load(artifact.model, CPU, **artifact.options)
     for rows, length in ((1, 1), (3, 40)):
         output = runtime({"input_0": tokens(rows, length)})["output"]
