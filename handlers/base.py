@@ -93,7 +93,7 @@ class Handler(Task[C, O, M], BaseHandler):  # type: ignore[misc]  # ts has no ty
         threads = self.config.threads or device.share(self.model_name, workers)
         torch.set_num_threads(threads)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self.telemetry = Telemetry(context.metrics, context.model_name)
+        self.telemetry = Telemetry(context.model_name)
         self.tracing = tracing.begin(context.model_name)
         if self.varying_axes():
             os.environ.setdefault(*FEW_PRIMITIVES)  # it is read when the first is made

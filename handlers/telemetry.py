@@ -1,32 +1,16 @@
-"""A worker's own metrics, for Prometheus: one set per batch, through TorchServe's metrics cache."""
+"""A worker's own metrics, for Prometheus: one set per batch, as lines that TorchServe reads."""
 
 from __future__ import annotations
 
 import logging
+import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
-
-from ts.metrics.metric_type_enum import MetricTypes
 
 STAGES = ("PreprocessTime", "InferenceTime", "PostprocessTime")
 COUNTS = ("Instances", "RefusedRequests", "FailedRequests", "Tokens")
-DIMENSIONS = ["ModelName", "Level"]
-
-
-class ReportedMetric(Protocol):
-    """The part of a TorchServe metric that is used."""
-
-    def add_or_update(self, value: float, dimension_values: list[str], /) -> None: ...  # noqa: D102
-
-
-class MetricsCache(Protocol):
-    """The part of TorchServe's metrics cache that is used."""
-
-    def add_metric_to_cache(  # noqa: D102
-        self, metric_name: str, unit: str, dimension_names: list[str], metric_type: object, /
-    ) -> ReportedMetric: ...
 
 
 class BatchMetrics:
@@ -60,30 +44,29 @@ class BatchMetrics:
 
 
 class Telemetry:
-    """Reports batches: every line travels over stdout to the frontend.
+    """Reports batches: what one has to say travels over stdout to the frontend, in one write.
+
+    TorchServe's own metrics cache writes, and wakes the frontend, for every metric.
+    See: ts/metrics/caching_metric.py, and Metric.java, which reads the lines.
 
     Args:
-        cache: TorchServe's metrics cache.
         model_name: becomes a dimension of each metric.
     """
 
-    def __init__(self, cache: MetricsCache, model_name: str) -> None:
-        self.dimensions = [model_name, "Model"]
-        self.timers = {
-            name: cache.add_metric_to_cache(name, "s", DIMENSIONS, MetricTypes.HISTOGRAM)
-            for name in STAGES
-        }
-        self.counters = {
-            name: cache.add_metric_to_cache(name, "count", DIMENSIONS, MetricTypes.COUNTER)
-            for name in COUNTS
-        }
-        # Metrics are log lines at INFO; the rest of TorchServe's logging is quietened.
+    def __init__(self, model_name: str) -> None:
+        self._dimensions = f"|#ModelName:{model_name},Level:Model|#type:"
+        self._host = socket.gethostname()
+        # Metrics of others are log lines at INFO; the rest of TorchServe's logging is quietened.
         logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
 
     def report(self, batch: BatchMetrics) -> None:
         """Report one batch."""
-        for name, seconds in batch.seconds.items():
-            self.timers[name].add_or_update(round(seconds, 6), self.dimensions)
-        for name, count in batch.counts.items():
-            if count:
-                self.counters[name].add_or_update(count, self.dimensions)
+        said = [(f"{name}.s:{seconds:.6f}", "HISTOGRAM") for name, seconds in batch.seconds.items()]
+        said += [
+            (f"{name}.count:{count}", "COUNTER") for name, count in batch.counts.items() if count
+        ]
+        end = f"|#hostname:{self._host},{int(time.time())}\n"
+        sys.stdout.write(
+            "".join(f"[METRICS]{what}{self._dimensions}{kind}{end}" for what, kind in said)
+        )
+        sys.stdout.flush()

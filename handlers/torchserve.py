@@ -19,8 +19,6 @@ from weakref import WeakKeyDictionary
 
 from ts.protocol import otf_message_handler as codec
 
-from handlers.telemetry import MetricsCache
-
 READ_BYTES = 65_536
 PROBED = ("openvino", "onnxruntime", "torch_tensorrt", "torch_xla")
 
@@ -63,7 +61,6 @@ class Context(Protocol):
     model_name: str
     manifest: Mapping[str, Mapping[str, str]]
     model_yaml_config: Mapping[str, object] | None
-    metrics: MetricsCache
     request_ids: dict[int, str]
     stopping_criteria: dict[int, Callable[[object], bool | None]] | None
     cl_socket: socket.socket

@@ -25,7 +25,7 @@ from handlers.protocols.exchange import Exchange
 from handlers.runtimes import Tensors
 from handlers.schema import setting
 from handlers.task import Answer, Config, Sample
-from tests.support.metrics_cache import MetricsCache
+from tests.support.metrics_lines import reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +96,7 @@ def context(folder: Path, batch_size: int = 4, **section: Any) -> Context:
     (folder / "model.pt").touch()
     manifest = {"model": {"modelVersion": "1.0", "serializedFile": "model.pt"}}
     config = {"minWorkers": 1, "handler": {"task": "doubler", **section}}
-    return Context(
-        "doubler", str(folder), manifest, batch_size, None, "1", True, MetricsCache(), config
-    )
+    return Context("doubler", str(folder), manifest, batch_size, None, "1", True, None, config)
 
 
 @pytest.fixture
@@ -107,12 +105,6 @@ def doubler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doubler:
     handler = Doubler()
     handler.initialize(context(tmp_path, defaults={"times": 3}))
     return handler
-
-
-def reported(handler: Doubler) -> list[tuple[str, float]]:
-    cache = handler.context.metrics
-    assert isinstance(cache, MetricsCache)
-    return cache.reported
 
 
 def served(handler: Doubler, rows: int, headers: list[dict[str, Any]] | None = None) -> Any:
@@ -131,10 +123,12 @@ def answers(
     return [(status, json.loads(body)) for status, body in zip(statuses, bodies, strict=True)]
 
 
-def test_a_worker_is_ready_and_quiet_when_it_has_loaded(doubler: Doubler) -> None:
+def test_a_worker_is_ready_and_quiet_when_it_has_loaded(
+    doubler: Doubler, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert doubler.initialized
     assert logging.getLogger().level == logging.WARNING
-    assert reported(doubler) == []
+    assert capfd.readouterr().out == ""
 
 
 def test_each_row_is_answered_with_its_own_options(doubler: Doubler) -> None:
@@ -146,7 +140,9 @@ def test_each_row_is_answered_with_its_own_options(doubler: Doubler) -> None:
     ]
 
 
-def test_no_failure_reaches_a_neighbour(doubler: Doubler, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_failure_reaches_a_neighbour(
+    doubler: Doubler, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = ["1", "bug", "x", "13", "14", {"instances": [2, 13]}, {"instances": [2, "x"]}, "2"]
     found = answers(doubler, rows)
     assert [status for status, _ in found] == [200, 500, 422, 500, 500, 500, 422, 200]
@@ -155,8 +151,9 @@ def test_no_failure_reaches_a_neighbour(doubler: Doubler, caplog: pytest.LogCapt
     assert found[5][1]["error"].startswith("instance 1: ")
     assert "s3cret" not in str(found)
     assert "s3cret" in caplog.text
-    counts = dict(reported(doubler))
-    assert len(counts) == len(reported(doubler))
+    said = reported(capsys.readouterr().out)
+    counts = dict(said)
+    assert len(counts) == len(said)
     assert counts["RefusedRequests"] == 2
     assert counts["FailedRequests"] == 4
 

@@ -26,7 +26,7 @@ from handlers.telemetry import Telemetry
 from marsmith.harness.wire import Request, Response, encode_predict, read_response
 from tests.support.collector import collecting
 from tests.support.language_model import SHAPE, row, runtime, tokenizer
-from tests.support.metrics_cache import MetricsCache
+from tests.support.metrics_lines import reported
 from tests.support.waiting import wait_until
 
 SETTINGS: dict[str, Any] = {
@@ -67,7 +67,7 @@ class Worker:
         self.handler = type(kind.__name__, (kind,), {"joins": joins})()
         self.handler.configure(SETTINGS, folder)
         self.handler.use(run or runtime(), batch_size=slots, seconds=seconds)
-        self.context = Context("writer", str(folder), {}, slots, None, "1", metrics=MetricsCache())
+        self.context = Context("writer", str(folder), {}, slots, None, "1")
         self.frontend, self.context.cl_socket = socket.socketpair()
 
     def part(self, requests: Sequence[Request]) -> list[Mapping[str, Response]]:
@@ -165,17 +165,18 @@ def test_what_waits_for_its_turn_has_its_media_type_at_once(folder: Path) -> Non
     assert {each.content_type for each in first} == {"application/json"}
 
 
-def test_what_is_written_is_counted(folder: Path, joins: bool) -> None:
-    cache = MetricsCache()
-
+def test_what_is_written_is_counted(
+    folder: Path, joins: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Counted(TextGeneration):
-        telemetry = Telemetry(cache, "writer")
+        telemetry = Telemetry("writer")
 
     worker = Worker(folder, joins=joins, kind=Counted)
     streamed, whole = ask("b", max_new_tokens=2, stream=True), ask("a", max_new_tokens=3)
     pieces, answer = worker.answers(streamed, whole)
     written = said(pieces)[-1]["tokens"] + answer[-1].json()["tokens"]
-    assert sum(count for name, count in cache.reported if name == "Tokens") == written > 0
+    counts = reported(capsys.readouterr().out)
+    assert sum(count for name, count in counts if name == "Tokens") == written > 0
 
 
 @pytest.mark.usefixtures("often")

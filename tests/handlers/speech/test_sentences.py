@@ -19,7 +19,6 @@ from handlers.runtimes import Tensors
 from handlers.speech.sentences import split
 from handlers.tasks.speech_synthesis import SpeechSynthesis
 from marsmith.harness.wire import Request, Response, encode_predict, read_response
-from tests.support.metrics_cache import MetricsCache
 
 RATE, HOP = 1000, 10
 TEXT = "Ab. Cde! f?\nGhi"
@@ -39,7 +38,7 @@ class Worker:
         self.handler = SpeechSynthesis()
         self.handler.configure(SETTINGS, folder)
         self.handler.use(run, batch_size=4)
-        self.context = Context("speaker", str(folder), {}, 4, None, "1", metrics=MetricsCache())
+        self.context = Context("speaker", str(folder), {}, 4, None, "1")
         self.frontend, self.context.cl_socket = socket.socketpair()
 
     def answers(self, *requests: Request) -> list[list[Response]]:
