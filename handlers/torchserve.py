@@ -110,9 +110,13 @@ def read_ahead() -> None:
     See: _retrieve_buffer in ts/protocol/otf_message_handler.py.
     """
     blocks: WeakKeyDictionary[socket.socket, bytearray] = WeakKeyDictionary()
+    last: socket.socket | None = None  # a worker has one connection, and asks it for each field
+    block = bytearray()
 
     def retrieve(connection: socket.socket, length: int) -> bytearray:
-        block = blocks.setdefault(connection, bytearray())
+        nonlocal last, block
+        if connection is not last:
+            last, block = connection, blocks.setdefault(connection, bytearray())
         if length - len(block) > READ_BYTES:
             return _read_long(connection, block, length)
         while len(block) < length:
