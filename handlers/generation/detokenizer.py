@@ -27,7 +27,10 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
-        self._ids = self._context(prompt[-CONTEXT:])
+        size = CONTEXT
+        while size < len(prompt) and not self._decode(prompt[-size:]).strip():
+            size *= 2
+        self._ids = self._context(prompt[-size:])
         self._begin, self._written = 0, len(self._ids)
         self._before = self._decode(self._ids)
         self._held = ""
@@ -59,10 +62,17 @@ class Detokenizer:
         return min(cuts, key=lambda cut: self._decode(cut).count(UNFINISHED))
 
     def _advance(self, until: int, text: str) -> str:
-        """The new part of a text; its tokens are the context of the next part."""
+        """The new part of a text; its tokens are the context of the next part.
+
+        Unless they are blank: some decoders drop what is blank at a text's beginning.
+        """
         piece = text[len(self._before) :]
-        self._begin, self._written = self._written, until
-        self._before = self._decode(self._ids[self._begin : until])
+        part = self._decode(self._ids[self._written : until])
+        if part.strip():
+            self._begin, self._before = self._written, part
+        else:
+            self._before = text
+        self._written = until
         return piece
 
     def _decode(self, ids: Sequence[int]) -> str:

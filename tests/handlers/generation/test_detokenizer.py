@@ -98,3 +98,26 @@ def test_a_prompt_of_bytes_is_not_read_from_the_middle_of_a_character(
     pieces = [writer.add(token) for token in all_of_it[len(before) :]]
     wanted = made.decode(all_of_it)[len(made.decode(before)) :]
     assert "".join([*pieces, writer.finish()]) == wanted
+
+
+@functools.cache
+def t5_like() -> Any:
+    """Pieces of which some are a blank alone; the first piece's blank is none."""
+    from tokenizers import Tokenizer, decoders, models
+
+    names = ["<unk>", "<pad>", "▁", "a", "▁b", "c▁", "</s>"]
+    numbers = {name: number for number, name in enumerate(names)}
+    made = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))  # noqa: S106 - no password
+    made.add_special_tokens(["<pad>", "</s>"])
+    made.decoder = decoders.Metaspace("▁", "always")
+    return made
+
+
+@given(st.lists(st.integers(0, 6), max_size=20), st.lists(st.integers(0, 6), max_size=20))
+@settings(max_examples=200)
+def test_blanks_that_are_tokens_are_not_lost(prompt: list[int], ids: list[int]) -> None:
+    made = t5_like()
+    writer = Detokenizer(made, prompt, ())
+    pieces = [writer.add(token) for token in ids]
+    before, whole = (made.decode(each) for each in (prompt, prompt + ids))
+    assert "".join([*pieces, writer.finish()]) == whole[len(before) :]
