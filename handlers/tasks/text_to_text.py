@@ -26,12 +26,16 @@ from handlers.schema import setting, unknown
 from handlers.task import Sample, similar_length
 from handlers.text import text
 from handlers.text.handler import TextHandler
+from handlers.text.tokens import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextToTextConfig(SourcedConfig, text.TextConfig):
     """Which tokens texts have at their ends, and which languages there are."""
 
+    source_tokenizer: str = setting(
+        "", "A file that splits what is read, into tokens that 'tokenizer' numbers by their names."
+    )
     first_token: str = setting("", "The token that every text begins with, if there is one.")
     last_tokens: tuple[str, ...] = setting(
         (), "Tokens of which a text that reaches `max_new_tokens` has one at its end."
@@ -97,10 +101,13 @@ class TextToText(
     Answer = Writing
 
     def setup(self, folder: Path) -> None:
-        """Read the tokenizer; find the tokens that the settings name."""
+        """Read the tokenizers; find the tokens that the settings name."""
         super().setup(folder)
         config = self.config
-        self.prepare(self.encoder.tokenizer, TokenSources(config.max_tokens, self.encoder.pad_id))
+        if config.source_tokenizer:
+            path = folder / config.source_tokenizer
+            self.encoder = Encoder(path, config, self.encoder.tokenizer)
+        self.prepare(self.encoder.names, TokenSources(config.max_tokens, self.encoder.pad_id))
         first = self.number(config.first_token) if config.first_token else None
         self.rules = Rules(
             self.numbers(config.stop_tokens), first, self.numbers(config.last_tokens),
@@ -139,7 +146,7 @@ class TextToText(
             options,
             min(options.max_new_tokens, self.config.max_target_tokens - len(self.start)),
             Rules(rules.ends, first, rules.last, rules.suppressed, rules.suppressed_first),
-            Detokenizer(self.encoder.tokenizer, self.start, ()),
+            Detokenizer(self.tokenizer, self.start, ()),
             truncated=source.truncated,
             seconds=self.config.max_seconds,
         )

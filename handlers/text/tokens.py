@@ -94,17 +94,26 @@ class Encoder:
     Args:
         path: a `tokenizer.json` that the tokenizers library wrote.
         config: the most tokens, and which inputs the model takes.
+        names: the tokenizer that numbers tokens, by their names; the one of `path` if there is
+            no other.
+
+    Attributes:
+        tokenizer: what splits texts.
+        names: what numbers tokens.
+        pad_id: the number of the token that fills shorter texts.
 
     Raises:
         LoadError: tokenizers is missing, the file can't be read, or nothing would fit.
     """
 
-    def __init__(self, path: Path, config: TextConfig) -> None:
+    def __init__(self, path: Path, config: TextConfig, names: Tokenizer | None = None) -> None:
         self.tokenizer = load(path)
+        self.names = self.tokenizer if names is None else names
+        self._numbers = None if names is None else names.get_vocab()
         special = self.tokenizer.num_special_tokens_to_add(False)
         if config.max_tokens <= special:
             raise LoadError(f"'max_tokens' must be more than the {special} special tokens")
-        self.pad_id = _pad_id(self.tokenizer)
+        self.pad_id = _pad_id(self.names)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()  # see `cutting`
         self.config = config
@@ -150,7 +159,7 @@ class Encoder:
         A special token behind the text is behind the longer one, too, and doesn't count.
         """
         ids = self.encode(text).tensors["input_ids"].tolist()
-        last = self.tokenizer.get_added_tokens_decoder().get(ids[-1])
+        last = self.names.get_added_tokens_decoder().get(ids[-1])
         return len(ids) - (last is not None and last.special)
 
     def windows(
@@ -188,10 +197,17 @@ class Encoder:
         self._check_normalised(text, pair or "")
         encoding = self.tokenizer.encode(text, pair)
         # The library makes a list anew whenever it is asked for one.
-        found = _All(encoding.ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
+        ids = encoding.ids if self._numbers is None else self._numbered(encoding.tokens)
+        found = _All(ids, encoding.type_ids, encoding.offsets, encoding.sequence_ids)
         if not found.ids:
             raise BadRequest("the text has no tokens in it", status=422)
         return found
+
+    def _numbered(self, tokens: Sequence[str]) -> list[int]:
+        """The numbers that tokens have by their names; of what has none, the unknown token's."""
+        numbers = self._numbers or {}
+        unknown = numbers.get(str(getattr(self.names.model, "unk_token", None)), 0)
+        return [numbers.get(token, unknown) for token in tokens]
 
     def _check_normalised(self, *texts: str) -> None:
         """Refuse texts that become too long: a ligature may become eighteen letters."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import shutil
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
@@ -24,7 +25,9 @@ LIMITS = {
     "tokenizer_config.json": "model_max_length",
     "config.json": "max_position_embeddings",
 }
-PIECES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+PIECES = (
+    "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model", "source.spm"
+)  # fmt: skip
 READS_PIECES = ("sentencepiece", "google.protobuf")
 STRANGE = (
     "a", "The größte CAT, 1024 of 3.5!", "  two  blanks ", "a\nb\tc", "</s>", "<s> a",
@@ -44,13 +47,16 @@ class TokenSettings(TypedDict, total=False):
     token_types: bool
 
 
-def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
+def bring(
+    module: torch.nn.Module, folder: Path, out: Path, made: Tokenizer | None = None
+) -> TokenSettings:
     """Write the folder's tokenizer into `out`.
 
     Args:
         module: the model, which may have fewer positions than the folder's files say.
         folder: has a tokenizer.json, or files that transformers can make one of.
         out: an existing folder.
+        made: what the head has made of other files, if the folder has them.
 
     Returns:
         The settings `tokenizer` and, where a limit is known, `max_tokens`.
@@ -59,10 +65,10 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
         BuildError: there is no tokenizer that the tokenizers library can run, or it has more
             tokens than the model.
     """
-    if (folder / FILE).is_file():
+    if made is None and (folder / FILE).is_file():
         shutil.copyfile(folder / FILE, out / FILE)
     else:
-        _made_fast(folder).save(str(out / FILE))
+        (made or _made_fast(folder)).save(str(out / FILE))
     _pad_as_the_model(out / FILE, folder)
     limits = [positions(module), *(_said(folder / file, key) for file, key in LIMITS.items())]
     known = [limit for limit in limits if limit is not None]
@@ -71,21 +77,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> TokenSettings:
 
 def _made_fast(folder: Path) -> Tokenizer:
     """Make a tokenizer of the tokenizers library from files in another form."""
-    pieces = next((name for name in PIECES if (folder / name).is_file()), None)
-    missing = [name for name in READS_PIECES if pieces and not _is_installed(name)]
-    if missing:
-        name = missing[0].replace("google.", "")
-        raise UnsupportedError(  # transformers would ask for tiktoken, which can't read it either
-            f"{pieces} can't be read, and {folder.name} has no {FILE}: {name} is missing",
-            f"pip install {name}; or {SAVE}, where transformers can read it",
-        )
-    try:
-        auto = importlib.import_module("transformers").AutoTokenizer
-        found = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # what is wrong in the files decides which
-        raise BuildError(
-            f"{folder.name} has no tokenizer: {' '.join(str(error).split())[:200]}", SAVE
-        ) from error
+    found = of_transformers(folder)
     # From a folder without a tokenizer, transformers makes one of special tokens alone.
     if set(found.get_vocab()) <= set(found.all_special_tokens):
         raise BuildError(f"{folder.name} has no tokenizer", SAVE)
@@ -106,6 +98,33 @@ def _made_fast(folder: Path) -> Tokenizer:
             "save a fast one beside the model, as a tokenizer.json",
         )
     return tokenizer
+
+
+def of_transformers(folder: Path) -> Any:
+    """Read a folder's tokenizer as transformers does by itself.
+
+    Raises:
+        BuildError: it can't.
+        UnsupportedError: what reads a SentencePiece model is missing.
+    """
+    fast = (folder / FILE).is_file()
+    pieces = next((name for name in PIECES if (folder / name).is_file() and not fast), None)
+    missing = [name for name in READS_PIECES if pieces and not _is_installed(name)]
+    if missing:
+        name = missing[0].replace("google.", "")
+        raise UnsupportedError(  # transformers would ask for tiktoken, which can't read it either
+            f"{pieces} can't be read, and {folder.name} has no {FILE}: {name} is missing",
+            f"pip install {name}; or {SAVE}, where transformers can read it",
+        )
+    try:
+        auto = importlib.import_module("transformers").AutoTokenizer
+        with warnings.catch_warnings():  # Marian's wants a package for a step that it doesn't take
+            warnings.filterwarnings("ignore", message=".*sacremoses")
+            return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what is wrong in the files decides which
+        raise BuildError(
+            f"{folder.name} has no tokenizer: {' '.join(str(error).split())[:200]}", SAVE
+        ) from error
 
 
 def _is_installed(name: str) -> bool:

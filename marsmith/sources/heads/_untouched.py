@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from marsmith.sources.heads import _tokenizer
+
 Pair = tuple[str, str | None]
 
 
@@ -22,7 +24,7 @@ def read(folder: Path, auto: str) -> tuple[Any, Any]:
     transformers: Any = importlib.import_module("transformers")
     here: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     model = getattr(transformers, auto).from_pretrained(folder, dtype=torch.float32, **here)
-    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, **here)
+    return model.eval(), _tokenizer.of_transformers(folder)
 
 
 def most(handler: Mapping[str, object]) -> int | None:

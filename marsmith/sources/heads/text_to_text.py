@@ -12,7 +12,14 @@ import torch
 from handlers.text import text
 from marsmith.errors import BuildError, UnsupportedError
 from marsmith.recipe.sections import Untouched
-from marsmith.sources.heads import _generate, _sourced_decoding, _tokenizer, _untouched, _written
+from marsmith.sources.heads import (
+    _generate,
+    _numbered_pieces,
+    _sourced_decoding,
+    _tokenizer,
+    _untouched,
+    _written,
+)
 from marsmith.sources.heads._encoder_decoder import EncoderDecoder
 
 AUTO = "AutoModelForSeq2SeqLM"
@@ -49,14 +56,17 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
 
     Raises:
         BuildError: the folder doesn't say what the decoder begins with.
-        UnsupportedError: generation_config.json has a setting that isn't known here.
+        UnsupportedError: generation_config.json has a setting that isn't known here, or texts
+            would be split otherwise than transformers does.
     """
     assert isinstance(module, EncoderDecoder)  # noqa: S101 - `wrap` returns no other
-    brought = _tokenizer.bring(module, folder, out)
+    parts = _numbered_pieces.read(folder)
+    brought = _tokenizer.bring(module, folder, out, parts.names if parts else None)
     generation: Any = module.model.generation_config
     layers, heads, size = module.form
     return {
         **brought,
+        **(_numbered_pieces.bring(parts, folder, out) if parts else {}),
         "max_tokens": min(brought.get("max_tokens", LONGEST), LONGEST),
         "max_target_tokens": module.positions,
         "layers": layers,
