@@ -31,6 +31,7 @@ ASKED = {
     "/predictions/tiny/1.0": "predict",
     "/v1/models/tiny:predict": "predict",
     "/v2/models/tiny/infer": "predict",
+    "/v2/models/tiny/versions/1.0/infer": "predict",
     "/explanations/tiny": "explain",
     "/v1/models/tiny:explain": "explain",
 }
