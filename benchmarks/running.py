@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -24,7 +24,9 @@ def running(command: Sequence[str], folder: Path, environment: Mapping[str, str]
             print(log.read()[:3000], file=sys.stderr)
             raise
         finally:
-            for each in psutil.Process(process.pid).children(recursive=True):
-                each.kill()
+            tree = psutil.Process(process.pid).children(recursive=True)
             process.kill()
+            for each in tree:
+                with suppress(psutil.NoSuchProcess):  # it has ended with its parent
+                    each.kill()
             process.wait()

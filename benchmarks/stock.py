@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ def stock_server(handlers: Mapping[str, Handler]) -> Iterator[int]:
                 tree = psutil.Process(process.pid).children(recursive=True)
                 process.kill()
                 for each in tree:
-                    each.kill()
+                    with suppress(psutil.NoSuchProcess):  # it has ended with its parent
+                        each.kill()
                 process.wait()
 
 

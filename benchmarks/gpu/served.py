@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.peers.__main__ import Peer, warm_up
+from benchmarks.peers.asking import Peer, answers
 from benchmarks.stock import Handler, stock_server
 from examples import resnet50
 from handlers import cpu
@@ -147,7 +147,7 @@ def behind_torchserve(archive: Path, module: Path, bodies: list[Body], seconds: 
         for name, serve in every.items():
             try:
                 with serve() as endpoint:
-                    warm_up(endpoint)
+                    answers(endpoint, len(endpoint.bodies))
                     for connections in CONNECTIONS:
                         traffic = Traffic(connections=connections, seconds=seconds)
                         (one,) = measure(endpoint, traffic, 1)[0].runs

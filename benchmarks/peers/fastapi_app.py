@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
 
-from benchmarks.peers.plain import Answer, Plain
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+from benchmarks.peers.plain import plain
 
 app = FastAPI()
-plain = Plain()
+model = plain()
 
 
 @app.post("/predict")  # type: ignore[untyped-decorator]  # not installed here
-async def predict(request: Request) -> Answer:
-    """Answer one image; nothing else of this process runs meanwhile."""
-    return plain.answer([plain.decode(await request.body())])[0]
+async def predict(request: Request) -> Any:
+    """Answer one request; nothing else of this process runs meanwhile."""
+    item = model.decode(await request.body())
+    if os.environ["PEER_ANSWERS"] == "streamed":
+        return StreamingResponse(lines(item), media_type="application/jsonlines")
+    return model.answer([item])[0]
+
+
+def lines(item: Any) -> Iterator[str]:
+    """Pieces of a text, each a line of JSON; run in a thread of the server's."""
+    for (piece,) in model.stream([item]):
+        yield json.dumps(piece) + "\n"

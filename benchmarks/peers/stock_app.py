@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plain import Answer, Plain  # lies beside it in the archive
+from plain import plain  # lies beside it in the archive
 
 
-class Classifier:
-    """The plain classifier."""
+class Served:
+    """The plain model."""
 
     def initialize(self, context: Any) -> None:
         """Load it."""
-        folder = Path(context.system_properties["model_dir"])
-        self.plain = Plain(next(folder.glob("*.xml")))
+        self.plain = plain(Path(context.system_properties["model_dir"]) / "settings.json")
 
-    def handle(self, data: Sequence[Mapping[str, bytes]], context: Any) -> list[Answer]:
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
         """Answer a batch."""
         bodies = [bytes(row.get("data") or row["body"]) for row in data]
-        answers: list[Answer] = self.plain.answer([self.plain.decode(each) for each in bodies])
+        answers: list[Any] = self.plain.answer([self.plain.decode(each) for each in bodies])
         return answers
