@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.scale import events
 from benchmarks.scale.checking import settings_of
 from benchmarks.scale.events import Machine, Seen
+from benchmarks.scale.replica import Settings
 from benchmarks.scale.traffic import any_of, less_busy_of_two
 
 USES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
@@ -38,15 +39,21 @@ ACTS: Mapping[str, Callable[[Machine, int, float], Seen]] = {
 def machine_of(measured: Mapping[str, Any], gbit_s: float) -> Machine:
     """The replica that was measured, with a registry of so many Gbit/s."""
     settings = settings_of(measured)
-    most = np.mean(measured["service"][str(settings.batch_size)]) / settings.batch_size
+    full = float(np.mean(measured["service"][str(settings.batch_size)])) / settings.batch_size
     return Machine(
         settings=settings,
-        per_s=settings.cores / float(most + settings.request_s),
+        per_s=settings.cores * settings.speed / (full + rest_of(settings)),
         beyond=tuple(measured["beyond"]),
         start_s=float(np.median(measured["start_s"])),
         archive_bytes=measured["archive_bytes"],
         registry_bytes_s=gbit_s * 1e9 / 8,
     )
+
+
+def rest_of(settings: Settings) -> float:
+    """Seconds of a core for a request, of all that isn't a worker, when batches are full."""
+    batch_s = settings.batch_s + settings.later_s
+    return settings.request_s + batch_s / settings.batch_size
 
 
 def tables(measured: Mapping[str, Any], gbit_s: float, use: float) -> Iterator[str]:
@@ -118,7 +125,7 @@ def limits(machine: Machine, measured: Mapping[str, Any], use: float) -> Iterato
     rate = use * machine.per_s
     parts: list[tuple[float, str, str]] = [
         (machine.per_s, "one replica's core, with its model", "measured"),
-        (1 / measured["request_s"], "a core of all but the model", "measured"),
+        (1 / rest_of(machine.settings), "a core of all but the model", "measured"),
         (FRONTEND_PER_S, "TorchServe's frontend, two cores", "docs/benchmarks.md"),
         (1 / BALANCER_S, "one core of a balancer before all replicas", "docs/benchmarks.md"),
         (1 / SUPERVISOR_S, "one server's supervisor, which reads the log", "docs/benchmarks.md"),

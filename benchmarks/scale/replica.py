@@ -27,6 +27,8 @@ class Settings:
         workers: each answers a batch at a time.
         cores: of its machine, which workers share evenly.
         request_s: of a core, for each request, of all that isn't a worker.
+        batch_s: the same for each batch, however many requests it has, before its answers.
+        later_s: the same after its answers, which nobody waits for.
         limit: requests on their way at once; the front refuses more.
         speed: of its cores; less than 1 where others use them, too.
     """
@@ -37,6 +39,8 @@ class Settings:
     workers: int = 1
     cores: int = 1
     request_s: float = 0.0
+    batch_s: float = 0.0
+    later_s: float = 0.0
     limit: int = 1_000_000
     speed: float = 1.0
 
@@ -166,8 +170,9 @@ class Replica:
                 yield turn
                 yield from self._fill(batch)
             self.watch(len(batch))
-            seconds = settings.service(len(batch), self.chance) + len(batch) * settings.request_s
-            self.busy_s += seconds
+            seconds = settings.service(len(batch), self.chance)
+            seconds += settings.batch_s + len(batch) * settings.request_s
+            self.busy_s += seconds + settings.later_s
             yield self._cores.work(seconds)
             if not self.alive:
                 return
@@ -175,6 +180,8 @@ class Replica:
             self.on_way -= len(batch)
             for request in batch:
                 request.end("answered")
+            if settings.later_s:
+                self._cores.work(settings.later_s)
 
     def _fill(self, batch: list[Request]) -> Work:
         while not self.waiting:

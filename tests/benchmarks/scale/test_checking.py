@@ -11,11 +11,14 @@ from benchmarks.scale.checking import compare, service_of, simulate
 
 MEASURED: dict[str, Any] = {
     "service": {"1": [0.02, 0.03], "4": [0.04, 0.06]},
-    "settings": {"batch_size": 4, "delay_s": 0.001, "workers": 2, "limit": 64},
-    "request_s": 0.001,
+    "settings": {
+        "batch_size": 4, "delay_s": 0.001, "workers": 2, "limit": 64,
+        "request_s": 0.001, "batch_s": 0.002, "later_s": 0.0,
+    },
+    "idle_share": 0.02,
     "client_s": 0.0005,
     "beyond": [0.001, 0.002],
-}
+}  # fmt: skip
 RUNS = [
     {"replicas": 1, "connections": 8, "rate": 0.0, "seeds": [0], "seconds": 8.0},
     {"replicas": 1, "connections": 0, "rate": 40.0, "seeds": [1], "seconds": 10.0},
@@ -28,8 +31,7 @@ def measured(runs: list[dict[str, Any]]) -> dict[str, Any]:
     found = []
     for run in runs:
         per_s = run["rate"] * run["replicas"] or 1.0
-        per_s, p99_ms = simulate(MEASURED, {**run, "per_s": per_s}, 9)
-        found.append({**run, "per_s": per_s, "p99_ms": p99_ms})
+        found.append({**run, **simulate(MEASURED, {**run, "per_s": per_s}, 9)._asdict()})
     return {**MEASURED, "runs": found}
 
 

@@ -132,6 +132,14 @@ def test_a_batch_waits_for_company_no_longer_than_it_may() -> None:
     assert ran([0.0, 0.1, 0.2], given).tally.took == pytest.approx([1.2, 1.1, 1.0])
 
 
+def test_what_a_batch_costs_beside_its_worker_is_its_core_s_before_and_after_its_answers() -> None:
+    given = Settings(lambda size, chance: 1.0, 2, delay_s=0.2, request_s=0.1, batch_s=0.5)
+    assert ran([0.0, 0.0, 0.0], given).tally.took == pytest.approx([1.7, 1.7, 3.5])
+    later = Settings(lambda size, chance: 1.0, later_s=0.5)
+    # The second begins with the first's end, and shares its core for twice a half.
+    assert ran([0.0, 0.0], later).tally.took == pytest.approx([1.0, 2.5])
+
+
 def test_two_workers_on_one_core_take_twice_as_long() -> None:
     env = simpy.Environment()
     cores = Cores(env, 1)
