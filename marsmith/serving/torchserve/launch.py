@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -15,7 +19,16 @@ from marsmith.serving.host.run_folder import WORKERS
 from marsmith.serving.torchserve.readiness import last_lines
 
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
+FORK_SERVER = Path(__file__).with_name("fork_server.py")
+FORKED_WORKER = Path(__file__).with_name("forked_worker.py")
 LAUNCH_S = 60.0
+LAUNCHER = """
+import sys
+sys.executable = sys.argv.pop(1)
+from ts.model_server import start
+start()
+"""
+"""TorchServe's own launcher, which has Java start workers with its own `sys.executable`."""
 
 
 def _of_a_worker(group: int) -> str:
@@ -52,18 +65,20 @@ def launch(folder: Path, logs: Path, plan: Plan) -> psutil.Process:
     Raises:
         ServerError: it did not start.
     """
-    command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
+    environment, console = _environment(logs, plan), logs / "console.log"
+    with console.open("wb") as output:
+        python = _python(plan, folder, environment, output)
+    command = [sys.executable, "-c", LAUNCHER, str(python), "--start", "--ncs"]
     command += ["--ts-config", "config.properties", "--model-store", "store"]
     command += ["--log-config", str(LOG_CONFIG)]
     command += ["--models", *(f"{name}={name}.mar" for name in plan.names)]
-    console = logs / "console.log"
     pid_file = plan.temp_dir / ".model_server.pid"
     pid_file.unlink(missing_ok=True)  # of one that died
-    with console.open("wb") as output:
+    with console.open("ab") as output:
         launcher = subprocess.run(
             command,
             cwd=folder,
-            env=_environment(logs, plan),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -79,6 +94,54 @@ def launch(folder: Path, logs: Path, plan: Plan) -> psutil.Process:
             f"TorchServe did not start (exit status {launcher.returncode}); it said:\n"
             + last_lines(console)
         ) from error
+
+
+def _python(plan: Plan, folder: Path, environment: dict[str, str], output: IO[bytes]) -> Path:
+    """Start a fork server; return what is to start workers in the place of Python.
+
+    Where there can't be one, that is Python itself: off Linux, and where no file of ours may be
+    executed.
+    """
+    python, path = Path(sys.executable), plan.temp_dir / "forks"
+    script = plan.temp_dir / "python"
+    worker = shlex.join([sys.executable, "-I", "-S", str(FORKED_WORKER), str(path)])
+    script.write_text(f'#!/bin/sh\nexec {worker} "$@"\n', encoding="utf-8")
+    script.chmod(0o700)
+    if not hasattr(os, "pidfd_open") or not os.access(script, os.X_OK):
+        return python
+    path.unlink(missing_ok=True)  # of one that died
+    fork_server(path, folder, environment, output)
+    return script
+
+
+def fork_server(path: Path, folder: Path, environment: Mapping[str, str], output: IO[bytes]) -> int:
+    """Start a fork server, which nobody waits for: it is ended with the workers, by its name.
+
+    Args:
+        path: its socket, which takes requests from now on.
+        folder: where it runs.
+        environment: the workers', but for what is a worker's own.
+        output: takes what it prints.
+
+    Returns:
+        Its pid.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen(socket.SOMAXCONN)
+        command = [sys.executable, str(FORK_SERVER), "--sock-name", str(path)]
+        process = subprocess.Popen(
+            [*command, "--listen", str(listener.fileno())],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+    process.returncode = 0
+    return process.pid
 
 
 def _environment(logs: Path, plan: Plan) -> dict[str, str]:
