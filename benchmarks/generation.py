@@ -46,9 +46,9 @@ HEADERS = {"Content-Type": "application/json"}
 def bodies() -> list[bytes]:
     """One request for each length, of source that the model was never trained on."""
     tokenizer, chance = stdlib_gpt.tokenizer(), random.Random(0)  # noqa: S311 - no secret
-    made = []
+    made, excerpts = [], stdlib_gpt.excerpts()
     for length in LENGTHS:
-        text = chance.choice(stdlib_gpt.excerpts())
+        text = chance.choice(excerpts)
         ids = tokenizer.encode(text, add_special_tokens=False).ids[: length - 1]
         options = {"max_new_tokens": FOLLOWING}
         made.append(json.dumps({"data": tokenizer.decode(ids), "parameters": options}).encode())
