@@ -58,7 +58,7 @@ class Streamed(Whole):
         """Return the pieces of all texts, pass by pass."""
         yield from output
 
-    def encode_response(self, output: Iterator[Any]) -> Iterator[Any]:
+    def encode_response(self, output: Iterator[Any]) -> Any:  # which FastAPI reads
         """Write each piece as a line of JSON."""
         for step in output:
             yield [json.dumps(piece) + "\n" for piece in step]
