@@ -59,7 +59,11 @@ class HuggingFace(Source):
             return self
         if task not in heads.known():
             allowed = ", ".join(heads.known())
-            raise ValueError(f"the task {task!r} has no head; 'head' must name one of: {allowed}")
+            raise ValueError(
+                f"the task {task!r} has no head; 'head' must name one of: {allowed}. A model for"
+                " something else, such as depth, is a 'source.factory': a module whose forward"
+                " returns tensors"
+            )
         return self.model_copy(update={"head": task})
 
     def load(self, cache: Cache, say: Callable[[str], None]) -> torch.nn.Module:
