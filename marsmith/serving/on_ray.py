@@ -133,7 +133,7 @@ class Local:
 
     def __init__(self, plan: LocalPlan) -> None:
         self._plan = plan
-        self._models = served.read(plan.archives)
+        self._models = [model.here() for model in served.read(plan.archives)]
         self._control: Control | None = None
         self._node = Node(plan.temp_dir)
 

@@ -37,7 +37,7 @@ def build(arguments: ApplicationArguments, more_keys: tuple[Path, ...] = ()) -> 
             missing.
     """
     need("ray", "ray", "starlette")
-    models = served.read(arguments.archives)
+    models = [model.here() for model in served.read(arguments.archives)]
     keys = (arguments.keys_file or keys_file(), *more_keys) if arguments.keys else ()
     ingresses = ingresses_of(models, arguments)
     deployed = {each["name"]: each for each in deployments(models, ingresses)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from marsmith.archive.reading import PIN, Named, Said, check
@@ -80,6 +80,11 @@ class Served:
     def name(self) -> str:
         """The model's name, and its deployment's."""
         return self.plan.name
+
+    def here(self) -> Served:
+        """The same, with a replica for each core of this machine where the archive asks for it."""
+        fewest = self.plan.workers or self.replicas[0]
+        return replace(self, replicas=(fewest, max(fewest, self.replicas[1])))
 
     def options(self) -> dict[str, Any]:
         """The options of its deployment, in the words of an applications file."""
