@@ -2,8 +2,9 @@
 
 Importing torch is most of what a worker's start costs, and most of what it has in memory. This
 process does it while Java starts; each worker is then a copy of it, whose pages are shared until
-they are written to. It is run as a file, in the workers' environment, and imports nothing of ours:
-`forked_worker.py` is what TorchServe starts instead of Python, and asks here.
+they are written to. It is run as a file, in the workers' environment but for PYTHONPATH, which each
+has its own of, and imports nothing of ours: `forked_worker.py` is what TorchServe starts instead of
+Python, and asks here.
 
 Where an accelerator is, it ends at once: CUDA must not be used before a fork.
 """
@@ -169,14 +170,12 @@ def become(asked: dict[str, Any]) -> None:
     """Run what Python would be started with."""
     rename(OF_WORKERS)
     script, *_ = sys.argv = asked["arguments"]
-    own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    rest = [each for each in sys.path if each not in map(os.path.abspath, filter(None, own))]
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
     host = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     first = [os.path.dirname(script), *(os.path.abspath(each) for each in host if each)]  # noqa: PTH100, PTH120
-    sys.path[:] = dict.fromkeys([*first, *rest])
+    sys.path[:] = dict.fromkeys([*first, *sys.path])
     if random := sys.modules.get("numpy.random"):
         random.seed()  # each worker its own
     runpy.run_path(script, run_name="__main__")

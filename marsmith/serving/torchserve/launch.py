@@ -120,12 +120,13 @@ def fork_server(path: Path, folder: Path, environment: Mapping[str, str], output
     Args:
         path: its socket, which takes requests from now on.
         folder: where it runs.
-        environment: the workers', but for what is a worker's own.
+        environment: the workers', but for what is a worker's own; no PYTHONPATH is taken from it.
         output: takes what it prints.
 
     Returns:
         Its pid.
     """
+    shared = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen(socket.SOMAXCONN)
@@ -133,7 +134,7 @@ def fork_server(path: Path, folder: Path, environment: Mapping[str, str], output
         process = subprocess.Popen(
             [*command, "--listen", str(listener.fileno())],
             cwd=folder,
-            env=environment,
+            env=shared,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
