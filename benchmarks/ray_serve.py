@@ -99,14 +99,19 @@ def on_ray(mar: Path, file: Path, port: int, temp: Path) -> Iterator[None]:
 
 
 def measured(
-    turns: Mapping[str, Endpoint], counts: tuple[int, ...], rounds: int, seconds: float
+    turns: Mapping[str, Endpoint],
+    counts: tuple[int, ...],
+    rounds: int,
+    seconds: float,
+    *,
+    tokens: bool,
 ) -> Found:
     """Load each in its turn, several times over; the first of each only warms up."""
     found: dict[str, dict[str, list[Summary]]] = {}
     for number in range(1 + rounds):
         for name, endpoint in turns.items():
             for count in counts:
-                figures = loaded(endpoint, count, seconds)
+                figures = loaded(endpoint, count, seconds, tokens=tokens)
                 if number:
                     found.setdefault(name, {}).setdefault(str(count), []).append(figures)
                     say(f"round {number}, {name}, {count}: {words(figures)}")
@@ -158,7 +163,9 @@ def main() -> None:
                     if why := model.differs(said[TORCHSERVE], theirs):
                         raise SystemExit(f"{each} doesn't answer as TorchServe: {why}")
                 counts = tuple(options.connections)
-                found = measured(turns, counts, options.rounds, options.seconds)
+                found = measured(
+                    turns, counts, options.rounds, options.seconds, tokens=model.streams
+                )
     raw = {
         "model": name,
         "load_before": load,

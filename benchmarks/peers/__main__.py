@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -292,13 +292,13 @@ def main() -> None:
                             raise MarsmithError(why)
                         for count in counts:
                             try:
-                                figures = loaded(endpoint, count, options.seconds)
+                                figures = loaded(
+                                    endpoint, count, options.seconds, tokens=model.streams
+                                )
                             except MarsmithError as error:
                                 refused[f"{name}, {count} connections"] = str(error)
                                 say(f"{name}, {count}: {error}")
                                 continue
-                            if not model.streams:  # tokens that are read are no rate
-                                figures = replace(figures, tokens_per_s=None)
                             found.setdefault(name, {}).setdefault(str(count), []).append(figures)
                             say(f"round {number + 1}, {name}, {count}: {words(figures)}")
                 except (MarsmithError, SystemExit) as error:

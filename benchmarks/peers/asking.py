@@ -58,8 +58,14 @@ def answers(endpoint: Endpoint, most: int = CHECKED) -> list[Any]:
     return found[1:]
 
 
-def loaded(endpoint: Endpoint, connections: int, seconds: float) -> Summary:
+def loaded(endpoint: Endpoint, connections: int, seconds: float, *, tokens: bool) -> Summary:
     """Put a load on a server; nothing may fail.
+
+    Args:
+        endpoint: where it answers.
+        connections: how many clients ask, one request after another each.
+        seconds: for how long.
+        tokens: whether tokens are counted: those that are read are no rate.
 
     Raises:
         MarsmithError: an answer was none, or the load's generator lagged.
@@ -68,7 +74,7 @@ def loaded(endpoint: Endpoint, connections: int, seconds: float) -> Summary:
     (figures,) = measure(endpoint, traffic, 1)[0].runs
     if figures.errors:
         raise MarsmithError(f"requests failed: {dict(figures.errors)}")
-    return figures
+    return figures if tokens else dataclasses.replace(figures, tokens_per_s=None)
 
 
 def say(line: str) -> None:

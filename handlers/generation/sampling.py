@@ -6,6 +6,7 @@ does not depend on its neighbours. See: transformers/generation/logits_process.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -58,15 +59,15 @@ def choose(
     Raises:
         ModelError: the logits are not finite.
     """
-    scores = logits.double()
+    scores = logits
     if options.repetition_penalty != 1 and seen:
-        scores = penalised(scores, seen, options.repetition_penalty)
-    best = scores.argmax()
-    if not torch.isfinite(scores[best]):  # argmax gives the position of a NaN
+        scores = penalised(logits.double(), seen, options.repetition_penalty)
+    best = int(scores.argmax())
+    if not math.isfinite(float(scores[best])):  # argmax gives the position of a NaN
         raise ModelError("the model's logits are not finite", hint="check the input")
     if options.temperature == 0:
-        return int(best)
-    scores = scores / max(options.temperature, COLDEST)
+        return best
+    scores = scores.double() / max(options.temperature, COLDEST)
     kept = _likeliest(scores, options.top_k, options.top_p)
     sums = torch.softmax(scores[kept], dim=0).cumsum(0)
     # In the vocabulary's order, so that two tokens that are almost equally likely don't swap.
