@@ -25,7 +25,7 @@ with warnings.catch_warnings():  # TorchServe leaves a file open as it is import
     import ts  # noqa: F401
 
 from marsmith.cli import new
-from marsmith.pipeline import timing
+from marsmith.pipeline import candidates, timing
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading, sections
 from marsmith.serving import server
@@ -97,6 +97,20 @@ def wide_archive(
     serving = sections.Serving(batch_size=8, max_batch_delay_ms=3000)
     wide = digits_recipe.model_copy(update={"name": "wide", "serving": serving})
     return shared(wide, store, everywhere / "archives")
+
+
+@pytest.fixture(scope="session")
+def make_shipped_archive(store: Path, everywhere: Path) -> Callable[[str], Path]:
+    """Make a shipped recipe's archive, of its first candidate, for one worker of one thread."""
+
+    def make(name: str) -> Path:
+        recipe = reading.load(ROOT / "archiver_configs" / f"{name}.yaml")
+        first = candidates.only(recipe, [str(candidates.wanted(recipe)[0])])
+        serving = recipe.serving.model_copy(update={"min_workers": 1})
+        made = {"handler": {**recipe.handler, "threads": 1}, "serving": serving}
+        return shared(first.model_copy(update=made), store, everywhere / "shipped")
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,9 @@ COMPARED = (
     "content-type", "www-authenticate", "allow", "retry-after", "cache-control", "pragma",
     "expires", "inference-header-content-length",
 )  # fmt: skip
-MADE = re.compile(rb'"created": \d+')
+MADE = re.compile(rb'"created": ?\d+')
+WRITTEN = re.compile(rb'"(?:text|content)": ?"((?:[^"\\]|\\.)*)"')
+"""What a piece of a stream adds to a text."""
 PATHS = (
     "/v2/health/live", "/v2/health/ready", "/ping", "/v2", "/v2/models/digits",
     "/v2/models/digits/ready", "/v2/models/digits/versions/1.0/ready", "/v1/models/digits",
@@ -192,7 +194,17 @@ def told(http: httpx.Client, request: httpx.Request) -> Any:
     )  # fmt: skip
     answer = http.send(asked)
     headers = {name: answer.headers.get(name) for name in COMPARED}
-    return answer.status_code, headers, MADE.sub(b"", answer.content)
+    return answer.status_code, headers, in_one_piece(MADE.sub(b"", answer.content))
+
+
+def in_one_piece(body: bytes) -> bytes:
+    """A stream of text as one piece, and what its end says: time alone decides on the pieces."""
+    lines = body.splitlines()
+    ends = [index for index, line in enumerate(lines) if b'"finish_reason":"' in line]
+    if not ends:
+        return body
+    rest = [WRITTEN.sub(b"", line) for line in lines[ends[0] :]]
+    return b"\n".join([b"".join(WRITTEN.findall(body)), *rest])
 
 
 Both = tuple[httpx.Client, httpx.Client]
