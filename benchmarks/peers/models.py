@@ -87,7 +87,7 @@ def asked() -> list[bytes]:
 
 
 MODELS = {
-    "resnet50": Model("resnet50", JPEG, resnet50.held_out, scores_apart, 0.1, 0.15),
+    "resnet50": Model("resnet50", JPEG, resnet50.held_out, scores_apart, 0.05, 0.15),
     "minilm": Model(
         "minilm", TEXT, lambda: [text for text, _ in minilm.sentences()], vectors_apart, 2e-3, 2e-2
     ),

@@ -61,11 +61,15 @@ class ResNet:
         self.run = engine(settings)
 
     def decode(self, body: bytes) -> np.ndarray:
-        """An image as (3, 224, 224) float32: resized, cropped in the middle, normalised."""
+        """An image as (3, 224, 224) float32: resized, cropped in the middle, normalised.
+
+        As torchvision has it: the longer side is cut to a whole number, the crop's place rounded.
+        """
         image = Image.open(io.BytesIO(body)).convert("RGB")
-        scale = 256 / min(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), 2)
-        left, top = (image.width - 224) // 2, (image.height - 224) // 2
+        shorter = min(image.size)
+        size = (256 * image.width // shorter, 256 * image.height // shorter)
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        left, top = round((image.width - 224) / 2), round((image.height - 224) / 2)
         pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)
         return np.ascontiguousarray(((pixels / 255 - MEAN) / STD).transpose(2, 0, 1))
 
