@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +30,7 @@ from handlers.generation import sampling
 from handlers.generation.cache import KeyValueCache, empty, named
 from handlers.generation.detokenizer import Detokenizer
 from handlers.runtimes import Tensors
+from handlers.task import similar_length
 
 CHUNK = 64  # tokens of a prompt in one pass; other texts wait no longer than that
 
@@ -228,9 +229,12 @@ class Decoder:
         self._running.append(sequence)
 
     def _groups(self) -> list[list[TokenSequence]]:
-        """The sequences of each pass of a step: those that begin, and those on their way."""
-        beginning = [each for each in self._running if each.begins]
-        return [beginning, [each for each in self._running if not each.begins]]
+        """The sequences of each pass of a step: those that begin, by length, and the others."""
+        beginning: dict[int, list[TokenSequence]] = defaultdict(list)
+        for each in self._running:
+            if each.begins:
+                beginning[similar_length(len(each.next()))].append(each)
+        return [*beginning.values(), [each for each in self._running if not each.begins]]
 
     def _advance(self, sequences: Sequence[TokenSequence]) -> None:
         try:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from marsmith.errors import UnsupportedError, reason
-from marsmith.sources.heads import _past
+from marsmith.sources.heads import _attention, _past
 
 SHAPED = "use a model shaped like T5, BART, mBART, Marian, Pegasus or M2M100"
 PROBED = 2  # tokens, where only a shape is wanted
@@ -39,7 +39,8 @@ class EncoderDecoder(nn.Module):
         self.model, self.positions = model, positions
         (probe, *_) = self.samples(model)
         self.form = form(model, {self.SOURCE: probe[None]})
-        self.adds_masks = _attention(model) == "eager"
+        self.adds_masks = _config(model)._attn_implementation == "eager"
+        _attention.in_parts(model)
         self.places = _placed(decoder_of(model), positions)
         self.crossings: list[Crossing] = []
 
@@ -223,8 +224,8 @@ def decoder_of(model: Any) -> Any:
     return model.get_decoder()
 
 
-def _attention(model: Any) -> object:
-    return model.config._attn_implementation
+def _config(model: Any) -> Any:
+    return model.config
 
 
 def form(model: Any, source: Mapping[str, torch.Tensor]) -> tuple[int, int, int]:

@@ -29,10 +29,17 @@ def over(past: Sequence[torch.Tensor], name: str) -> Any:
             self.new[f"{name}.{layer}.key"] = keys
             self.new[f"{name}.{layer}.value"] = values
             pairs = zip(past[2 * layer : 2 * layer + 2], (keys, values), strict=True)
-            key, value = (torch.cat(pair, dim=2) for pair in pairs)
+            key, value = (_joined(pair) for pair in pairs)
             return key, value
 
         def get_seq_length(self, *_: object, **__: object) -> int:
             return past[0].shape[2]
 
     return Past()
+
+
+def _joined(parts: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """What is cached and what is new, for who doesn't look at the parts; see `_attention`."""
+    found = torch.cat(parts, dim=2)
+    found.parts = parts  # type: ignore[attr-defined]
+    return found

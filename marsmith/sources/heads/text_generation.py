@@ -12,6 +12,7 @@ from handlers.text import text
 from marsmith.errors import UnsupportedError
 from marsmith.recipe.sections import Untouched
 from marsmith.sources.heads import (
+    _attention,
     _chat,
     _decoding,
     _generate,
@@ -52,6 +53,7 @@ class CausalLM(torch.nn.Module):
         self.model, self.positions = model, positions
         self.form = _form(model)
         self.adds_masks = _config(model)._attn_implementation == "eager"
+        _attention.in_parts(model)
 
     def forward(
         self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
