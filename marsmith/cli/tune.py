@@ -91,7 +91,7 @@ def show(tuned: Tuned) -> None:
         marks += ["the recipe's own"] if name == tuned.own else []
         row = [str(each) for each in (way.workers, way.threads, way.batch_size, way.delay_ms)]
         row += [f"{tried.per_s:.1f}", f"{tried.p99_ms:.1f}"] if tried.figures else ["", ""]
-        row += [f"{held[name].per_s:.1f}" if name in held else ""] if held else []
+        row += [str(held.get(name, ""))] if held else []
         table.add_row(*row, "; ".join([*marks, *([tried.out] if tried.out else [])]))
     out.print(table)
     sure = "sure" if tuned.found.sure else "not sure: measure again on a quiet machine, or longer"

@@ -62,11 +62,18 @@ class Held:
         p99_ms: of the answers at that rate; None where there is no such rate.
         unsent: the rate above, where nobody knows whether it is held, because the load's generator
             lagged; None where it was measured.
+        under: a rate that is not held, and is all that was asked for; otherwise None.
     """
 
     per_s: float
     p99_ms: float | None
     unsent: float | None = None
+    under: float | None = None
+
+    def __str__(self) -> str:
+        if self.under is not None:
+            return f"< {self.under:.1f}"
+        return "?" if self.unsent is not None and not self.per_s else f"{self.per_s:.1f}"
 
 
 @dataclass(frozen=True)
@@ -137,10 +144,10 @@ def halving(
     begin(left)
     for turn in range(ROUNDS):
         for name in left:
-            if not turn:
-                run(name)
-            elif in_time() and not tried[name].out:
-                run(name, tried[name].figures)
+            if in_time() or not tried[name].figures:
+                again = tried[name].figures if turn else ()
+                if not tried[name].out:
+                    run(name, again)
 
 
 def chosen(tried: Mapping[str, Tried], cost: Mapping[str, float]) -> Found:
@@ -173,6 +180,7 @@ def held(
     most: float,
     p99_ms: float,
     in_time: Callable[[], bool] = lambda: True,
+    other: float = 0.0,
 ) -> Iterator[Held]:
     """Look for the highest rate at which 99 of 100 answers come in time, by bisection.
 
@@ -183,13 +191,18 @@ def held(
         most: a rate that can't be held.
         p99_ms: the time.
         in_time: whether there is time left; where there isn't, the search ends.
+        other: what another holds. Where no more than that is held, as far as is measured, it isn't
+            asked what is.
 
     Yields:
-        What is known after each run.
+        What is known after each run; once where it can't be more than the other's.
     """
+    least = other * (1 + RESOLUTION)
     low, high, known = 0.0, most, Held(0.0, None)
-    while high - low > RESOLUTION * high and high > LEAST_PER_S and in_time():
-        rate = (low + high) / 2
+    if most <= least:
+        yield replace(known, under=most)
+    while high - low > RESOLUTION * high and high > max(LEAST_PER_S, least) and in_time():
+        rate = (low + high) / 2 if known.per_s or not least else least
         try:
             run = probe(rate)
         except MeasurementError:
@@ -199,4 +212,6 @@ def held(
                 low, known = rate, Held(rate, run.p99_ms, known.unsent)
             else:
                 high, known = rate, replace(known, unsent=None)
+        if least and not known.per_s and known.unsent is None:
+            known = replace(known, under=rate)
         yield known

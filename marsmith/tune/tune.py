@@ -204,6 +204,9 @@ def bounded(
 ) -> Found:
     """Choose the finalist that holds the bound at the highest rate.
 
+    The rate of the likeliest is looked for. Each other is asked whether it holds more, and how
+    much more only if it does.
+
     Args:
         found: by `search.chosen`.
         run: puts a load on a setting.
@@ -211,18 +214,19 @@ def bounded(
         rates: takes what each finalist is known to hold as each run ends.
         in_time: whether there is time left; without it nothing is sure.
     """
-    tried = dict(found.tried)
-    for name, each in found.tried.items():
-        if each.out or not each.answered:
-            continue
+    tried, most = dict(found.tried), 0.0
+    last = [name for name, each in tried.items() if not each.out and each.answered]
+    for name in sorted(last, key=lambda name: (name != found.best, -tried[name].per_s)):
+        each = tried[name]
 
         def probe(rate: float, name: str = name) -> Summary:
             seconds = min(MOST_PROBE_S, max(PROBE_S, PROBES / rate))
             return run(name, Traffic(rate=rate, seconds=seconds))
 
         try:
-            for known in search.held(probe, ABOVE * each.per_s, p99_ms, in_time):
+            for known in search.held(probe, ABOVE * each.per_s, p99_ms, in_time, most):
                 rates[name] = known
+                most = max(most, known.per_s)
         except ServerError as error:  # it made room for another, and doesn't start again
             rates.pop(name, None)
             tried[name] = replace(each, out=error.message)
@@ -240,11 +244,8 @@ def bounded(
 
 
 def surely(best: str | None, rates: Mapping[str, search.Held]) -> bool:
-    """Whether no other can hold what the best one does, by more than is measured."""
-    others = [each for name, each in rates.items() if name != best]
-    most = max((each.per_s for each in others), default=0.0)
-    known = not any(each.unsent for each in others)
-    return known and (best is None or most <= (1 - search.RESOLUTION) * rates[best].per_s)
+    """Whether it was measured that no other holds more than the best one."""
+    return not any(each.unsent for name, each in rates.items() if name != best)
 
 
 def cost(setting: Way) -> float:

@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
 from marsmith.errors import MarsmithError, MeasurementError, ServerError
-from marsmith.tune.search import Found
+from marsmith.tune.search import RESOLUTION, Found
 from marsmith.tune.settings import Way
 from marsmith.tune.tune import find
 from tests.support.summaries import summary
@@ -41,6 +43,41 @@ def test_a_rate_that_cannot_be_sent_ends_no_search_and_is_told() -> None:
     assert at.sure
 
 
+@pytest.mark.parametrize(("small", "asked"), [(100, 0), (600, 1)])
+def test_others_are_only_asked_whether_they_hold_more(small: float, asked: int) -> None:
+    probes: list[str] = []
+    whole = machine({SMALL.name: small, LARGE.name: 1000})
+
+    def run(name: str, traffic: Traffic) -> Summary:
+        probes.extend([name] if traffic.rate is not None else [])
+        return whole(name, traffic)
+
+    at = found(run)
+    assert (at.best, at.sure) == (LARGE.name, True)
+    assert probes.count(SMALL.name) == asked  # whose closed loop says already that it can't
+    assert at.held[SMALL.name].per_s == 0
+    assert small < (at.held[SMALL.name].under or 0) <= 1.1 * 1000
+
+
+@given(st.lists(st.tuples(st.floats(1, 1000), st.floats(1, 2)), min_size=1, max_size=3))
+def test_who_holds_most_is_found_whatever_a_closed_loop_says(
+    ways: list[tuple[float, float]],
+) -> None:
+    names = {Way(1, size + 1, 1).name: each for size, each in enumerate(ways)}
+
+    def run(name: str, traffic: Traffic) -> Summary:
+        holds, more = names[name]
+        if traffic.rate is None:
+            return summary(more * holds)  # clients that wait get more answers than a rate may be
+        return summary(traffic.rate, 5 if traffic.rate <= holds else 500)
+
+    at = find(dict.fromkeys(names, SMALL), run, 50, 16, lambda share: True)
+    most = max(holds for holds, _ in ways)
+    assert at.best is not None
+    assert at.held[at.best].per_s >= most * (1 - RESOLUTION) ** 2 - 0.5
+    assert names[at.best][0] >= at.held[at.best].per_s
+
+
 def test_where_another_may_hold_more_than_could_be_sent_it_is_not_sure() -> None:
     at = found(machine({SMALL.name: 1000, LARGE.name: 1000}, sends=615))
     assert at.best is not None
@@ -60,14 +97,14 @@ def test_a_bound_that_nothing_holds_is_told() -> None:
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt(), SystemExit(143), MarsmithError("x")])
-@pytest.mark.parametrize("rate", [None, 250.0])
+@pytest.mark.parametrize("rate", [None, 990.0])
 def test_what_was_measured_outlives_what_ends_a_search(
     problem: BaseException, rate: float | None
 ) -> None:
     whole = machine({SMALL.name: 100, LARGE.name: 1000})
 
     def run(name: str, traffic: Traffic) -> Summary:
-        if name == LARGE.name and (rate is None or (traffic.rate or 0) > rate):
+        if name == LARGE.name and (rate is None or 0 < (traffic.rate or 0) < rate):
             raise problem
         return whole(name, traffic)
 
@@ -75,7 +112,7 @@ def test_what_was_measured_outlives_what_ends_a_search(
     assert (at.best, at.sure) == (None, False)
     assert at.why.startswith("the search was interrupted")
     assert at.tried[SMALL.name].figures
-    assert (SMALL.name in at.held) is (rate is not None)
+    assert list(at.held) == ([LARGE.name] if rate is not None else [])
 
 
 def test_a_finalist_that_does_not_start_again_is_out_and_the_others_are_asked() -> None:
