@@ -144,10 +144,8 @@ def halving(
     begin(left)
     for turn in range(ROUNDS):
         for name in left:
-            if in_time() or not tried[name].figures:
-                again = tried[name].figures if turn else ()
-                if not tried[name].out:
-                    run(name, again)
+            if not tried[name].out and (in_time() or not tried[name].figures):
+                run(name, tried[name].figures if turn else ())
 
 
 def chosen(tried: Mapping[str, Tried], cost: Mapping[str, float]) -> Found:
