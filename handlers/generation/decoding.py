@@ -10,6 +10,13 @@ A causal language model is called by position with
 
 and answers logits (N, T, V) of what follows each token, and for every past.I.J what is new in it,
 (N, H, T, D). Padding follows all that counts, so causal attention leaves it out.
+
+A model may spare itself the logits that nobody looks at: all but the last of a prompt's, unless it
+is scored. It then takes, as the third,
+
+    logits_to_keep  (N, K) int64   the places in T whose logits are wanted
+
+and answers logits (N, K, V).
 """
 
 from __future__ import annotations
@@ -161,6 +168,7 @@ class Decoder:
         slots: how many sequences are written at once; others wait for their turn.
         ends: tokens that end a text.
         device: where the model runs, and its cache is.
+        keeps: whether the model takes `logits_to_keep`.
     """
 
     def __init__(
@@ -170,8 +178,11 @@ class Decoder:
         slots: int,
         ends: Collection[int],
         device: torch.device = CPU,
+        *,
+        keeps: bool = False,
     ) -> None:
         self._run, self._shape, self._slots, self._ends = run, shape, slots, ends
+        self._keeps = keeps
         self._cache = KeyValueCache(slots, shape.layers, shape.heads, shape.size, device)
         self._caches = [self._cache]
         self._running: list[TokenSequence] = []  # by slot
@@ -254,7 +265,12 @@ class Decoder:
         slots = [self._running.index(each) for each in sequences]
         cached = [each.cached for each in sequences]
         past = self._cache.read(slots, max(cached))
-        return inputs([each.next() for each in sequences], cached, past)
+        following = [each.next() for each in sequences]
+        keep = None
+        if self._keeps:
+            scored = any(each.score and each.begins for each in sequences)
+            keep = every_place(following) if scored else [[len(each) - 1] for each in following]
+        return inputs(following, cached, past, keep)
 
     def _absorb(self, sequences: Sequence[TokenSequence], outputs: Tensors) -> None:
         logits, *new = outputs.values()
@@ -274,16 +290,17 @@ class Decoder:
                     sequence.measure(found[:count])
                 sequence.cached += count
                 if not sequence.begins:
-                    sequence.take(found[count - 1], self._ends)
+                    sequence.take(found[min(count, len(found)) - 1], self._ends)
             except RAISED as error:  # this sequence alone fails
                 sequence.error = blame(error)
 
     def _check(self, logits: torch.Tensor, new: Sequence[torch.Tensor], n: int, t: int) -> None:
         shape = self._shape
         wanted = [(n, shape.heads, t, shape.size)] * (2 * shape.layers)
+        kept = (n, 1), (n, t)
         if (
             logits.ndim != 3
-            or logits.shape[:2] != (n, t)
+            or logits.shape[:2] not in (kept if self._keeps else kept[1:])
             or [tuple(x.shape) for x in new] != wanted
         ):
             raise ModelError(
@@ -311,7 +328,10 @@ class Decoder:
 
 
 def inputs(
-    following: Sequence[Sequence[int]], cached: Sequence[int], past: Sequence[torch.Tensor]
+    following: Sequence[Sequence[int]],
+    cached: Sequence[int],
+    past: Sequence[torch.Tensor],
+    keep: Sequence[Sequence[int]] | None = None,
 ) -> Tensors:
     """The model's inputs for the next tokens of some sequences.
 
@@ -319,13 +339,34 @@ def inputs(
         following: the next tokens of each sequence.
         cached: how many tokens of each are in its cache.
         past: their caches.
+        keep: the places whose logits are wanted, where the model asks for them.
     """
     tokens = [torch.tensor(each) for each in following]
     ids = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
-    return {"input_ids": ids, "past_tokens": torch.tensor(cached), **named(past)}
+    kept = {} if keep is None else {"logits_to_keep": torch.tensor(keep)}
+    return {"input_ids": ids, "past_tokens": torch.tensor(cached), **kept, **named(past)}
 
 
-def prompts(ids: Sequence[Sequence[int]], shape: CacheShape, device: torch.device = CPU) -> Tensors:
-    """The model's inputs for the beginnings of some prompts, given by their tokens."""
+def every_place(following: Sequence[Sequence[int]]) -> list[list[int]]:
+    """All places of the tokens, and of what they are padded with: (N, T)."""
+    return [[*range(max(map(len, following)))]] * len(following)
+
+
+def prompts(
+    ids: Sequence[Sequence[int]],
+    shape: CacheShape,
+    device: torch.device = CPU,
+    *,
+    keeps: bool = False,
+) -> Tensors:
+    """The model's inputs for the beginnings of some prompts, given by their tokens.
+
+    Args:
+        ids: the tokens of each.
+        shape: of the model's cache.
+        device: where that is.
+        keeps: whether the model takes `logits_to_keep`; all are wanted.
+    """
     past = empty(len(ids), shape.layers, shape.heads, shape.size, device=device)
-    return inputs([each[:CHUNK] for each in ids], [0] * len(ids), past)
+    first = [each[:CHUNK] for each in ids]
+    return inputs(first, [0] * len(ids), past, every_place(first) if keeps else None)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from handlers.errors import BadRequest, LoadError
 from handlers.generation import chat, handler, sampling
 from handlers.generation.cache import BLOCK, empty, named
-from handlers.generation.decoding import CacheShape, Decoder, TokenSequence, prompts
+from handlers.generation.decoding import CacheShape, Decoder, TokenSequence, inputs, prompts
 from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.streams import EVENTS, LINES
 from handlers.protocols import json_text
@@ -38,6 +36,9 @@ class TextGenerationConfig(handler.GenerationConfig, text.TextConfig):
     layers: int = setting(0, "The model's layers, each of which has a cache.", minimum=1)
     key_value_heads: int = setting(0, "Heads of keys and values in a layer.", minimum=1)
     head_size: int = setting(0, "Numbers in a key, and in a value.", minimum=1)
+    keeps_logits: bool = setting(
+        False, "The model takes `logits_to_keep`: the places whose logits it is to answer."
+    )
     stop_tokens: tuple[str, ...] = setting((), "Tokens that end a text.")
     chat_template: str = setting(
         "", "A file in the archive: the Jinja template that makes a text of messages."
@@ -209,7 +210,8 @@ class TextGeneration(
 
     def decoder(self, slots: int) -> Decoder:
         """A decoder that writes sequences with the model."""
-        return Decoder(self.inference, self.shape, slots, self.ends, self.device)
+        keeps = self.config.keeps_logits
+        return Decoder(self.inference, self.shape, slots, self.ends, self.device, keeps=keeps)
 
     def group_key(self, sample: Sample[object, Prompt]) -> Hashable:
         """Let texts of all lengths be written together."""
@@ -217,20 +219,21 @@ class TextGeneration(
 
     def collate(self, samples: Sequence[Sample[object, Prompt]]) -> Tensors:
         """Combine the beginnings of prompts; `answer` runs the model on the rest."""
-        return prompts([sample.meta.ids for sample in samples], self.shape, self.device)
+        ids = [sample.meta.ids for sample in samples]
+        return prompts(ids, self.shape, self.device, keeps=self.config.keeps_logits)
 
     def typical(self, samples: Sequence[_Sample]) -> Tensors:
         """One token each, with a cache of a block: most of the time is spent on that."""
-        first = self.collate(samples)
-        shape = self.shape
-        past = empty(len(samples), shape.layers, shape.heads, shape.size, BLOCK, device=self.device)
-        used = torch.full((len(samples),), BLOCK)
-        return {"input_ids": first["input_ids"][:, :1], "past_tokens": used, **named(past)}
+        shape, count = self.shape, len(samples)
+        past = empty(count, shape.layers, shape.heads, shape.size, BLOCK, device=self.device)
+        following, keep = [sample.meta.ids[:1] for sample in samples], [[0]] * count
+        return inputs(following, [BLOCK] * count, past, keep if self.config.keeps_logits else None)
 
     def varying_axes(self) -> dict[str, tuple[int, ...]]:
-        """The axes of new tokens, and of the cache's room for tokens."""
+        """The axes of new tokens, of logits that are kept, and of the cache's room for tokens."""
         cache = named(empty(1, self.shape.layers, 1, 1))
-        return {"input_ids": (1,), **dict.fromkeys(cache, (2,))}
+        kept = {"logits_to_keep": (1,)} if self.config.keeps_logits else {}
+        return {"input_ids": (1,), **kept, **dict.fromkeys(cache, (2,))}
 
     def answer(self, outputs: Tensors, samples: Sequence[_Sample]) -> list[Generation]:
         """Write what follows each text, after the model has run on the prompts' beginnings."""

@@ -90,9 +90,9 @@ def row(
     return TokenSequence(ids, options or sampling.SamplingOptions(), limit, writer, score)
 
 
-def decoder(slots: int = 4, run: Any = None) -> Decoder:
+def decoder(slots: int = 4, run: Any = None, *, keeps: bool = False) -> Decoder:
     """What writes rows with the model, or with another."""
-    return Decoder(run or runtime(), SHAPE, slots, {0})
+    return Decoder(run or runtime(), SHAPE, slots, {0}, keeps=keeps)
 
 
 def finished(*rows: TokenSequence, slots: int = 4) -> list[TokenSequence]:

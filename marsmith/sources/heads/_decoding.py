@@ -40,8 +40,8 @@ class _Known(TokenSequence):
         self.logits.append(logits)
 
     def take(self, logits: torch.Tensor, ends: Collection[int]) -> None:
-        """Keep what follows a token behind the prompt, and go on with the next that is known."""
-        if self.made:
+        """Keep what follows a token, and go on with the next that is known."""
+        if self.made or not self.score:
             self.logits.append(logits[None])
         if len(self.made) < len(self.following):
             self.made.append(self.following[len(self.made)])
@@ -50,7 +50,12 @@ class _Known(TokenSequence):
 
 
 def see_that_it_decodes(
-    module: torch.nn.Module, model: Any, form: tuple[int, int, int], positions: int
+    module: torch.nn.Module,
+    model: Any,
+    form: tuple[int, int, int],
+    positions: int,
+    *,
+    keeps: bool = False,
 ) -> None:
     """Write known texts as a worker would: the logits must equal the model's for whole texts.
 
@@ -59,6 +64,7 @@ def see_that_it_decodes(
         model: one of transformers', called with whole texts, without a cache and padding.
         form: the numbers of the module's layers and key and value heads, and a head's size.
         positions: the most tokens in a text.
+        keeps: whether the module takes `logits_to_keep`.
 
     Raises:
         UnsupportedError: they differ, or the module can't be called so, as with models that
@@ -71,39 +77,48 @@ def see_that_it_decodes(
     texts = [torch.randint(size, (length,), generator=chance) for length in lengths]
     try:
         with torch.inference_mode():
-            found = _decoded(module, texts, CacheShape(*form), positions)
+            found = _decoded(module, texts, CacheShape(*form), positions, keeps)
             wanted = [model(input_ids=text[None], use_cache=False).logits[0] for text in texts]
     except Exception as error:  # a model may raise anything
         raise UnsupportedError(
             f"this model can't write token by token: {reason(error)}", HINT
         ) from error
+    wanted.append(wanted[0][-len(found[-1]) :])
     for row, pair in enumerate(zip(found, wanted, strict=True)):
         _compare(row, *pair)
 
 
 def _decoded(
-    module: torch.nn.Module, texts: list[torch.Tensor], shape: CacheShape, positions: int
+    module: torch.nn.Module,
+    texts: list[torch.Tensor],
+    shape: CacheShape,
+    positions: int,
+    keeps: bool,
 ) -> list[torch.Tensor]:
-    """The logits that follow each token of texts that are written together."""
+    """The logits that follow each token of texts that are written together.
+
+    The first text comes again at the end, without what follows all but the last of its prompt.
+    """
     longest = -(-positions // BLOCK) * BLOCK + CHUNK  # keys that a pass ever sees
 
     def run(inputs: Tensors) -> Tensors:
-        ids, past_tokens, *past = inputs.values()
-        if past_tokens.any():  # beside a text of all positions
-            unused = longest - ids.shape[1] - past[0].shape[2]
-            past = [torch.nn.functional.pad(each, (0, 0, 0, unused)) for each in past]
+        if inputs["past_tokens"].any():  # beside a text of all positions
+            unused = longest - inputs["input_ids"].shape[1] - inputs["past.0.key"].shape[2]
+            for name in [each for each in inputs if each.startswith("past.")]:
+                inputs[name] = torch.nn.functional.pad(inputs[name], (0, 0, 0, unused))
         try:
-            outputs: Tensors = module(ids, past_tokens, *past)
+            outputs: Tensors = module(*inputs.values())
         except Exception as error:  # a ModelError, because the decoder logs any other as a bug
             raise ModelError(reason(error)) from error
         return outputs
 
-    decoder, rows = Decoder(run, shape, len(texts), ()), []
-    for text in texts:
+    decoder, rows = Decoder(run, shape, len(texts) + 1, (), keeps=keeps), []
+    for number, text in enumerate([*texts, texts[0]]):
         count = max(1, len(text) - FOLLOWING)
         prompt, following = text[:count].tolist(), text[count:].tolist()
         detokenizer = cast(Detokenizer, None)  # nothing becomes text
-        row = _Known(prompt, SamplingOptions(), 0, detokenizer, score=True, following=following)
+        row = _Known(prompt, SamplingOptions(), 0, detokenizer, following=following)
+        row.score = number < len(texts)
         decoder.add(row)
         rows.append(row)
     while decoder.busy:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class CausalLM(torch.nn.Module):
         form: the numbers of its layers and of its key and value heads, and the size of a head.
         positions: as given.
         adds_masks: whether attention adds a mask to its scores; otherwise a mask is boolean.
+        keeps: what spares the logits that nobody looks at; None: the model makes all.
     """
 
     def __init__(self, model: torch.nn.Module, positions: int) -> None:
@@ -54,11 +56,13 @@ class CausalLM(torch.nn.Module):
         self.form = _form(model)
         self.adds_masks = _config(model)._attn_implementation == "eager"
         _attention.in_parts(model)
+        self.keeps = _kept(model)
 
     def forward(
-        self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *past: torch.Tensor
+        self, input_ids: torch.Tensor, past_tokens: torch.Tensor, *others: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Turn tokens and a cache into logits, and what is new for the cache; see `decoding`."""
+        past = others[1:] if self.keeps else others
         new, room = input_ids.shape[1], past[0].shape[2]
         places = torch.arange(new, device=input_ids.device)
         known = torch.arange(room, device=input_ids.device) < past_tokens[:, None]
@@ -74,14 +78,56 @@ class CausalLM(torch.nn.Module):
         # Padding may stand behind the last position; nobody looks at it.
         positions = (past_tokens[:, None] + places).clamp(max=self.positions - 1)
         cache = _past.over(past, "present")
-        found = self.model(
-            input_ids=input_ids,
-            attention_mask=mask,  # of four dimensions, and so taken as it is
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
+        with self.keeps.at(others[0]) if self.keeps else nullcontext():
+            found = self.model(
+                input_ids=input_ids,
+                attention_mask=mask,  # of four dimensions, and so taken as it is
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
         return {"logits": found.logits.float(), **cache.new}
+
+
+class _KeptPlaces:
+    """Before a model's last layer: what stands at the places that are asked for, alone."""
+
+    def __init__(self) -> None:
+        self._places: torch.Tensor | None = None
+
+    @contextmanager
+    def at(self, places: torch.Tensor | None) -> Iterator[None]:
+        """For the block, keep what stands at places (N, K)."""
+        self._places = places
+        try:
+            yield
+        finally:
+            self._places = None
+
+    def __call__(self, _: object, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        states, *others = given
+        if self._places is None:
+            return given
+        places = self._places[:, :, None].expand(-1, -1, states.shape[2])
+        return states.gather(1, places), *others
+
+
+def _kept(model: Any) -> _KeptPlaces | None:
+    """Let a model's last layer see only what is asked for; None where its logits come otherwise."""
+    last = model.get_output_embeddings()
+    if last is None:
+        return None
+    kept, ids = _KeptPlaces(), torch.zeros(1, 3, dtype=torch.int64)
+    hook = last.register_forward_pre_hook(kept)
+    try:
+        with torch.no_grad(), kept.at(torch.tensor([[1]])):
+            logits = model(input_ids=ids, use_cache=False).logits
+    except Exception:  # a model may raise anything, and then makes all
+        logits = None
+    if logits is not None and logits.shape[:2] == (1, 1):
+        return kept
+    hook.remove()
+    return None
 
 
 def _added(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -127,7 +173,9 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
         UnsupportedError: it would write otherwise token by token than the model reads whole texts.
     """
     module = CausalLM(model, min([*_limits(_config(model)), LONGEST]))
-    _decoding.see_that_it_decodes(module, model, module.form, module.positions)
+    _decoding.see_that_it_decodes(
+        module, model, module.form, module.positions, keeps=module.keeps is not None
+    )
     return module
 
 
@@ -213,6 +261,7 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
         "layers": layers,
         "key_value_heads": heads,
         "head_size": size,
+        **({"keeps_logits": True} if module.keeps else {}),
         "stop_tokens": _ends(generation, config, out / "tokenizer.json"),
     }
     defaults = _defaults(generation)

@@ -103,6 +103,35 @@ def test_the_score_is_that_of_one_pass() -> None:
     assert (scored.text, scored.made, scored.reason) == ("", [], "length")
 
 
+def test_a_model_that_keeps_few_logits_is_asked_for_no_others(alone: list[TokenSequence]) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def keeps(inputs: Tensors) -> Tensors:
+        places = inputs["logits_to_keep"]
+        asked.append((places.shape[1], inputs["input_ids"].shape[1]))
+        others = {name: each for name, each in inputs.items() if name != "logits_to_keep"}
+        (name, logits), *new = runtime()(others).items()
+        kept = torch.stack([row[its] for row, its in zip(logits, places, strict=True)])
+        return {name: kept, **dict(new)}
+
+    def written(wishes: range) -> list[TokenSequence]:
+        rows, writes = [made(wish) for wish in wishes], decoder(run=keeps, keeps=True)
+        for each in rows:
+            writes.add(each)
+        while writes.busy:
+            writes.step()
+        return rows
+
+    found = written(range(1, len(WISHES), 2))
+    assert {kept for kept, _ in asked} == {1}
+    found += written(range(0, len(WISHES), 2))  # which are scored, too
+    assert all(kept in (1, seen) for kept, seen in asked)
+    wanted = [*alone[1::2], *alone[::2]]
+    assert list(map(outcome, found)) == list(map(outcome, wanted))
+    for row_, its in zip(found, wanted, strict=True):
+        assert row_.log_likelihood == pytest.approx(its.log_likelihood, rel=1e-5)
+
+
 def test_a_row_that_the_model_fails_on_fails_alone() -> None:
     def run(inputs: Tensors) -> Tensors:
         begins = inputs["past_tokens"][:, None] == 0

@@ -29,7 +29,8 @@ def written(count: int, new: int, room: int, heads: int) -> tuple[torch.Tensor, 
 
 
 def of_a_decoder() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    return CausalLM(llama().eval(), 64), written(3, 2, 7, heads=2)
+    ids, past_tokens, *past = written(3, 2, 7, heads=2)
+    return CausalLM(llama().eval(), 64), (ids, past_tokens, torch.tensor([[0, 1]] * 3), *past)
 
 
 def of_an_encoder_decoder(made: Callable[[], Any]) -> tuple[torch.nn.Module, tuple[Any, ...]]:

@@ -34,7 +34,7 @@ def gemma() -> Any:
 @pytest.mark.parametrize("positions", [1, 3, 65, 100])
 def test_texts_are_no_longer_than_the_model_allows(gemma: Any, positions: int) -> None:
     module = CausalLM(gemma, positions)  # later tokens would all stay at the last position
-    see_that_it_decodes(module, gemma, module.form, positions)
+    see_that_it_decodes(module, gemma, module.form, positions, keeps=True)
 
 
 def test_a_mask_that_masks_nothing_is_noticed(gemma: Any) -> None:
@@ -42,14 +42,14 @@ def test_a_mask_that_masks_nothing_is_noticed(gemma: Any) -> None:
     assert module.adds_masks
     module.adds_masks = False
     with pytest.raises(UnsupportedError, match="row 0, token 0: logits differ by"):
-        see_that_it_decodes(module, gemma, module.form, 100)
+        see_that_it_decodes(module, gemma, module.form, 100, keeps=True)
 
 
 def test_positions_that_stay_behind_are_noticed_where_they_do(gemma: Any) -> None:
     module = CausalLM(gemma, 100)
     module.positions = 80  # those of later tokens stay at the 80th
     with pytest.raises(UnsupportedError, match="row 1, token 80: logits differ by"):
-        see_that_it_decodes(module, gemma, module.form, 100)
+        see_that_it_decodes(module, gemma, module.form, 100, keeps=True)
 
 
 def test_what_a_model_raises_is_said_and_not_logged(
@@ -58,5 +58,5 @@ def test_what_a_model_raises_is_said_and_not_logged(
     module = CausalLM(gemma, 100)
     form = (module.form[0], module.form[1], 9)
     with pytest.raises(UnsupportedError, match="token by token: Sizes of tensors"):
-        see_that_it_decodes(module, gemma, form, 100)
+        see_that_it_decodes(module, gemma, form, 100, keeps=True)
     assert not caplog.records
