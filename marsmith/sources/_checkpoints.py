@@ -83,7 +83,8 @@ def load(module: torch.nn.Module, path: Path, key: str | None, say: Callable[[st
     if fitting[0]:
         others = len(there) - len(state)
         where = fitting[0].rstrip(".")
-        say(f"the weights are under {where!r}; {others} others are not the model's")
+        left = f"; not the model's: {others} more" if others else ""
+        say(f"the weights are under {where!r}{left}")
     module.load_state_dict(state, strict=False)  # of tied weights there may be one alone
 
 

@@ -90,11 +90,14 @@ def test_the_modules_own_weights_are_found(tmp_path: Path, held: dict[str, Any])
     assert same(loaded(tmp_path / "last.ckpt"), STATE)
 
 
-def test_where_they_were_is_told(tmp_path: Path) -> None:
-    torch.save({"state_dict": under("net.", STATE), "x": torch.ones(1)}, tmp_path / "last.pt")
+@pytest.mark.parametrize(
+    ("more", "said"), [({}, ""), ({"x": torch.ones(1)}, "; not the model's: 1 more")]
+)
+def test_where_they_were_is_told(tmp_path: Path, more: State, said: str) -> None:
+    torch.save({"state_dict": under("net.", STATE), **more}, tmp_path / "last.pt")
     lines: list[str] = []
     loaded(tmp_path / "last.pt", lines=lines)
-    assert lines == ["the weights are under 'state_dict.net'; 1 others are not the model's"]
+    assert lines == [f"the weights are under 'state_dict.net'{said}"]
 
 
 @pytest.mark.parametrize(
