@@ -19,6 +19,7 @@ from marsmith.sources.heads._sentence_layers import LIBRARY, MODULES, Pool, Unit
 AUTO = "AutoModel"
 
 SETTINGS = "config_sentence_transformers.json"
+POOLING = "1_Pooling/config.json"  # in folders without a list of layers, too
 ENCODER_MAY_SAY: Mapping[str, tuple[object, ...]] = {
     "transformer_task": ("feature-extraction",),
     "modality_config": (
@@ -96,7 +97,7 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     if hasattr(model, "pooler"):  # not needed here, and many folders have no weights for it
         model.register_module("pooler", None)
     if not layers:
-        said = folder / "1_Pooling" / "config.json"
+        said = folder / POOLING
         config = read_object(said) if said.is_file() else {}
         return Embedding(model, _sentence_layers.pool(config, folder.name), [UnitLength()])
     _check_encoder(folder)
@@ -124,8 +125,14 @@ def _settings(folder: Path) -> dict[str, object]:
 def untouched(
     folder: Path, instances: Sequence[object], handler: Mapping[str, object]
 ) -> Untouched | None:
-    """What sentence-transformers, if installed, makes of texts; None of a folder of another's."""
-    if not (folder / MODULES).is_file() or importlib.util.find_spec(LIBRARY) is None:
+    """What the folder's own library makes of texts.
+
+    It is sentence-transformers where files in the folder are for that, and nothing is said where it
+    isn't installed; otherwise it is the mean of transformers' states, scaled to length 1.
+    """
+    if not (folder / MODULES).is_file():
+        return None if (folder / POOLING).is_file() else _mean(folder, instances, handler)
+    if importlib.util.find_spec(LIBRARY) is None:
         return None
     library: Any = importlib.import_module(LIBRARY)
     model = library.SentenceTransformer(
@@ -149,6 +156,29 @@ def untouched(
         outputs.append((vectors.float(),))
     by = "sentence-transformers, on the folder as it is"
     return Untouched([None] * len(outputs), outputs, by=by)
+
+
+def _mean(
+    folder: Path, instances: Sequence[object], handler: Mapping[str, object]
+) -> Untouched | None:
+    """The same of transformers; None where a recipe may have put a prompt of its own before it."""
+    if handler.get("exclude_prompt") or handler.get("defaults"):
+        return None
+    prompts: Any = handler.get("prompts") or {}
+    prompt = prompts.get(handler.get("default_prompt_name"), "")
+    model, tokenizer = _untouched.read(folder, AUTO)
+    alone = [not isinstance(each, Mapping) for each in instances]  # not texts to be compared
+    texts = [prompt + text.read(each) for each, one in zip(instances, alone, strict=True) if one]
+    states = iter(
+        _untouched.outputs(
+            model, tokenizer, [(each, None) for each in texts], _untouched.most(handler)
+        )
+    )
+    outputs: list[tuple[torch.Tensor, ...] | None] = []
+    for one in alone:
+        said = next(states) if one else None
+        outputs.append(said and (torch.nn.functional.normalize(said[0].mean(dim=1)),))
+    return Untouched([None] * len(outputs), outputs)
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:

@@ -24,7 +24,7 @@ from marsmith.errors import BuildError, GateError, UnsupportedError
 from marsmith.pipeline.original import Prepared, prepare
 from marsmith.recipe import reading
 from marsmith.recipe.sections import Recipe
-from marsmith.sources.heads import _on_tokens, _tokenizer
+from marsmith.sources.heads import _on_tokens, _tokenizer, text_embedding
 from tests.support import encoder_decoders
 from tests.support.language_model import END, TOKENS, tokenizer
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
@@ -152,6 +152,36 @@ def test_an_embedding_is_that_of_sentence_transformers(tmp_path: Path) -> None:
     found = prepared("text_embedding", tmp_path / "model", tmp_path)
     assert [rung.name for rung in found.rungs] == ["untouched", "original"]
     assert found.original.difference.max_abs_error < 1e-5
+
+
+def unmasked(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *more: Any) -> Any:
+    states = self.model(input_ids=input_ids)[0].float()
+    return self.behind(self.pool(states, attention_mask))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_embedding_that_no_library_describes_is_the_mean_of_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, initializer_range=0.7,
+        **SIZES,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(tmp_path / "model")
+    write_bert_tokenizer(tmp_path / "model")
+    if broken:
+        monkeypatch.setattr(_tokenizer, "see_that_it_pads", lambda *_: None)  # it would refuse it
+        monkeypatch.setattr(text_embedding.Embedding, "forward", unmasked)
+        with pytest.raises(GateError, match=r"output .* of the model"):
+            prepared("text_embedding", tmp_path / "model", tmp_path)
+    else:
+        said = {"prompts": {"query": "dog "}, "default_prompt_name": "query"}
+        found = prepared("text_embedding", tmp_path / "model", tmp_path, handler=said)
+        assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+        assert found.original.difference.max_abs_error < 1e-5
 
 
 # -- Text that is written ------------------------------------------------------------------------
