@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ RIGHT = {
     "codegen", "gemma2", "gpt2", "gpt_neox", "gpt_oss", "gptj", "llama", "mistral", "mixtral",
     "opt", "phi3", "qwen2", "qwen3",
 }  # fmt: skip
-PROMPTS = ["import json\n", "größe 模型", "x", "a" * 70, "def f(x, y):\n    return"] * 4
+CHANCE = random.Random(6)
+PROMPTS = ["import json\n", "größe 模型", "x", "a" * 70, "def f(x, y):\n    return"]
+PROMPTS += ["".join(CHANCE.choices(string.printable, k=4 * n)) for n in range(1, 16)]
 SETTINGS: dict[str, Any] = {
     "vocab_size": TOKENS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
 }  # fmt: skip
