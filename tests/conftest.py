@@ -8,8 +8,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hypothesis
 import pytest
@@ -45,6 +47,26 @@ def pytest_configure(config: pytest.Config) -> None:
     # With nothing in it, jsonschema asks of no IRI whether it is one, as no test does; with what
     # is in it, each process takes four seconds more to begin.
     sys.modules["rfc3987_syntax"] = ModuleType("rfc3987_syntax")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With --dist loadfile, files that ask a server of the session go to one process, with it."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "servers" if asks_a_server(file) else file
+
+    return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@cache
+def asks_a_server(file: str) -> bool:
+    """Whether a file of tests asks one of the servers that each process starts once."""
+    text = (ROOT / file).read_text("utf-8")
+    return "digits_server" in text or "tiny_server" in text
 
 
 @pytest.fixture(scope="session")
