@@ -65,6 +65,14 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Make a verified archive of a recipe; or write one for a model, and make it of that."""
+    drafted = {"--name": name, "--labels": labels, "--factory": factory, "--out": written}
+    if task is None and (
+        left := [option for option, given in drafted.items() if given is not None]
+    ):
+        raise MarsmithError(
+            f"{left[0]} is for a model that has no recipe", "write it there; or say a --task, too"
+        )
+
     from marsmith.archive import signing
     from marsmith.cli import draft
     from marsmith.pipeline.build import build as run
@@ -75,13 +83,6 @@ def build(
         signing.usable(key)
     if task is not None and nproc > 1:
         raise MarsmithError("--nproc needs a recipe", "write it first: leave --nproc out")
-    drafted = {"--name": name, "--labels": labels, "--factory": factory, "--out": written}
-    if task is None and (
-        left := [option for option, given in drafted.items() if given is not None]
-    ):
-        raise MarsmithError(
-            f"{left[0]} is for a model that has no recipe", "write it there; or say a --task, too"
-        )
     if task is not None:
         recipe = draft.write(recipe, task, factory, written, name=name, labels=labels)
         typer.echo(f"wrote {recipe}{draft.unknown(load(recipe))}", err=True)
