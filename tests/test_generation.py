@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import yaml
 
 from marsmith.cli import new
 from marsmith.client.asynchronous import AsyncClient
@@ -22,29 +23,34 @@ from marsmith.recipe import reading
 from marsmith.recipe.sections import Serving
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.tune.variants import variant
+from tests.support.changed_archives import CONFIG, contents
 from tests.support.servers import authorization, pids, scraped
 from tests.support.torchserve_grpc import Stubs
 
 PROMPT, SHORT, LONG = "import this", 8, 3000
 ALONE = Serving(batch_size=2, min_workers=1, max_workers=1, continuous_batching=True)
+BATCHES = {"batchSize": 4, "continuousBatching": False}
+# Of one build, what serves it otherwise.
 MODELS: dict[str, dict[str, Any]] = {
-    "batched": {"serving": Serving(batch_size=4, max_batch_delay_ms=100)},
-    "piped": {"serving": Serving(batch_size=4), "handler": {"grpc_streams": True}},
-    "joined": {"serving": ALONE},
+    "joined": {},
+    "batched": {**BATCHES, "maxBatchDelay": 100},
+    "piped": {**BATCHES, "handler": {"grpc_streams": True}},
 }
 
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory: pytest.TempPathFactory, server_state: Path) -> Iterator[ServerInfo]:
     folder = tmp_path_factory.mktemp("generation")
-    written, *_ = new.write("writer", "text_generation", folder)
-    recipe = reading.load(written)
-    for name, changed in MODELS.items():
-        handler = {**recipe.handler, **changed.get("handler", {})}
-        made = {"name": name, "serving": changed["serving"], "handler": handler}
-        build(recipe.model_copy(update=made), folder)
+    written, *_ = new.write("joined", "text_generation", folder)
+    build(reading.load(written).model_copy(update={"serving": ALONE}), folder)
+    joined = folder / "joined.mar"
+    handler = yaml.safe_load(contents(joined)[CONFIG])["handler"]
+    archives = [joined]
+    for name in ("batched", "piped"):
+        config = {**MODELS[name], "handler": {**handler, **MODELS[name].get("handler", {})}}
+        archives.append(variant(joined, name, config, folder))
     told: list[str] = []
-    archives = [folder / f"{name}.mar" for name in MODELS]
     found = server.serve(archives, port=0, grpc=True, on_progress=told.append)
     assert sum("warmed up" in line for line in told) == len(MODELS)  # each told of its example
     try:

@@ -16,6 +16,7 @@ import pytest
 
 from marsmith.serving.torchserve.fork_server import shadowed
 from marsmith.serving.torchserve.launch import FORKED_WORKER, fork_server
+from tests.support.forks import forking
 from tests.support.waiting import wait_until
 
 TELL = """
@@ -36,13 +37,8 @@ DRAW = "import numpy, random; print(numpy.random.random(), random.random())"
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a fork server."""
-    folder = tmp_path_factory.mktemp("f")
-    environment = {**os.environ, "LOST": "set where workers are forked"}
-    with (folder / "log").open("wb") as log:
-        process = fork_server(folder / "forks", folder, environment, log)
-    yield folder / "forks"
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    with forking(tmp_path_factory.mktemp("f"), LOST="set where workers are forked") as found:
+        yield found
 
 
 def started(
