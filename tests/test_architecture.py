@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from tests.support.structure import House, circles, repeated_classes
 HANDLERS = sorted((ROOT / "handlers").rglob("*.py"))
 MARSMITH = sorted((ROOT / "marsmith").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-HOUSE = House(ROOT)
 ALLOWED = {"handlers", "numpy", "PIL", "torch", "ts"} | sys.stdlib_module_names
 # What `pip install marsmith` brings, beside what handlers need; all else is an extra.
 BROUGHT = {
@@ -66,6 +66,9 @@ for package in map(importlib.import_module, ("handlers", "marsmith")):
 """
 
 
+parsed = cache(lambda path: ast.parse(path.read_text("utf-8")))
+
+
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -94,14 +97,17 @@ def at_module_level(tree: ast.AST) -> Iterator[ast.AST]:
 
 @pytest.mark.parametrize("path", HANDLERS, ids=relative)
 def test_serve_time_never_imports_build_time(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
-    assert not {"marsmith", "examples", "tests"} & imports(ast.walk(tree))
+    assert not {"marsmith", "examples", "tests"} & imports(ast.walk(parsed(path)))
 
 
 @pytest.mark.parametrize("path", HANDLERS, ids=relative)
 def test_serve_time_needs_only_what_every_server_has(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
-    assert imports(at_module_level(tree)) <= ALLOWED_IN.get(path.name, ALLOWED)
+    assert imports(at_module_level(parsed(path))) <= ALLOWED_IN.get(path.name, ALLOWED)
+
+
+@pytest.fixture(scope="module")
+def house() -> House:
+    return House(ROOT)
 
 
 def test_every_runtime_has_its_converter() -> None:
@@ -117,18 +123,17 @@ def test_every_runtime_has_its_converter() -> None:
 def test_build_time_needs_no_extra_to_be_imported(path: Path) -> None:
     if path.name == "_in_tensorflow.py":  # a program of another process
         return
-    tree = ast.parse(path.read_text("utf-8"))
-    assert imports(at_module_level(tree)) <= ALLOWED | BROUGHT
+    assert imports(at_module_level(parsed(path))) <= ALLOWED | BROUGHT
 
 
-def test_no_files_and_no_rooms_lead_to_each_other() -> None:
-    assert circles(HOUSE.imports()) == []
-    assert circles(HOUSE.room_imports()) == []
+def test_no_files_and_no_rooms_lead_to_each_other(house: House) -> None:
+    assert circles(house.imports()) == []
+    assert circles(house.room_imports()) == []
 
 
-def test_a_class_has_a_name_of_its_own() -> None:
+def test_a_class_has_a_name_of_its_own(house: House) -> None:
     # TorchServe wants one class defined in an archive's entry point, whatever it is called.
-    assert set(repeated_classes(HOUSE)) <= {"Handler"}
+    assert set(repeated_classes(house)) <= {"Handler"}
 
 
 def test_modules_are_found_by_their_names_in_one_place() -> None:
@@ -158,7 +163,7 @@ def lists() -> list[tuple[str, Set[object]]]:
     return [
         (f"{relative(path)}:{getattr(node, 'lineno', 0)}", said)
         for path in (*HANDLERS, *MARSMITH, *TESTS)
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parsed(path))
         if (items := node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", None))
         and (said := {each.value for each in items if isinstance(each, ast.Constant)})
     ]
@@ -211,13 +216,13 @@ def places(page: str) -> set[str]:
     return found
 
 
-def test_the_plan_of_the_house_is_true() -> None:
+def test_the_plan_of_the_house_is_true(house: House) -> None:
     named = places((ROOT / "docs" / "architecture.md").read_text("utf-8"))
     assert [place for place in sorted(named) if not (ROOT / place).exists()] == []
-    rooms = {f"{room.replace('.', '/')}/" for room in HOUSE.rooms()}
+    rooms = {f"{room.replace('.', '/')}/" for room in house.rooms()}
     rooms -= {"marsmith/serving/"}  # the way to its only room
     assert sorted(rooms - named) == []
-    singles = {f"{name.replace('.', '/')}.py" for name in HOUSE.trees if name.count(".") == 1}
+    singles = {f"{name.replace('.', '/')}.py" for name in house.trees if name.count(".") == 1}
     files = {place for place in singles if (ROOT / place).is_file()}
     assert sorted(files - named) == []
 
@@ -250,7 +255,7 @@ def test_no_test_asserts_a_time() -> None:
     clocks = {"monotonic", "perf_counter", "process_time"}
 
     def bounds(path: Path) -> list[int]:
-        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        nodes = ast.walk(parsed(path))
         asserts = (node for node in nodes if isinstance(node, ast.Assert))
         return [
             each.lineno
