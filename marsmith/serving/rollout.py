@@ -8,41 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from marsmith.archive.reading import Named
-from marsmith.errors import MarsmithError, ServerError
-from marsmith.serving.front.access import AccessLog, Answered
-from marsmith.serving.front.front import HAProxy
-from marsmith.serving.host import intake, memory, run_folder, settings
-from marsmith.serving.host.plan import ModelPlan
-from marsmith.serving.shadow import SERVER, Compared, Shadow
-from marsmith.serving.sides import Sides
+from marsmith.client.answers import Compared
+from marsmith.errors import MarsmithError, ServerError, no_such
+from marsmith.serving.control import Say
+from marsmith.serving.front.access import Answered
+from marsmith.serving.host import memory
 
 POLL_S = 0.25
-FRONT_S = 60.0
-"""How long the front may take to be there again."""
 LEAST_ANSWERS = 20
 """Of fewer, nothing is said of error rates and percentiles."""
-SPARE_BYTES = 300_000_000
-"""What a JVM takes, and a little more."""
-
-
-OF_THE_FRONT = (
-    "max_body_bytes",
-    "max_json_bytes",
-    "queue_timeout_s",
-    "response_timeout_s",
-    "most",
-    "reads_forms",
-    "speaks_openai",
-)
 
 
 class Rollout(BaseModel):
@@ -114,176 +96,115 @@ class Step(BaseModel):
     disagreement: float = 0.0
 
 
+class TwoVersions(Protocol):
+    """Two versions of a model behind one address, for one rollout."""
+
+    def start(self, say: Callable[[str], None]) -> tuple[str, str]:
+        """Take the new version in, and start it beside the old one.
+
+        Returns:
+            The old version, and the new.
+
+        Raises:
+            MarsmithError: it isn't sound, or doesn't start; nothing of it is left then.
+        """
+
+    def share(self, percent: int) -> None:
+        """Give the new version so many of 100 requests."""
+
+    def shadow(self) -> AbstractContextManager[Compared]:
+        """Until the block ends, have both versions answer some requests, and compare."""
+
+    def recording(self) -> AbstractContextManager[None]:
+        """Keep each answer for `answered`, until the block ends."""
+
+    def answered(self, since: float) -> tuple[Sequence[Answered], Sequence[Answered]]:
+        """The old version's answers and the new one's since a time on the monotonic clock."""
+
+    def check(self) -> None:
+        """Look whether the new version can answer.
+
+        Raises:
+            ServerError: it can't.
+        """
+
+    def withdraw(self) -> None:
+        """Take all requests from the new version, and let it answer those that it has."""
+
+    def take_over(self) -> None:
+        """Make the new version, which has all requests, the one that serves.
+
+        Raises:
+            Exception: it can't be; the old one still could.
+        """
+
+    def settle(self) -> None:
+        """Say wherever it is asked that the new version is the one that serves."""
+
+    def drain(self) -> None:
+        """Let what has no requests any more answer those that are on their way."""
+
+    def end(self) -> None:
+        """End what doesn't serve."""
+
+
 class Conductor:
     """Carries out a rollout.
 
     Args:
-        sides: of the server.
-        haproxy: its front.
-        access: what was answered.
+        traffic: what it is carried out with.
         cancelled: set when the rollout is to be rolled back.
         say: takes each step.
     """
 
     def __init__(
-        self,
-        sides: Sides,
-        haproxy: HAProxy,
-        access: AccessLog,
-        cancelled: threading.Event,
-        say: Callable[[Step], None],
+        self, traffic: TwoVersions, cancelled: threading.Event, say: Callable[[Step], None]
     ) -> None:
-        self._sides, self._haproxy, self._access = sides, haproxy, access
-        self._cancelled, self._say = cancelled, say
+        self._traffic, self._cancelled, self._say = traffic, cancelled, say
 
-    def run(self, asked: Rollout, promoted: Callable[[ModelPlan], None]) -> None:
+    def run(self, asked: Rollout) -> None:
         """Roll a version out, or back when it misses a bound.
 
         Args:
             asked: what is asked for.
-            promoted: called once the new version has all requests, before the old one ends.
 
         Raises:
             ServerError: it was rolled back, or never started; the old version serves as before.
         """
-        before = self._served(asked.model).version
-        plan = self._start(asked, before)
-        new, old, began = self._sides.other, self._sides.active, time.monotonic()
-        self._access.versions[asked.model, old] = before
-        self._access.versions[asked.model, new] = plan.version
+        traffic, model = self._traffic, asked.model
+        before, version = traffic.start(lambda line: self._say(Step(step=line)))
+        began = time.monotonic()
         try:
-            with self._access.recording():
-                with self._shadow(asked, plan, before) as compared:
+            with traffic.recording():
+                with traffic.shadow() if asked.shadow else nullcontext(Compared()) as compared:
                     if asked.shadow:
                         self._hold(asked, 0, compared)
                     for share in asked.canary[:-1]:
                         self._hold(asked, share, compared)
                 self._hold(asked, 100, compared)
-                unseen = not self._access.answered(asked.model, began).get(new)
-            self._sides.keep_before(asked.model)
+                unseen = not traffic.answered(began)[1]
+            traffic.take_over()
         except BaseException as error:
             try:
-                self._withdraw(asked)
+                traffic.withdraw()
             finally:
-                self._sides.end_candidate()
+                traffic.end()
             if isinstance(error, MarsmithError):
                 raise ServerError(
-                    f"{asked.model} {plan.version} was rolled back: {error.message}",
+                    f"{model} {version} was rolled back: {error.message}",
                     hint=f"{before} serves all requests, as before",
                 ) from error
             raise
-        self._sides.promote()
         try:
-            self._until_told(self._sides.share_nothing)
-            promoted(plan)
-            said = f"{asked.model} {plan.version} has all requests"
+            traffic.settle()
+            said = f"{model} {version} has all requests"
             if unseen:
                 said += ", and has answered none so far: no bound was put to the test"
             self._say(Step(phase="promoted", step=said, share=100))
-            self._drain(old, asked.grace_s)
+            traffic.drain()
         finally:
-            self._sides.end_candidate()
-        self._say(Step(phase="ended", step=f"{asked.model} {before} has ended", share=100))
-
-    def _start(self, asked: Rollout, before: str) -> ModelPlan:
-        """Take the new version in, and start it beside the old one."""
-
-        def say(line: str) -> None:
-            self._say(Step(step=line))
-
-        server, named = self._sides.plan, {asked.model: Named.of(asked.archive)}
-        earlier = run_folder.before(server.run_dir, asked.model)
-        with intake.taken(named, server.run_dir, server.trust, say, earlier) as taken:
-            plan = settings.read(asked.model, taken[asked.model])
-            self._refuse_other_limits(plan)
-            self._refuse_too_large(asked.model)
-            say(f"{asked.model} {plan.version} starts beside {before}")
-            self._sides.start_candidate(plan, taken[asked.model], say)
-        return plan
-
-    def _until_told(self, tell: Callable[[], None]) -> None:
-        """Tell the front something; if it has died, when it is there again.
-
-        Raises:
-            ServerError: it does not answer.
-        """
-        until = time.monotonic() + FRONT_S
-        while True:
-            try:
-                tell()
-                return
-            except ServerError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(POLL_S)
-
-    def _withdraw(self, asked: Rollout) -> None:
-        """Take all requests from the new version, and let it answer those that it has.
-
-        Raises:
-            ServerError: the front does not answer.
-        """
-        self._until_told(lambda: self._sides.share(asked.model, 0))
-        candidate = self._sides.candidate
-        if candidate and candidate.ready.get(asked.model):  # nobody else answers what it has
-            self._drain(self._sides.other, asked.grace_s)
-
-    @contextmanager
-    def _shadow(self, asked: Rollout, plan: ModelPlan, before: str) -> Iterator[Compared]:
-        """Send some requests to both versions, and compare what they say."""
-        if not asked.shadow:
-            yield Compared()
-            return
-        sides = self._sides
-        self._access.versions[asked.model, SERVER] = before
-        sides.share(asked.model, 0)
-        shadow = Shadow(
-            sides.socket(SERVER), sides.socket(sides.active), sides.socket(sides.other),
-            asked.tolerance, plan.response_timeout_s,
-        )  # fmt: skip
-        try:
-            self._haproxy.tell_shadow(asked.model, asked.shadow)
-            yield shadow.compared
-        except BaseException:
-            with suppress(ServerError):  # at once; the shadow may take a while
-                sides.share(asked.model, 0)
-            raise
-        finally:
-            self._haproxy.tell_shadow(asked.model, 0)
-            self._drain(SERVER, asked.grace_s)
-            shadow.end()
-
-    def _served(self, model: str) -> ModelPlan:
-        return next(each for each in self._sides.serving.plan.models if each.name == model)
-
-    def _refuse_other_limits(self, plan: ModelPlan) -> None:
-        """Refuse what the front would treat as the version that it was started with."""
-        served = self._served(plan.name)
-        other = [name for name in OF_THE_FRONT if getattr(plan, name) != getattr(served, name)]
-        if other:
-            raise ServerError(
-                f"the new version differs from the one that serves in {', '.join(other)}, which the"
-                " front was told as it started",
-                hint="build it with the `serving:` of the other, by the same marsmith; or stop the"
-                " server and serve the new version",
-            )
-
-    def _refuse_too_large(self, model: str) -> None:
-        """Refuse a rollout that there is no memory for, before anything starts."""
-        needed = SPARE_BYTES
-        for status in self._sides.serving.torchserve.models().values():
-            for worker in status.workers:
-                try:
-                    needed += psutil.Process(worker.pid).memory_info().rss
-                except psutil.Error:
-                    continue
-        there = memory.free()
-        if needed > there:
-            raise ServerError(
-                f"two versions of {model} need {needed / 1e6:,.0f} MB more;"
-                f" {there / 1e6:,.0f} MB are free",
-                hint="free memory, or stop the server and serve the new version alone",
-            )
+            traffic.end()
+        self._say(Step(phase="ended", step=f"{model} {before} has ended", share=100))
 
     def _hold(self, asked: Rollout, share: int, compared: Compared) -> None:
         """Give the new version a share, and watch it for a while.
@@ -291,7 +212,7 @@ class Conductor:
         Raises:
             ServerError: it misses a bound.
         """
-        self._sides.share(asked.model, share)
+        self._traffic.share(share)
         began = time.monotonic()
         while True:
             step = self._judge(asked, share, began, compared)
@@ -302,15 +223,8 @@ class Conductor:
         self._say(step)
 
     def _judge(self, asked: Rollout, share: int, since: float, compared: Compared) -> Step:
-        candidate = self._sides.candidate
-        if candidate is None or not candidate.torchserve.alive:
-            raise ServerError("its TorchServe has died")
-        if not candidate.ready.get(asked.model):
-            candidate.count()  # once more: on a machine that is busy, an answer may not have come
-        if not candidate.ready.get(asked.model):
-            raise ServerError("it has no worker that is ready")
-        answered = self._access.answered(asked.model, since)
-        mine, theirs = (answered.get(each, []) for each in (self._sides.other, self._sides.active))
+        self._traffic.check()
+        theirs, mine = self._traffic.answered(since)
         failed = sum(each.status >= 500 for each in mine)
         step = Step(
             phase="canary" if share else "shadow",
@@ -340,12 +254,77 @@ class Conductor:
             )
         return step
 
-    def _drain(self, side: str, grace_s: float) -> None:
-        """Wait until nothing is on its way to a side, which gets no more requests."""
-        until = time.monotonic() + grace_s
-        with suppress(ServerError):  # of a front that has died nothing is on its way
-            while time.monotonic() < until and self._haproxy.on_side(side):
-                time.sleep(POLL_S)
+
+class Rollouts:
+    """One rollout at a time, as commands ask for it.
+
+    Args:
+        log: takes a line about each step.
+    """
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log, self._going, self._called_off = log, threading.Lock(), threading.Event()
+
+    def run(self, asked: Rollout, names: Sequence[str], traffic: TwoVersions, say: Say) -> None:
+        """Carry one out.
+
+        Args:
+            asked: what is asked for.
+            names: of the server's models.
+            traffic: what it is carried out with.
+            say: takes each step.
+
+        Raises:
+            ServerError: there is no such model, or another rollout, or it was rolled back.
+        """
+        if asked.model not in names:
+            raise ServerError(no_such("model", asked.model, list(names)))
+        if not self._going.acquire(blocking=False):
+            raise ServerError("another version is being rolled out", hint="wait until it is done")
+
+        def told(step: Step) -> None:
+            self._log(f"rollout: {step.model_dump_json(exclude_defaults=True)}")
+            say({"step": step.model_dump(mode="json")})
+
+        try:
+            self._called_off.clear()
+            Conductor(traffic, self._called_off, told).run(asked)
+        except MarsmithError as error:
+            self._log(f"rollout: {error.message}")
+            raise
+        finally:
+            self._going.release()
+
+    def call_off(self, *, wait: bool = True) -> None:
+        """Have the one that goes on rolled back; `wait`: until it has been."""
+        self._called_off.set()
+        if wait:
+            with self._going:
+                return
+
+
+def refuse_too_large(model: str, pids: Iterable[int], spare_bytes: int = 0) -> None:
+    """Refuse a second version that there is no memory for, before anything starts.
+
+    Args:
+        model: its name.
+        pids: of the workers that there will be twice.
+        spare_bytes: what the second version takes beside its workers.
+
+    Raises:
+        ServerError: too little is free.
+    """
+    needed = spare_bytes
+    for pid in pids:
+        with suppress(psutil.Error):
+            needed += psutil.Process(pid).memory_info().rss
+    there = memory.free()
+    if needed > there:
+        raise ServerError(
+            f"two versions of {model} need {needed / 1e6:,.0f} MB more;"
+            f" {there / 1e6:,.0f} MB are free",
+            hint="free memory, or stop the server and serve the new version alone",
+        )
 
 
 def p99_ms(answered: Sequence[Answered]) -> float | None:

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from marsmith.errors import MarsmithError, ServerError, no_such
+from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving.backoff import Backoff
 from marsmith.serving.control import SOCKET, Control, Say
 from marsmith.serving.front import keys, metadata
@@ -34,12 +34,13 @@ from marsmith.serving.front.memory import Memory
 from marsmith.serving.front.pace import Pace
 from marsmith.serving.front.scrape import Scrape
 from marsmith.serving.host import processes, run_folder, settings
-from marsmith.serving.host.plan import PLAN, ModelPlan, Plan
+from marsmith.serving.host.plan import PLAN, Plan
 from marsmith.serving.host.run_folder import ServerInfo
-from marsmith.serving.rollout import Conductor, Rollout, Step
+from marsmith.serving.rollout import Rollout, Rollouts
 from marsmith.serving.sides import Sides
 from marsmith.serving.torchserve.instance import ASK_S, Keys
 from marsmith.serving.torchserve.readiness import Progress
+from marsmith.serving.two_sides import TwoSides
 
 TICK_S = 0.25
 CLOSE_S = 2.0
@@ -70,8 +71,7 @@ class Supervisor:
         self._stopping = False
         self._written = Keys("-", "-")
         self._control: Control | None = None
-        self._rolling = threading.Lock()
-        self._called_off = threading.Event()
+        self._rollouts = Rollouts(_log)
         self._restarts = Counter(
             "marsmith_restarts", "What died and was started again.", ["what"],
             registry=self._registry,
@@ -164,7 +164,7 @@ class Supervisor:
     def stop(self) -> None:
         """Tell it to stop: `watch` returns."""
         self._stopping = True
-        self._called_off.set()
+        self._rollouts.call_off(wait=False)
 
     def _look(self) -> None:
         """Do all that is to be done again and again; what fails does not keep the rest from it."""
@@ -225,9 +225,7 @@ class Supervisor:
             case {"rollout": dict(asked)}:
                 self._roll_out(Rollout.model_validate(asked), say)
             case {"call_off": True}:
-                self._called_off.set()
-                with self._rolling:  # it has been rolled back
-                    return
+                self._rollouts.call_off()
             case {"versions": True}:
                 say({"versions": self._versions()})
             case _:
@@ -236,26 +234,11 @@ class Supervisor:
     def _roll_out(self, asked: Rollout, say: Say) -> None:
         if self._haproxy is None:
             raise ServerError("without the front there is nothing that could share requests")
-        if asked.model not in self._plan.names:
-            raise ServerError(no_such("model", asked.model, list(self._plan.names)))
-        if not self._rolling.acquire(blocking=False):
-            raise ServerError("another version is being rolled out", hint="wait until it is done")
-        try:
-            self._called_off.clear()
+        promoted, names = self._promoted, self._plan.names
+        sides = TwoSides(self._sides, self._haproxy, self._access, asked, promoted)
+        self._rollouts.run(asked, names, sides, say)
 
-            def told(step: Step) -> None:
-                _log(f"rollout: {step.model_dump_json(exclude_defaults=True)}")
-                say({"step": step.model_dump(mode="json")})
-
-            conductor = Conductor(self._sides, self._haproxy, self._access, self._called_off, told)
-            conductor.run(asked, self._promoted)
-        except MarsmithError as error:
-            _log(f"rollout: {error.message}")
-            raise
-        finally:
-            self._rolling.release()
-
-    def _promoted(self, model: ModelPlan) -> None:
+    def _promoted(self) -> None:
         """Say everywhere that another side serves now."""
         self._write_keys()
         run_folder.write_info(self._info())

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from marsmith.serving import control, server
 from marsmith.serving.host.processes import family
 from marsmith.serving.rollout import Step
 from marsmith.serving.server import Server
+from tests.support.asking import asking_on
 from tests.support.paths import ROOT
 from tests.support.servers import authorization
 from tests.support.signing_keys import write_keys
@@ -41,27 +41,9 @@ def running(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[Serv
 
 @pytest.fixture
 def asking(running: Server) -> Iterator[list[str]]:
-    """Four clients that ask again and again; what they heard: a status, and who answered."""
-    answers: list[str] = []
-    finished = threading.Event()
-    headers = {"Authorization": authorization(running)}
-
-    def ask() -> None:
-        with httpx.Client(base_url=running.inference_address, headers=headers, timeout=120) as http:
-            while not finished.wait(0.1):  # what starts meanwhile needs the cores
-                answer = http.post("/predictions/tiny", json={"sleep": 0.01})
-                name = answer.json().get("version") if answer.status_code == 200 else answer.text
-                answers.append(f"{answer.status_code} {name}")
-
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(ask) for _ in range(4)]
-        try:
-            wait_until(lambda: len(answers) > 20)
-            yield answers
-        finally:
-            finished.set()
-        for job in jobs:
-            job.result()
+    """What four clients heard: a status, and who answered."""
+    with asking_on(running) as answers:
+        yield answers
 
 
 def javas(info: Server) -> int:
