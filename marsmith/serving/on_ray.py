@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from marsmith.archive.reading import Named
-from marsmith.archive.signing import bundle_of
+from marsmith.archive.reading import PIN, Named
 from marsmith.atomic import replacing
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving.control import SOCKET, Control, Say, ask
@@ -29,12 +29,16 @@ from marsmith.serving.front import keys
 from marsmith.serving.host import run_folder
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.serving.ray import served
+from marsmith.serving.ray.deployed import APPLICATION, Applications, replicas
 from marsmith.serving.ray.node import Node
 from marsmith.serving.ray.served import Served
+from marsmith.serving.rollout import Rollout, Rollouts
 from marsmith.serving.torchserve.status import ModelStatus, ServerStatus
+from marsmith.serving.two_applications import TwoApplications, keep_one
 
 PLAN, OWN_KEYS, STORE = run_folder.OF_RAY
-APPLICATION = "marsmith"
+OF_EACH = 3
+"""In a rollout there may be so many of each replica: the old, the new, and what takes over."""
 GRACE_S = 20.0
 """How long Ray waits for requests on their way, by default."""
 ASK_S = 10.0
@@ -79,16 +83,8 @@ def keep(run_dir: Path, found: Mapping[str, Named], taken: Mapping[str, Path]) -
     """
     store = run_dir / STORE
     shutil.rmtree(store, ignore_errors=True)
-    kept = []
-    for name, copy in taken.items():
-        # A signature tells of the file's name, too.
-        source, to = found[name].path, store / name / found[name].path.name
-        to.parent.mkdir(parents=True)
-        to.hardlink_to(copy)
-        if (signed := bundle_of(source)).exists():
-            shutil.copyfile(signed, bundle_of(to))
-        kept.append(str(to))
-    return tuple(model.archive for model in served.read(tuple(kept)))
+    kept = [keep_one(store, found[name].path, copy) for name, copy in taken.items()]
+    return tuple(model.archive for model in served.read(tuple(map(str, kept))))
 
 
 def write(plan: LocalPlan) -> None:
@@ -134,6 +130,8 @@ class Local:
     def __init__(self, plan: LocalPlan) -> None:
         self._plan = plan
         self._models = [model.here() for model in served.read(plan.archives)]
+        self._before: dict[str, Served] = {}
+        self._rollouts = Rollouts(_log)
         self._control: Control | None = None
         self._node = Node(plan.temp_dir)
 
@@ -145,25 +143,17 @@ class Local:
         """
         from ray import serve
 
-        from marsmith.serving.ray import application
         from marsmith.serving.ray.arguments import ApplicationArguments
 
         plan = self._plan
         own = self._write_keys()
-        cores = max(os.cpu_count() or 1, sum(_cores(model) for model in self._models))
-        self._node.start(cores)
+        cores = OF_EACH * sum(_cores(model) for model in self._models)
+        self._node.start(max(os.cpu_count() or 1, cores))
         http = {"host": plan.host, "port": plan.port, "location": "HeadOnly"}
         serve.start(http_options=http)
         arguments = ApplicationArguments(archives=plan.archives, trust=plan.trust, keys=plan.keys)
-        try:
-            built = application.build(arguments, (own,))
-            serve.run(built, name=APPLICATION, route_prefix="/")
-        except RuntimeError as error:
-            said = serve.status().applications.get(APPLICATION)
-            raise ServerError(
-                "Ray does not serve it: " + _cause(said, error),
-                hint=f"see its logs in {plan.temp_dir / 'ray'}; `marsmith run` tries an archive",
-            ) from None
+        deployed = self._deployed = Applications(arguments, own, plan.temp_dir / "ray")
+        deployed.run()
         self._control = Control(plan.temp_dir / SOCKET, self._asked)
         info = self._info()
         run_folder.write_info(info)
@@ -174,6 +164,7 @@ class Local:
         from ray import serve
 
         if self._control:
+            self._rollouts.call_off()
             self._control.end()
         if self._node.runs:
             with suppress(Exception):  # what is half-started can't be told to end
@@ -208,13 +199,42 @@ class Local:
             models=tuple(model.name for model in self._models),
         )
 
-    def _asked(self, what: Mapping[str, Any], answer: Say) -> None:
-        if set(what) != {"status"}:
-            raise ServerError(
-                "a server on Ray does not do that",
-                hint="serve it on TorchServe, without --on ray",
-            )
-        answer({"models": [self._said_of(model) for model in self._models]})
+    def _asked(self, what: Mapping[str, Any], say: Say) -> None:
+        match what:
+            case {"status": True}:
+                say({"models": [self._said_of(model) for model in self._models]})
+            case {"versions": True}:
+                say({"versions": {model.name: self._versions(model) for model in self._models}})
+            case {"rollout": dict(asked)}:
+                self._roll_out(Rollout.model_validate(asked), say)
+            case {"call_off": True}:
+                self._rollouts.call_off()
+            case _:
+                raise ServerError(
+                    "a server on Ray does not do that",
+                    hint="serve it on TorchServe, without --on ray",
+                )
+
+    def _roll_out(self, asked: Rollout, say: Say) -> None:
+        names = [model.name for model in self._models]
+        store = self._plan.run_dir / STORE
+        traffic = TwoApplications(self._deployed, self._plan.run_dir, store, asked, self._promoted)
+        self._rollouts.run(asked, names, traffic, say)
+
+    def _promoted(self, new: Served) -> None:
+        """Know which version serves, and keep the archive of the one before alone."""
+        old = next(model for model in self._models if model.name == new.name)
+        self._models = [new if model is old else model for model in self._models]
+        older, self._before[new.name] = self._before.get(new.name), old
+        if older:
+            shutil.rmtree(_file(older).parent, ignore_errors=True)
+
+    def _versions(self, model: Served) -> dict[str, str | None]:
+        """The version that serves, and the one that would at a rollback."""
+        found: dict[str, str | None] = {"serving": model.plan.version, "before": None}
+        if before := self._before.get(model.name):
+            found |= {"before": before.plan.version, "archive": str(_file(before))}
+        return found
 
     def _said_of(self, model: Served) -> dict[str, Any]:
         """What TorchServe's management API would say of a model."""
@@ -225,18 +245,8 @@ class Local:
             "minWorkers": fewest,
             "maxWorkers": most,
             "batchSize": model.batch_size,
-            "workers": list(_replicas(model.name)),
+            "workers": list(replicas(model.name)),
         }
-
-
-def _replicas(name: str) -> Iterator[dict[str, Any]]:
-    from ray.serve.context import _get_global_client
-
-    details = _get_global_client().get_serve_details()
-    deployed = details["applications"][APPLICATION]["deployments"].get(name, {})
-    for each in deployed.get("replicas", ()):
-        ready = "READY" if each["state"] == "RUNNING" else each["state"]
-        yield {"id": each["replica_id"], "pid": each.get("pid") or 0, "status": ready}
 
 
 def _cores(model: Served) -> int:
@@ -244,12 +254,14 @@ def _cores(model: Served) -> int:
     return model.replicas[1] * int(model.options()["ray_actor_options"]["num_cpus"])
 
 
-def _cause(said: Any, error: RuntimeError) -> str:
-    """What ended a start: the last thing that a replica's error says."""
-    messages = [each.message for each in said.deployments.values()] if said else []
-    lines = [line for line in "\n".join(messages).splitlines() if line.strip()]
-    ours = [line for line in lines if line.lstrip().startswith("marsmith.errors.")]
-    return (ours or lines or [str(error)])[-1].strip().removeprefix("marsmith.errors.")
+def _file(model: Served) -> Path:
+    return Path(model.archive.rpartition(PIN)[0])
+
+
+def _log(line: str) -> None:
+    with suppress(OSError):  # of a full disk
+        sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {line}\n")
+        sys.stderr.flush()
 
 
 def _say(**what: object) -> None:

@@ -317,7 +317,11 @@ def scale(
         ServerError: there is no such model, the number is not allowed, or a worker did not load;
             the model is scaled back then.
     """
-    _of_torchserve(info, "number of workers to set")
+    if info.on == "ray":
+        raise ServerError(
+            "a server on Ray has no number of workers to set",
+            hint="Ray gives a model workers as the load is, between its minWorkers and maxWorkers",
+        )
     most = min_workers if max_workers is None else max_workers
     if not 1 <= min_workers <= most:
         # TorchServe loses track of the workers of a model that it scales to 0.
@@ -373,7 +377,6 @@ def rollout(
         ServerError: it was rolled back, and why; the old version serves as before. The same holds
             for Ctrl-C and SIGTERM.
     """
-    _of_torchserve(info, "rollouts")
     named = Named.of(archive)
     if (name := read_model_name(named.path)) != model:
         raise ServerError(f"{archive} holds the model {name!r}, not {model!r}")
@@ -395,7 +398,6 @@ def rollout(
 
 def versions(info: ServerInfo) -> dict[str, dict[str, str | None]]:
     """The version of each model that serves, and the one before, which `rollback` serves again."""
-    _of_torchserve(info, "rollouts")
     (said,) = control.ask(info.temp_dir, ASK_S, versions=True)
     found: dict[str, dict[str, str | None]] = said["versions"]
     return found
@@ -444,16 +446,6 @@ def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
     with suppress(ServerError), run_folder.locked(info.run_dir):
         if any(dict(info) == dict(other) for other in run_folder.read_infos()):
             run_folder.forget(info.run_dir)
-
-
-def _of_torchserve(info: ServerInfo, what: str) -> None:
-    """Refuse what a server on Ray doesn't do."""
-    if info.on == "ray":
-        raise ServerError(
-            f"a server on Ray has no {what}",
-            hint="Ray gives a model workers as the load is, between its minWorkers and maxWorkers;"
-            " serve without --on ray for the rest",
-        )
 
 
 def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from marsmith.serving.ray.ingress import Ingress
 from marsmith.serving.ray.replica import ModelReplica
 from marsmith.serving.ray.served import Served
 from marsmith.serving.ray.speaking import SpeakingReplica
+from marsmith.serving.ray.split import Beside
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -24,13 +27,23 @@ INGRESS = "_ingress"
 AT_ONCE = 1000
 """How many requests an ingress has on their way; all but a few wait for models."""
 
+ONE_TRY = {"max_constructor_retry_count": 1}
+"""What doesn't load would fail again: whoever waits for it is told why at once."""
 
-def build(arguments: ApplicationArguments, more_keys: tuple[Path, ...] = ()) -> Application:
+
+def build(
+    arguments: ApplicationArguments,
+    more_keys: tuple[Path, ...] = (),
+    beside: Mapping[str, Beside] | None = None,
+) -> Application:
     """Build an application.
 
     Args:
         arguments: what it takes.
         more_keys: further files of keys, where requests need one at all.
+        beside: new versions beside those in the application, by the names of their models. With
+            it, an application that is built and run again keeps those replicas whose archive is
+            the same, and replaces others once new ones run.
 
     Raises:
         MarsmithError: an archive isn't sound, there are several without an ingress, or Ray is
@@ -41,15 +54,43 @@ def build(arguments: ApplicationArguments, more_keys: tuple[Path, ...] = ()) -> 
     keys = (arguments.keys_file or keys_file(), *more_keys) if arguments.keys else ()
     ingresses = ingresses_of(models, arguments)
     deployed = {each["name"]: each for each in deployments(models, ingresses)}
+
+    def deployment(kind: type, name: str, of: Sequence[Served], *, speaks: bool = False) -> Any:
+        options = deployed[name]
+        if beside is not None:
+            told = {model: asdict(each) for model, each in beside.items()}
+            options |= {"user_config": told} if speaks else {}
+            options |= {"_internal": True, "version": _version(of), "max_surge_percent": 100}
+            options |= ONE_TRY
+        return _deployment(kind, options, speaks=speaks)
+
     if not ingresses:
         (model,) = models
-        speaking = _deployment(SpeakingReplica, deployed[model.name], speaks=True)
+        speaking = deployment(SpeakingReplica, model.name, models, speaks=True)
         return speaking.bind(model, arguments.trust, keys)
     replicas = {
-        model.name: _deployment(ModelReplica, deployed[model.name]).bind(model, arguments.trust)
+        model.name: deployment(ModelReplica, model.name, [model]).bind(model, arguments.trust)
         for model in models
     }
-    return _deployment(Ingress, deployed[INGRESS], speaks=True).bind(models, replicas, keys)
+    return deployment(Ingress, INGRESS, models, speaks=True).bind(models, replicas, keys)
+
+
+def build_alone(model: Served, trust: tuple[Path, ...], grace_s: float) -> Application:
+    """Build an application of one model that speaks to no clients: others' ingresses ask it.
+
+    Args:
+        model: the model.
+        trust: public keys, or folders of them, one of which must have signed the archive.
+        grace_s: how long it may take over what is on its way, once it is to end.
+    """
+    grace = {"graceful_shutdown_timeout_s": grace_s}
+    options = {"name": model.name, **model.options(), **grace, **ONE_TRY}
+    return _deployment(ModelReplica, options).bind(model, trust)
+
+
+def _version(models: Sequence[Served]) -> str:
+    """Ray's name for what replicas are started from; where it stays, they do."""
+    return hashlib.sha256("\n".join(model.archive for model in models).encode()).hexdigest()
 
 
 def ingresses_of(models: Sequence[Served], arguments: ApplicationArguments) -> int:

@@ -14,6 +14,8 @@ ASK_S = 5.0
 """What the network has lost is answered never; the controller is asked again then."""
 OLD_S = 10.0
 """What the controller said longer ago isn't believed any more."""
+RUNS = ("RUNNING", "UPDATING")
+"""How Ray calls replicas that answer; the second are told something meanwhile."""
 
 
 class Condition:
@@ -21,10 +23,11 @@ class Condition:
 
     Args:
         names: of its models.
+        application: its name; None for this replica's own.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
+    def __init__(self, names: Sequence[str], application: str | None = None) -> None:
+        self._names, self._application = names, application
         self._running: Mapping[str, int] = {}
         self._at = -OLD_S
 
@@ -52,23 +55,23 @@ class Condition:
         """Ask the controller again and again, until this is cancelled."""
         while True:
             try:
-                self._running = await asyncio.wait_for(_running(), ASK_S)
+                self._running = await asyncio.wait_for(_running(self._application), ASK_S)
                 self._at = asyncio.get_running_loop().time()
             except Exception:  # it is started anew somewhere; this is asked again
                 logger.warning("Ray's controller doesn't say what runs", exc_info=True)
             await asyncio.sleep(POLL_S)
 
 
-async def _running() -> dict[str, int]:
-    """How many replicas run of the deployments of this replica's application."""
+async def _running(named: str | None) -> dict[str, int]:
+    """How many replicas run of the deployments of an application; None: this replica's own."""
     from ray import serve
 
     # `serve.status()` would block a thread, for good where the answer is lost.
     details = await _controller().get_serve_instance_details.remote()
-    application = details["applications"].get(serve.get_replica_context().app_name)
+    application = details["applications"].get(named or serve.get_replica_context().app_name)
     deployments = application["deployments"] if application else {}
     return {
-        name: sum(replica["state"] == "RUNNING" for replica in each["replicas"])
+        name: sum(replica["state"] in RUNS for replica in each["replicas"])
         for name, each in deployments.items()
     }
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from marsmith.serving.ray.http import Http, Receive, Scope, Send
 from marsmith.serving.ray.paths import UNKNOWN, AskedPath
 from marsmith.serving.ray.refusals import RefusedError
 from marsmith.serving.ray.served import Served
+from marsmith.serving.ray.split import Beside, Split
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -59,6 +61,7 @@ class Ingress:
             each.name: Replicas(each, handles[each.name], self._condition) for each in models
         }
         self._access = Access(*keys) if keys else None
+        self._splits: dict[str, Split] = {}
         self._metadata: dict[str, bytes] = {}
         self._began = int(time.time())
         self._names = ", ".join(self._models)
@@ -90,6 +93,24 @@ class Ingress:
             logger.exception("a request for %s failed", http.path)
             said = {"error": "the front failed", "hint": "tell whoever runs this server"}
             await http.say(500, JSON, json.dumps(said).encode())
+
+    async def reconfigure(self, said: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take what is told of new versions, by the names of their models; Ray calls this.
+
+        Args:
+            said: the fields of `Beside`; who isn't there has none.
+        """
+        from ray import serve
+
+        for name in [name for name in self._splits if name not in said]:
+            self._splits.pop(name).end()
+        for name, fields in said.items():
+            beside = Beside(**fields)
+            if name not in self._splits:
+                served = await asyncio.to_thread(Served.of, beside.archive)
+                handle = serve.get_deployment_handle(name, beside.application)
+                self._splits[name] = Split(self._models[name], served, handle, beside)
+            self._splits[name].said = beside
 
     def close(self) -> None:
         """End what this has started."""
@@ -136,6 +157,20 @@ class Ingress:
         replicas = self._models.get(asked.model)
         if replicas is None:
             raise refusals.no_model(asked.model, f"there are: {self._names}")
+        if split := self._splits.get(asked.model):
+            await split.answer(http, asked, partial(self._request, http, asked))
+            return
+        request = await self._request(http, asked, replicas)
+        async with aclosing(replicas.ask(request)) as parts:
+            async for part in parts:
+                await http.part(part)
+
+    async def _request(self, http: Http, asked: AskedPath, replicas: Replicas) -> Request:
+        """What a model's worker is sent.
+
+        Raises:
+            RefusedError: the model doesn't take that.
+        """
         plan = replicas.served.plan
         if asked.version is not None and asked.version != plan.version:
             raise refusals.no_version(plan.name, asked.version, plan.version)
@@ -144,10 +179,7 @@ class Ingress:
         if asked.openai and not plan.speaks_openai:
             raise refusals.not_openai(plan.name)
         body = await self._body(http, plan.max_body_bytes)
-        request = _request(http, asked, body, reads_forms=plan.reads_forms)
-        async with aclosing(replicas.ask(request)) as parts:
-            async for part in parts:
-                await http.part(part)
+        return _request(http, asked, body, reads_forms=plan.reads_forms)
 
     async def _body(self, http: Http, most: int | None) -> bytes:
         if most is None:

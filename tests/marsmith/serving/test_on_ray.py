@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from marsmith.client.clients import Client
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.serving import server
 from marsmith.serving.host import run_folder
+from marsmith.serving.rollout import Step
 
 IMAGE, DIGIT = held_out()[0]
 
@@ -68,11 +71,36 @@ def test_it_asks_for_keys(on_ray: server.Server) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_torchserves_alone_is_refused(on_ray: server.Server, digits_archive: Path) -> None:
+def test_what_is_torchserves_alone_is_refused(on_ray: server.Server) -> None:
     with pytest.raises(ServerError, match="on Ray has no"):
         server.scale(on_ray, "digits", 2)
-    with pytest.raises(ServerError, match="on Ray has no rollouts"):
-        server.rollout(on_ray, "digits", digits_archive)
+
+
+@pytest.mark.slow
+def test_two_versions_that_are_alike_answer_alike(
+    on_ray: server.Server, digits_archive: Path
+) -> None:
+    steps: list[Step] = []
+    finished = threading.Event()
+
+    def ask() -> None:
+        with on_ray.client() as client:
+            while not finished.wait(0.05):
+                assert next(iter(client.predict("digits", IMAGE))) == DIGIT
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            on_ray.rollout(
+                "digits", digits_archive, steps.append, shadow=1.0, canary=(50, 100), hold_s=5.0,
+                max_p99_ratio=100,
+            )  # fmt: skip
+        finally:
+            finished.set()
+        asking.result()
+    assert steps[-1].phase == "ended"
+    assert [step.disagreement for step in steps if step.compared > 10] != []
+    assert {step.disagreement for step in steps} == {0.0}
 
 
 @pytest.mark.slow
@@ -82,5 +110,27 @@ def test_a_stop_leaves_nothing(
 ) -> None:
     pytest.importorskip("ray")
     server.serve([make_tiny_archive("tiny")], on="ray", port=0, timeout_s=600).stop()
+    assert_nothing_is_left()
+    assert run_folder.read_infos() == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_state")
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [("runtime", "RuntimeError: weights.bin is not there"), ("exit", "exit status 9")],
+)
+def test_a_model_that_does_not_load_is_told_in_its_own_words(
+    make_tiny_archive: Callable[..., Path],
+    assert_nothing_is_left: Callable[[], None],
+    fail: str,
+    said: str,
+) -> None:
+    pytest.importorskip("ray")
+    archive = make_tiny_archive("tiny", fail=fail)
+    with pytest.raises(ServerError) as caught:
+        server.serve([archive], on="ray", port=0, timeout_s=600)
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
     assert_nothing_is_left()
     assert run_folder.read_infos() == []

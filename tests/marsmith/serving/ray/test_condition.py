@@ -11,7 +11,7 @@ from marsmith.serving.ray.condition import Condition
 def test_an_answer_that_never_comes_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
 
-    async def running() -> dict[str, int]:
+    async def running(_: str | None) -> dict[str, int]:
         nonlocal asked
         asked += 1
         if asked < 3:  # the network has lost it
