@@ -72,6 +72,46 @@ def roberta(folder: Path, **settings: Any) -> None:
     write_roberta_tokenizer(folder)
 
 
+def electra(folder: Path, **settings: Any) -> None:
+    from transformers import ElectraConfig, ElectraForSequenceClassification
+
+    config = ElectraConfig(
+        vocab_size=13, max_position_embeddings=40, embedding_size=8, intermediate_size=16,
+        **SIZES, **settings,
+    )  # fmt: skip
+    ElectraForSequenceClassification(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+
+
+def albert(folder: Path, **settings: Any) -> None:
+    from transformers import AlbertConfig, AlbertForSequenceClassification
+
+    config = AlbertConfig(
+        vocab_size=13, max_position_embeddings=40, embedding_size=8, intermediate_size=16,
+        **SIZES, **settings,
+    )  # fmt: skip
+    AlbertForSequenceClassification(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+
+
+def deberta(folder: Path, **settings: Any) -> None:
+    """With distances in buckets, as DeBERTa-v3 has them."""
+    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
+
+    said: dict[str, Any] = {
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+    }
+    config = DebertaV2Config(
+        vocab_size=13, max_position_embeddings=40, intermediate_size=16, type_vocab_size=0,
+        relative_attention=True, pos_att_type=["p2c", "c2p"], position_biased_input=False,
+        **said, **SIZES, **settings,
+    )  # fmt: skip
+    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+
+
 def mpnet(folder: Path, **settings: Any) -> None:
     from transformers import MPNetConfig, MPNetForSequenceClassification
 
@@ -168,19 +208,23 @@ def test_what_cannot_be_served_is_told_at_build(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "said", "runtime"),
     [
-        (bert, {"id2label": LABELS}),
-        (roberta, {"id2label": LABELS}),
-        (distilbert, {"num_labels": 1}),
-        (distilbert, {"problem_type": "multi_label_classification"}),
+        (bert, {"id2label": LABELS}, "torchscript"),
+        (roberta, {"id2label": LABELS}, "torchscript"),
+        (distilbert, {"num_labels": 1}, "torchscript"),
+        (distilbert, {"problem_type": "multi_label_classification"}, "torchscript"),
+        *((make, {}, "onnx") for make in (roberta, distilbert, electra, albert, deberta)),
     ],
 )
 def test_its_archive_does_too(
-    tmp_path: Path, make: Callable[..., None], said: dict[str, Any]
+    tmp_path: Path, make: Callable[..., None], said: dict[str, Any], runtime: str
 ) -> None:
     folder, recipe = saved(tmp_path / "model", make, **said), tmp_path / "recipe.yaml"
-    recipe.write_text(f"name: x\ntask: text_classification\nsource: {{huggingface: {folder}}}\n")
+    recipe.write_text(
+        f"name: x\ntask: text_classification\nsource: {{huggingface: {folder}}}\n"
+        f"runtime: {runtime}\n"
+    )
     build(reading.load(recipe), tmp_path / "store")
     with Harness(tmp_path / "store" / "x.mar", batch_size=8) as harness:
         together = harness.predict([Request.json({"data": text}) for text in TEXTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Callable
@@ -127,6 +128,8 @@ GPT_NEO: dict[str, Any] = {
     "max_position_embeddings": 4096,
 }
 GPT_NEO |= {"attention_types": [[["global", "local"], 1]]}
+PHI_3 = {**SIZES, "pad_token_id": 0}
+QWEN_3 = {**SIZES, "head_dim": 8}
 MPT = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 4096}
 
 
@@ -160,7 +163,21 @@ def test_what_would_be_written_otherwise_token_by_token_is_refused(
 
 @pytest.mark.parametrize(
     ("make", "runtime"),
-    [pytest.param(gpt2, "onnx", marks=pytest.mark.slow), (llama, "torchscript")],
+    [
+        (llama, "torchscript"),
+        pytest.param(gpt2, "onnx", marks=pytest.mark.slow),
+        *(
+            pytest.param(
+                functools.partial(of(kind), **settings), runtime, marks=pytest.mark.slow, id=kind
+            )
+            for kind, settings, runtime in [
+                ("gemma2", GEMMA_2, "onnx"),
+                ("gpt_oss", GPT_OSS, "torchscript"),
+                ("phi3", PHI_3, "onnx"),
+                ("qwen3", QWEN_3, "onnx"),
+            ]
+        ),
+    ],
 )
 def test_a_folder_builds_and_serves_with_a_short_recipe(
     tmp_path: Path, make: Callable[..., None], runtime: str

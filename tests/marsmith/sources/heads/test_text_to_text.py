@@ -201,7 +201,11 @@ def test_a_model_that_would_write_otherwise_is_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "runtime"),
-    [*((kind, "torchscript") for kind in encoder_decoders.KINDS), ("t5", "onnx")],
+    [
+        *((kind, "torchscript") for kind in encoder_decoders.KINDS),
+        ("t5", "onnx"),
+        ("m2m100", "onnx"),
+    ],
 )
 def test_five_lines_of_recipe_build_it_and_it_is_served_without_transformers(
     tmp_path: Path, kind: str, runtime: str
