@@ -13,7 +13,6 @@ from marsmith.client.flows import Api
 from marsmith.errors import MarsmithError
 from marsmith.recipe.sections import Recipe
 from marsmith.serving.host.run_folder import ServerInfo
-from marsmith.verify.evaluation import bodies_of, items_of
 
 RAW = "application/octet-stream"
 
@@ -101,6 +100,8 @@ def held_out(recipe: Recipe) -> list[Body]:
         MarsmithError: it has none.
         BuildError: the data is none.
     """
+    from marsmith.verify.evaluation import bodies_of, items_of  # imports torch
+
     if recipe.evaluation is None:
         raise MarsmithError(
             f"the recipe of {recipe.name} has no evaluation", "name files instead: --body FILE"

@@ -87,12 +87,13 @@ def _target(
     from marsmith.bench import target
     from marsmith.cli.inputs import read_option
     from marsmith.client.bodies import media_type, read_file
-    from marsmith.recipe.reading import load
     from marsmith.serving import server
 
     bodies = [target.Body(read_file(path), media_type(path) or target.RAW) for path in files]
     what = "the files given"
     if recipe is not None:
+        from marsmith.recipe.reading import load  # imports torch
+
         read = load(recipe)
         bodies += target.held_out(read)
         what = f"the held-out data of {read.name}"

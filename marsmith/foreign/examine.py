@@ -18,7 +18,6 @@ from marsmith.errors import ArchiveError
 from marsmith.foreign import source, traps
 from marsmith.foreign.source import BUILT_IN, HandlerSource
 from marsmith.harness.unpacking import read_manifest
-from marsmith.sources import _pickles
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 TORCHSCRIPT, ONNX, PROGRAM, COMPILED, PICKLE = (
@@ -181,6 +180,8 @@ def form_of(model: Path) -> str:
     """What the file of a model is; empty where that isn't known."""
     if model.suffix in (".onnx", ".so"):
         return ONNX if model.suffix == ".onnx" else COMPILED
+    from marsmith.sources import _pickles  # imports torch
+
     names = _pickles.zipped(model)
     if any(name.endswith("/constants.pkl") for name in names):
         return TORCHSCRIPT
@@ -191,6 +192,8 @@ def form_of(model: Path) -> str:
 
 def _scanned(folder: Path) -> dict[str, Pickled]:
     """The pickles of a folder. TorchScript's are left out: no Python is called to read them."""
+    from marsmith.sources import _pickles  # imports torch
+
     found = {}
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         if file.suffix == ".py" or form_of(file) == TORCHSCRIPT:
