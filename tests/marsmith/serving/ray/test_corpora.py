@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import pytest
 
 from marsmith.serving import server
 from tests.fuzz import engine, messages
-from tests.support.on_ray import Both, OnRay, both, started, told
+from tests.support.on_ray import Both, told
 from tests.support.over_http import sent
-from tests.support.servers import authorization
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -30,24 +29,6 @@ CORPORA = ("payloads", "options", "images", "openai")
 @pytest.fixture(scope="module")
 def archives(make_new_archive: Callable[[str], Path]) -> list[Path]:
     return [make_new_archive(task) for task in TASKS]
-
-
-@pytest.fixture(scope="module")
-def on_ray(archives: list[Path], server_state: Path) -> Iterator[OnRay]:
-    with started(*archives, cores=2 * len(TASKS)) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def torchserve(archives: list[Path], server_state: Path) -> Iterator[server.Server]:
-    with server.serve(archives, port=0) as found:
-        yield found
-
-
-@pytest.fixture
-def clients(on_ray: OnRay, torchserve: server.Server) -> Iterator[Both]:
-    with both(torchserve.inference_address, authorization(torchserve), on_ray) as found:
-        yield found
 
 
 def test_every_task_answers_its_own_example_alike(clients: Both, torchserve: server.Server) -> None:

@@ -9,7 +9,7 @@ come one by one, with the same ids.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ import pytest
 
 from marsmith.serving import server
 from tests.support import asked_of_models
-from tests.support.on_ray import Both, OnRay, both, started, told
+from tests.support.on_ray import Both, told
 from tests.support.paths import ROOT
-from tests.support.servers import authorization
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -35,24 +34,6 @@ def archives(
     request: pytest.FixtureRequest, make_shipped_archive: Callable[[str], Path]
 ) -> list[Path]:
     return [make_shipped_archive(name) for name in request.param]
-
-
-@pytest.fixture(scope="module")
-def on_ray(archives: list[Path], server_state: Path) -> Iterator[OnRay]:
-    with started(*archives, cores=AT_ONCE) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def torchserve(archives: list[Path], server_state: Path) -> Iterator[server.Server]:
-    with server.serve(archives, port=0) as found:
-        yield found
-
-
-@pytest.fixture
-def clients(on_ray: OnRay, torchserve: server.Server) -> Iterator[Both]:
-    with both(torchserve.inference_address, authorization(torchserve), on_ray) as found:
-        yield found
 
 
 def test_whatever_is_asked_is_answered_alike(

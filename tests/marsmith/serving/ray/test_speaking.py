@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from marsmith.serving import server
 from tests.support.digit_requests import BAD, GOOD
 from tests.support.on_ray import (
     IMAGE,
@@ -16,12 +14,9 @@ from tests.support.on_ray import (
     Both,
     Load,
     OnRay,
-    both,
     differing,
     differing_paths,
-    started,
 )
-from tests.support.servers import authorization
 from tests.support.waiting import wait_until
 
 pytest.importorskip("ray")
@@ -29,21 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def on_ray(digits_archive: Path, server_state: Path) -> Iterator[OnRay]:
-    with started(digits_archive) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def torchserve(digits_archive: Path, server_state: Path) -> Iterator[server.Server]:
-    with server.serve([digits_archive], port=0) as found:
-        yield found
-
-
-@pytest.fixture
-def clients(on_ray: OnRay, torchserve: server.Server) -> Iterator[Both]:
-    with both(torchserve.inference_address, authorization(torchserve), on_ray) as found:
-        yield found
+def archives(digits_archive: Path) -> list[Path]:
+    return [digits_archive]
 
 
 @pytest.mark.parametrize("requests", [GOOD, BAD], ids=["good", "bad"])
