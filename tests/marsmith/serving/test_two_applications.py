@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from marsmith.archive import signing
 from marsmith.errors import ServerError
 from marsmith.serving import control, server
 from marsmith.serving.host.processes import family
@@ -17,6 +18,7 @@ from marsmith.serving.rollout import Step
 from marsmith.serving.server import Server
 from tests.support.asking import asking_on
 from tests.support.servers import authorization
+from tests.support.signing_keys import write_keys
 from tests.support.waiting import wait_until
 
 pytest.importorskip("ray")
@@ -154,3 +156,22 @@ def test_a_request_may_name_its_version_and_a_session_stays_with_one(
         assert version("/predictions/tiny/6.0") == 404
     assert serving(running) == old
     assert_one_version_is_left(running)
+
+
+def test_a_server_that_asks_for_signatures_asks_in_a_rollout_too(
+    make_tiny_archive: MakeArchive, server_state: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("model_signing")
+    key, public = write_keys(tmp_path, "shop")
+    first, second = (make_tiny_archive("tiny", version=version) for version in ("1.0", "2.0"))
+    signing.sign(first, key)
+    at_once: dict[str, Any] = {"canary": (100,), "hold_s": 0.0, "shadow": 0.0}
+    with server.serve([first], on="ray", port=0, trust=[public], timeout_s=600) as started:
+        with pytest.raises(ServerError, match="is not signed"):
+            started.rollout("tiny", second, **at_once)
+        signing.sign(second, key)
+        started.rollout("tiny", second, **at_once)
+        assert serving(started) == "2.0"
+        signing.bundle_of(first).unlink()
+        server.rollback(started, "tiny")  # its signature was kept with it
+        assert serving(started) == "1.0"
