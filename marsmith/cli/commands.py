@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, NoReturn
@@ -26,6 +25,7 @@ from marsmith.cli import (
     reports,
     rollouts,
     servers,
+    stopping,
     terminal,
     tune,
     ui,
@@ -86,7 +86,7 @@ app.add_typer(deploy.app, name="deploy", rich_help_panel=SERVERS)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command; an error of ours becomes a message and status 1, never a traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stopping.listen()
     try:
         our_handlers.claim()
         app(arguments)
@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
         if (said := causes.explained(error)) is None:
             raise  # the end of the command, or a fault of ours, which is to be told whole
+        if (status := stopping.status()) is not None:  # no fault of theirs
+            sys.exit(status)
         fail(said, arguments)
     sys.exit(0)
 

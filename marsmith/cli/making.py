@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from marsmith.cli import completion, terminal
+from marsmith.cli import completion, stopping, terminal
 from marsmith.cli.arguments import STORE, Store
 from marsmith.cli.json_output import AsJson, print_json
 from marsmith.cli.terminal import out, progress
@@ -100,7 +100,9 @@ def build(
     try:
         with progress() as say:
             report = run(read, model_store, say, retrain=retrain, keep_all=keep_all, served=served)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt) and stopping.status() != 130:
+            raise
         terminal.show_stopped(model_store)
         raise typer.Exit(130) from None
     if report is None:  # another process prints it
