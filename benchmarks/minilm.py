@@ -59,7 +59,7 @@ def main() -> None:
         inputs = {size: [tokens(size, arguments.tokens) for _ in range(2)] for size in sizes}
         batch = inputs[max(sizes)][0]
         compared = difference.compare(shipped(batch), eager(batch))
-        timings = timing.compare(contenders, inputs)
+        timings, _ = timing.compare(contenders, inputs)
     print(f"{section['runtime']}:{section['precision']}, {torch.get_num_threads()} threads")
     for name, figure in timings.items():
         print(f"{name}: {figure.samples_per_s:.1f}/s, {figure.p50_ms:.1f} ms at batch 1")

@@ -74,7 +74,7 @@ def measure(count: int, width: int) -> None:
 
         return run
 
-    timings = timing.compare({name: runtime(way) for name, way in ways.items()}, batches)
+    timings, _ = timing.compare({name: runtime(way) for name, way in ways.items()}, batches)
     exact, index = timings["exact"], timings["index"]
     print(
         f"{count} items of {width}: exact {exact.p50_ms:.2f} ms at batch 1, index "

@@ -201,7 +201,7 @@ def table(
         if found.min_cosine >= MIN_COSINE:
             contenders[name] = loaded
     inputs = {size: [model.batch(size)] for size in (1, batch_size)}
-    timings = timing.compare(contenders, inputs)
+    timings, _ = timing.compare(contenders, inputs)
     first = timings[UNCHANGED]
     print(f"\n### {model.name}\n")
     print(f"| candidate | error / cosine | MiB | p50 ms at 1 | per s at {batch_size} | × |")

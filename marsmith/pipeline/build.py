@@ -26,7 +26,7 @@ from marsmith.pipeline.progress import Progress
 from marsmith.pipeline.trials import Trial, attempt, foreseen
 from marsmith.recipe.reading import Given
 from marsmith.recipe.sections import Recipe
-from marsmith.report.measurements import Timing
+from marsmith.report.measurements import Timed, Timing
 from marsmith.report.report import Report
 from marsmith.training import distributed
 from marsmith.verify.ladder import gate
@@ -97,7 +97,7 @@ def build(
             choice.expect_some(tried)
         with timed("timing", seconds):
             say("time the original and what may be shipped, side by side")
-            tried, original = time_all(tried, prepared)
+            tried, original, how = time_all(tried, prepared)
             tried = choice.choose(tried, recipe, original)
             best = choice.shipped(tried)
             shown.done()
@@ -129,7 +129,7 @@ def build(
             shown.done()
         report = reporting.report(
             prepared, tried, ladder=rungs, original=original, archive=archive, seconds=seconds,
-            workers=shared, before=store / f"{recipe.name}.report.json",
+            workers=shared, timed=how, before=store / f"{recipe.name}.report.json",
         )  # fmt: skip
         reporting.write(report, work)
         (work / "cdx.json").write_bytes(dump(sbom.document(archive)))
@@ -138,18 +138,21 @@ def build(
     return report
 
 
-def time_all(tried: Sequence[Trial], prepared: Prepared) -> tuple[list[Trial], Timing]:
-    """Time the admissible trials and the original in turns; return all, and the original's."""
-    found = timing.compare(
+def time_all(tried: Sequence[Trial], prepared: Prepared) -> tuple[list[Trial], Timing, Timed]:
+    """Time the admissible trials and the original in turns; all, the original's, and how."""
+    recipe = prepared.recipe
+    found, how = timing.compare(
         {"original": timing.as_by_default(prepared.reference, prepared.job.device)}
         | {str(t.candidate): t.runtime for t in tried if t.runtime},
         {
             size: prepared.ladder.batches.typical(size, TIMED_BATCHES)
-            for size in sorted({1, prepared.recipe.serving.batch_size})
+            for size in sorted({1, recipe.serving.batch_size})
         },
+        decides=1 if recipe.objective == "latency" else recipe.serving.batch_size,
+        original="original",
     )
     timed = [replace(trial, timing=found.get(str(trial.candidate))) for trial in tried]
-    return timed, found["original"]
+    return timed, found["original"], how
 
 
 def package_one(trial: Trial, prepared: Prepared, work: Path) -> Path:

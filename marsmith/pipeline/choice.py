@@ -9,7 +9,7 @@ from marsmith.errors import GateError, MarsmithError
 from marsmith.pipeline.trials import Trial
 from marsmith.recipe.sections import Objective, Recipe
 from marsmith.report.doubts import SLOWER
-from marsmith.report.measurements import Timing
+from marsmith.report.measurements import EQUAL, Timing
 
 Figures = Callable[[int, Timing], tuple[float, float]]
 
@@ -25,7 +25,6 @@ DECIDES: dict[Objective, Callable[[int, Timing], str]] = {
     "throughput": lambda _, timing: f"{timing.samples_per_s:.4g} samples/s",
     "size": lambda size, _: f"{size:,} bytes",
 }
-EQUAL = 1.03  # times the best: two runs of the same model differ by more
 
 
 def choose(tried: Sequence[Trial], recipe: Recipe, original: Timing) -> list[Trial]:

@@ -22,7 +22,7 @@ from marsmith.pipeline.trials import Trial, versions
 from marsmith.recipe.candidate import Candidate
 from marsmith.recipe.sections import Recipe
 from marsmith.report.candidates import CandidateResult, Candidates
-from marsmith.report.measurements import Rung, Timing, Workers
+from marsmith.report.measurements import Rung, Timed, Timing, Workers
 from marsmith.report.page import render
 from marsmith.report.report import ArchiveFile, Environment, Facts, Report
 from marsmith.sources._module import LiveModule
@@ -78,6 +78,7 @@ def report(
     archive: Path,
     seconds: dict[str, float],
     workers: Workers | None,
+    timed: Timed,
     before: Path,
 ) -> Report:
     """The report of a build: the facts, and what belongs to this machine and moment."""
@@ -102,6 +103,7 @@ def report(
         ),
         seconds=seconds,
         workers=workers,
+        timed=timed,
         # What passes have trained is no longer as chance made it.
         unscored=prepared.ladder.data.unscored,
         strange_labels=strange_labels(prepared.handler, prepared.ladder.data),

@@ -1,43 +1,75 @@
-"""Time runtimes side by side: warmed up, on the same inputs, in turns; medians count."""
+"""Time runtimes side by side: warmed up, on the same inputs, in turns; medians count.
+
+Who is far behind after one round is timed no longer; who may be the fastest, until that is sure.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import psutil
 import torch
 
 from handlers import cpu
 from handlers.runtimes import Runtime, Tensors
 from marsmith.recipe.sections import Recipe
-from marsmith.report.measurements import Timing
+from marsmith.report.measurements import EQUAL, Timed, Timing
 
-ROUNDS = 5
+ROUNDS, MOST_ROUNDS = 5, 20
 TURN_SECONDS = 0.2  # for one runtime at one batch size, in one round
 CALLS = (2, 200)  # in a turn, at least and at most
+HOPELESS = 2.0
+"""Times the fastest at every batch size, after one round."""
+
+Turns = dict[tuple[str, int], list[list[float]]]
+"""The seconds of each call in each turn, by contender and batch size."""
 
 
 def compare(
-    contenders: Mapping[str, Runtime], inputs: Mapping[int, Sequence[Tensors]]
-) -> dict[str, Timing]:
+    contenders: Mapping[str, Runtime],
+    inputs: Mapping[int, Sequence[Tensors]],
+    decides: int = 1,
+    original: str = "",
+) -> tuple[dict[str, Timing], Timed]:
     """Time runtimes in turns, so that a busy moment of the machine hits all of them.
 
     Args:
         contenders: runtimes by name.
         inputs: some batches of size 1 and of one other size, which are used in order.
+        decides: the batch size at which the order of the fastest has to be sure.
+        original: the contender that the others are compared with: it isn't a rival of theirs.
 
     Returns:
-        Timings by the same names.
+        Timings by the same names, and how sure their order is.
     """
-    seconds: dict[tuple[str, int], list[float]] = {}
-    for turn in range(ROUNDS):
-        for name, runtime in contenders.items():
-            for size, batches in inputs.items():
-                # At first every shape: an engine may prepare itself for each.
-                calls = _turn(runtime, batches, batches[:1] if turn else [*batches, *batches])
-                seconds.setdefault((name, size), []).extend(calls)
+    turns: Turns = {(name, size): [] for name in contenders for size in inputs}
+
+    def race(names: Sequence[str], sizes: Sequence[int]) -> None:
+        for name in names:
+            for size in sizes:
+                batches, done = inputs[size], turns[name, size]
+                # At first every shape twice: an engine may prepare itself for each.
+                warm_up = batches[:1] if done else 2 * _one_of_each_shape(batches)
+                done.append(_turn(contenders[name], batches, warm_up))
+
+    rivals = [name for name in contenders if name != original]
+    with _others() as others:
+        race(list(contenders), list(inputs))
+        hopeful = _hopeful(turns, rivals, list(inputs))
+        for _ in range(ROUNDS - 1):
+            race([name for name in contenders if name == original or name in hopeful], list(inputs))
+        best, unsure = undecided(turns, hopeful, decides)
+        close, rounds = [best, *unsure], ROUNDS
+        while unsure and rounds < MOST_ROUNDS:
+            race(close, [decides])
+            best, unsure = undecided(turns, close, decides)
+            rounds += 1
+    seconds = {key: [each for turn in done for each in turn] for key, done in turns.items()}
     largest = max(inputs)
     return {
         name: Timing(
@@ -48,7 +80,65 @@ def compare(
             p99_ms=round(_percentile(seconds[name, largest], 0.99) * 1e3, 4),
         )
         for name in contenders
+    }, Timed(rounds, (best, *unsure) if unsure else (), others())
+
+
+def _hopeful(turns: Turns, names: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """Those that at some size are not far behind, by each one's fastest call."""
+    fastest = {
+        (n, s): min(call for turn in turns[n, s] for call in turn) for n in names for s in sizes
     }
+    best = {size: min(fastest[name, size] for name in names) for size in sizes}
+    return [n for n in names if any(fastest[n, s] <= HOPELESS * best[s] for s in sizes)]
+
+
+def undecided(turns: Turns, names: Sequence[str], size: int) -> tuple[str, list[str]]:
+    """The fastest, and those of which it isn't sure whether they are as fast.
+
+    Each is held against the fastest round by round, as a busy moment hits both. It is sure if the
+    median of the ratios lies farther from `EQUAL` than twice its standard error.
+
+    Args:
+        turns: two at least, and as many of each.
+        names: the contenders.
+        size: of the batches that decide.
+    """
+    medians = {name: [statistics.median(turn) for turn in turns[name, size]] for name in names}
+    best = min(names, key=lambda name: statistics.median(medians[name]))
+    unsure = []
+    for name in names:
+        ratios = [mine / its for mine, its in zip(medians[name], medians[best], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        error = 0.93 * (high - low) / math.sqrt(len(ratios))  # as far as they scatter normally
+        if name != best and abs(middle - EQUAL) <= 2 * error:
+            unsure.append(name)
+    return best, unsure
+
+
+def _one_of_each_shape(batches: Sequence[Tensors]) -> list[Tensors]:
+    shapes = {tuple((n, t.shape, t.dtype) for n, t in batch.items()): batch for batch in batches}
+    return list(shapes.values())
+
+
+@contextmanager
+def _others() -> Iterator[Callable[[], float | None]]:
+    """Watch the cores that other processes take; None where this one may not use all of them."""
+
+    def taken() -> tuple[float, float]:
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        # A guest's time is in the user's, too.
+        every = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        return every - idle - sum(os.times()[:4]), time.perf_counter()
+
+    before, began = taken()
+
+    def since() -> float | None:
+        now, ended = taken()
+        mine = cpu.cores() == os.cpu_count()
+        return round(max(0.0, (now - before) / (ended - began)), 2) if mine else None
+
+    yield since
 
 
 def as_by_default(runtime: Runtime, device: torch.device) -> Runtime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from marsmith.report.measurements import BUSY
 from marsmith.report.words import counted, times
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def doubtful(report: Report) -> str:
 
 def doubts(report: Report) -> list[Doubt]:
     """All reasons to trust a report's figures less, the gravest first."""
-    found = [_weights(report), *_data(report), *_calibration(report), _speed(report)]
+    found = [
+        _weights(report), *_data(report), *_calibration(report), _speed(report), _order(report)
+    ]  # fmt: skip
     return [each for each in found if each]
 
 
@@ -129,3 +132,23 @@ def _speed(report: Report) -> Doubt | None:
         return None
     hint = "try more with `runtime: auto`, or another `objective`"
     return Doubt("slower than the original", f"what is shipped has {', '.join(said)}.", hint)
+
+
+def _order(report: Report) -> Doubt | None:
+    timed = report.timed
+    if timed is None:
+        return None
+    said, title, cores = [], "a busy machine", report.environment.cores
+    if timed.unsure:
+        title = "the fastest isn't sure"
+        said.append(
+            f"{', '.join(timed.unsure)} lie so close, or scatter so much, that"
+            f" {timed.rounds} rounds of each, in turns, don't tell which is the fastest"
+        )
+    if timed.others and timed.others > BUSY * cores:
+        said.append(
+            f"others took {timed.others:.1f} of {counted(cores, 'core')} meanwhile, so speeds are"
+            " less than this machine can do"
+        )
+    hint = "build again while nothing else runs; what was converted is kept"
+    return Doubt(title, f"{'; '.join(said)}.", hint) if said else None

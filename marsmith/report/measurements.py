@@ -96,6 +96,28 @@ class Timing:
     p99_ms: float | None = None
 
 
+EQUAL = 1.03
+"""Times the fastest: two runs of the same model differ by more."""
+BUSY = 0.25
+"""Of the cores, taken by others: then figures of speed are not what the machine can do."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How candidates were timed, and how sure it is which is the fastest.
+
+    Attributes:
+        rounds: how often those were timed that may be the fastest.
+        unsure: candidates that lie so close, or scatter so much, that which of them is the fastest
+            isn't known; empty where it is.
+        others: cores that other processes took meanwhile; None where that can't be told.
+    """
+
+    rounds: int
+    unsure: tuple[str, ...] = ()
+    others: float | None = None
+
+
 GAIN = 1.25
 """Of workers that share the cores; less is worth neither the memory nor a lone client's waiting for
 one core."""

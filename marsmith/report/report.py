@@ -19,7 +19,7 @@ from marsmith.recipe.sections import Accept, Objective
 from marsmith.report.candidates import CandidateResult, Candidates, Status
 from marsmith.report.comparisons import AnswerComparison, EarlierBuild
 from marsmith.report.frozen import Frozen
-from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timing, Workers
+from marsmith.report.measurements import UNTOUCHED, Difference, Rung, Timed, Timing, Workers
 from marsmith.report.page import render
 from marsmith.report.words import fixed, metric_name
 
@@ -150,6 +150,8 @@ class Report(Facts):
     """How long each step took."""
     workers: Workers | None = None
     """One worker beside several; None where the recipe, the task or the machine left no choice."""
+    timed: Timed | None = None
+    """How the candidates were timed; None in reports of versions that didn't say it."""
     unscored: int = 0
     """How many right answers came with the held-out data, where no metric asks for them."""
     strange_labels: tuple[str, ...] = ()

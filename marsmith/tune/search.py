@@ -17,6 +17,9 @@ EQUAL = 1.03
 RESOLUTION = 0.05
 """A rate that is held is found to this share of it."""
 LEAST_PER_S = 0.5
+START = 0.75
+"""Of a rate that can't be held: where the search for one that is begins. Most ways hold nearly what
+clients that wait get."""
 
 
 @dataclass(frozen=True)
@@ -196,11 +199,12 @@ def held(
         What is known after each run; once where it can't be more than the other's.
     """
     least = other * (1 + RESOLUTION)
+    first = least or START * most
     low, high, known = 0.0, most, Held(0.0, None)
     if most <= least:
         yield replace(known, under=most)
     while high - low > RESOLUTION * high and high > max(LEAST_PER_S, least) and in_time():
-        rate = (low + high) / 2 if known.per_s or not least else least
+        rate = first if high == most and not known.per_s else (low + high) / 2
         try:
             run = probe(rate)
         except MeasurementError:

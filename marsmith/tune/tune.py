@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from marsmith.archive.reading import pinned
 from marsmith.bench import figures, measure, target
 from marsmith.bench.figures import Summary
 from marsmith.bench.measure import Traffic
+from marsmith.bench.target import Endpoint
 from marsmith.errors import MarsmithError, ServerError
 from marsmith.extras import need
 from marsmith.recipe.sections import Recipe
@@ -40,9 +41,8 @@ PROBE_S = 5.0
 PROBES, MOST_PROBE_S = 300, 30.0
 ABOVE = 1.1
 """Times the answers per second of a closed loop: a rate that nothing holds."""
-PER_CORE = 4
-"""Workers that live at a time, for each core: all finalists at once, and so few that their
-starts don't keep each other waiting for long."""
+WARM_UP_S = 2.0
+"""Of a load on a new server, which counts for nothing: Java compiles what all ways share."""
 BUSY = 0.25
 """Of the cores, wanted by others before the search began: then nothing is sure."""
 
@@ -110,8 +110,11 @@ def tune(
     find_java()  # without which no way starts
     find_haproxy()
 
-    def start(names: Sequence[str]) -> AbstractContextManager[ServerInfo]:
-        return served(recipe, archive, {name: ways[name] for name in names}, say)
+    @contextmanager
+    def start(names: Sequence[str]) -> Iterator[ServerInfo]:
+        with served(recipe, archive, {name: ways[name] for name in names}, say) as info:
+            warm_up(target.of_model(info, names[0], bodies, "held-out data"), connections)
+            yield info
 
     def run(name: str, traffic: Traffic) -> Summary:
         endpoint = target.of_model(groups.server_of(name), name, bodies, "held-out data")
@@ -121,10 +124,7 @@ def tune(
     def in_time(share: float) -> bool:
         return time.monotonic() - began < share * minutes * 60
 
-    def room() -> int:
-        return min(PER_CORE * cpu.cores(), host_settings.room(archive))
-
-    with Groups(ways, start, room) as groups:
+    with Groups(ways, start, lambda: host_settings.room(archive)) as groups:
         found = find(ways, run, p99_ms, connections, in_time, groups.begin)
     own, cores = settings.of(recipe.serving).name, cpu.cores()
     if busy > BUSY * cores:
@@ -156,6 +156,11 @@ def served(
         made = [str(pinned(each)) for each in variants(archive, ways, startup_s, Path(work))]
         with server.serve(made, port=0, trust=None, timeout_s=startup_s, on_progress=say) as info:
             yield info
+
+
+def warm_up(endpoint: Endpoint, connections: int) -> None:
+    """Let Java compile what all ways share, so that the first of them is no slower for it."""
+    measure.once(endpoint, Traffic(connections=connections, seconds=WARM_UP_S))
 
 
 def find(

@@ -238,6 +238,14 @@ def test_no_cosine_of_an_example_is_said_without_saying_so() -> None:
 
 
 DOUBTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"timed": {"rounds": 20, "unsure": ["onnx:int8", "openvino:int8"]}},
+        "The fastest isn't sure: onnx:int8, openvino:int8 lie so close, or scatter so much, that 20",
+    ),
+    (
+        {"timed": {"rounds": 5, "others": 2.5}},
+        "A busy machine: others took 2.5 of 8 cores meanwhile",
+    ),
     (alone(), "No held-out data: the task's own made-up example is all that was compared"),
     ({"samples": 1}, "One sample only: a single one says next to nothing"),
     (
@@ -276,6 +284,7 @@ def test_what_figures_would_hide_is_said_loudly(changes: dict[str, Any], words: 
 
 def test_where_nothing_is_to_be_doubted_nothing_is_said(read: Reader) -> None:
     assert "Don't trust" not in read.text
+    assert "Don't trust" not in Reader(render(make(timed={"rounds": 5, "others": 1.9}))).text
 
 
 def test_a_slowdown_looks_like_one() -> None:

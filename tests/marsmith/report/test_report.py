@@ -101,6 +101,7 @@ def test_the_schema_has_every_key_and_no_other() -> None:
     assert set(schema["properties"]) == set(report)
     added = {
         "workers",
+        "timed",
         "unscored",
         "strange_labels",
         "random",
