@@ -340,6 +340,12 @@ def scale(
                 " others waiting",
                 hint="build it without serving.continuous_batching",
             )
+        if most > 1 and _keeps_state(api.describe(model)):
+            raise ServerError(
+                f"{model!r} keeps the state of sequences, and must have one worker: another doesn't"
+                " know them",
+                hint="serve it on more machines, and let all requests of a sequence reach the same",
+            )
         run_folder.note_workers(info.temp_dir, model, most)
         watch = LoadWatch(info.logs)
         check = readiness.start_check(
@@ -446,6 +452,13 @@ def stop(info: ServerInfo, on_progress: Progress = _silent) -> None:
     with suppress(ServerError), run_folder.locked(info.run_dir):
         if any(dict(info) == dict(other) for other in run_folder.read_infos()):
             run_folder.forget(info.run_dir)
+
+
+def _keeps_state(described: Mapping[str, object]) -> bool:
+    match described.get("customizedMetadata"):
+        case {"input": {"tensors": dict(tensors)}}:
+            return any({"state_from", "context"} & {*each} for each in tensors.values())
+    return False
 
 
 def client(info: ServerInfo, timeout_s: float = 60.0) -> Client:

@@ -12,7 +12,7 @@ from torch import nn
 
 from examples.voice_activity import CHUNK, RATE, recordings
 from marsmith.cache import Cache
-from marsmith.errors import BuildError, RequestError
+from marsmith.errors import BuildError, RequestError, ServerError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
@@ -171,3 +171,5 @@ def test_silero_speaks_for_itself_through_a_real_server(
                 assert said == {"output": [pytest.approx(wanted, abs=1e-4)]}
         with pytest.raises(RequestError, match="never begun, has ended"):
             client.predict("voice", chunk, options={"sequence_id": "a"})
+        with pytest.raises(ServerError, match="keeps the state of sequences"):
+            server.scale(running, "voice", 2)
