@@ -93,10 +93,10 @@ def _hopeful(turns: Turns, names: Sequence[str], sizes: Sequence[int]) -> list[s
 
 
 def undecided(turns: Turns, names: Sequence[str], size: int) -> tuple[str, list[str]]:
-    """The fastest, and those of which it isn't sure whether they are as fast.
+    """What looks the fastest, and those that may be faster by more than equals are.
 
-    Each is held against the fastest round by round, as a busy moment hits both. It is sure if the
-    median of the ratios lies farther from `EQUAL` than twice its standard error.
+    Each is held against the fastest round by round, as a busy moment hits both. It may be faster
+    if the median of the ratios, less twice its standard error, is less than equals have.
 
     Args:
         turns: two at least, and as many of each.
@@ -110,7 +110,7 @@ def undecided(turns: Turns, names: Sequence[str], size: int) -> tuple[str, list[
         ratios = [mine / its for mine, its in zip(medians[name], medians[best], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         error = 0.93 * (high - low) / math.sqrt(len(ratios))  # as far as they scatter normally
-        if name != best and abs(middle - EQUAL) <= 2 * error:
+        if name != best and middle - 2 * error < 1 / EQUAL:
             unsure.append(name)
     return best, unsure
 

@@ -142,8 +142,8 @@ def _order(report: Report) -> Doubt | None:
     if timed.unsure:
         title = "the fastest isn't sure"
         said.append(
-            f"{', '.join(timed.unsure)} lie so close, or scatter so much, that"
-            f" {timed.rounds} rounds of each, in turns, don't tell which is the fastest"
+            f"{', '.join(timed.unsure)} scatter so much that {timed.rounds} rounds of each, in"
+            " turns, don't tell which is the fastest"
         )
     if timed.others and timed.others > BUSY * cores:
         said.append(

@@ -108,8 +108,8 @@ class Timed:
 
     Attributes:
         rounds: how often those were timed that may be the fastest.
-        unsure: candidates that lie so close, or scatter so much, that which of them is the fastest
-            isn't known; empty where it is.
+        unsure: candidates whose rounds scatter so much that which of them is the fastest, by more
+            than 3 %, isn't known; empty where it is.
         others: cores that other processes took meanwhile; None where that can't be told.
     """
 

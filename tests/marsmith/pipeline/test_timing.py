@@ -96,6 +96,14 @@ def test_who_is_as_fast_in_every_round_is_surely_so(scatter: list[float]) -> Non
     assert timing.undecided(turns, ["a", "b"], 1)[1] == []
 
 
+@given(RATES, st.floats(0.98, 1.02))
+def test_who_is_nearly_as_fast_in_every_round_does_not_matter(
+    scatter: list[float], ahead: float
+) -> None:
+    turns = {("a", 1): [[each] for each in scatter], ("b", 1): [[ahead * each] for each in scatter]}
+    assert timing.undecided(turns, ["a", "b"], 1)[1] == []
+
+
 @given(st.permutations([1.0, 1.1, 1.2, 1.3, 1.4, 1.5]))
 def test_where_rounds_scatter_more_than_one_is_ahead_it_isnt_sure(other: list[float]) -> None:
     turns = {("a", 1): [[1.25]] * 6, ("b", 1): [[each] for each in other]}

@@ -240,7 +240,7 @@ def test_no_cosine_of_an_example_is_said_without_saying_so() -> None:
 DOUBTS: list[tuple[dict[str, Any], str]] = [
     (
         {"timed": {"rounds": 20, "unsure": ["onnx:int8", "openvino:int8"]}},
-        "The fastest isn't sure: onnx:int8, openvino:int8 lie so close, or scatter",
+        "The fastest isn't sure: onnx:int8, openvino:int8 scatter so much that 20 rounds",
     ),
     (
         {"timed": {"rounds": 5, "others": 2.5}},
