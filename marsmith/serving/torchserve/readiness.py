@@ -25,12 +25,11 @@ CONSOLE_LINES = 15
 WARM_UP_S = 3.0
 # Java compiles what has run often, however many at a time: half of the time at most goes to
 # requests beside each other, and then some, one after another, must take equally long. What it has
-# compiled for one model serves all: the others have the second half alone.
+# compiled for one model serves all: the others have the second half alone, and fewer requests.
 TOGETHER = 300
 CONNECTIONS = 4
 WARM_UP_REQUESTS = 100
-# Latencies are compared by the medians of two windows of this many requests.
-WINDOW = 50
+OTHERS_REQUESTS = 20
 STEADY = 0.1
 # Every so many requests, one takes a connection of its own: accepting one is a path to warm too.
 FRESH_EVERY = 4
@@ -174,6 +173,7 @@ def warm_up(
     if example is None:
         return None
     body, content_type = example
+    least = OTHERS_REQUESTS if java_is_warm else WARM_UP_REQUESTS
     started = time.monotonic()
     half, end = started + WARM_UP_S / 2, started + WARM_UP_S / (2 if java_is_warm else 1)
 
@@ -191,24 +191,25 @@ def warm_up(
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             numbers = range(0 if java_is_warm else TOGETHER)
             together = sum(latency > 0 for latency in pool.map(ask, numbers))
-        while time.monotonic() < end and not is_steady(latencies):
+        while time.monotonic() < end and not is_steady(latencies, least):
             latencies.append(ask(TOGETHER + len(latencies)))
         latencies = latencies or [ask(TOGETHER)]
     except MarsmithError as error:
         on_progress(f"{model}: not warmed up, its own example fails: {error.message}")
         return None
-    p50_ms = statistics.median(latencies[-WINDOW:]) * 1000
+    p50_ms = statistics.median(latencies[-least // 2 :]) * 1000
     asked = together + len(latencies)
     on_progress(f"{model}: warmed up by {asked} requests, now {p50_ms:.1f} ms each")
     return 1000 / p50_ms
 
 
-def is_steady(latencies: list[float]) -> bool:
-    """Whether there are enough latencies, and the latest are like those before."""
-    if len(latencies) < WARM_UP_REQUESTS:
+def is_steady(latencies: list[float], least: int) -> bool:
+    """Whether there are enough latencies, and half as many of the latest are like those before."""
+    if len(latencies) < least:
         return False
-    now = statistics.median(latencies[-WINDOW:])
-    before = statistics.median(latencies[-2 * WINDOW : -WINDOW])
+    window = least // 2
+    now = statistics.median(latencies[-window:])
+    before = statistics.median(latencies[-2 * window : -window])
     return abs(now - before) <= STEADY * before
 
 

@@ -9,21 +9,22 @@ import pytest
 from marsmith.client.clients import Client
 from marsmith.errors import ServerError
 from marsmith.serving.torchserve.readiness import (
+    OTHERS_REQUESTS,
     WARM_UP_REQUESTS,
-    WINDOW,
     is_steady,
     last_lines,
     wait_for_workers,
 )
 
 
-def test_a_pace_is_steady_after_enough_requests_that_take_equally_long() -> None:
-    level = [0.01] * WARM_UP_REQUESTS
-    assert is_steady(level)
-    assert not is_steady(level[1:])
-    assert is_steady([1.0] * WINDOW + level)  # the first ones don't count
-    assert is_steady([*level, 5.0])  # nor does one that took long
-    assert not is_steady([*level, *[0.005] * WINDOW])
+@pytest.mark.parametrize("least", [WARM_UP_REQUESTS, OTHERS_REQUESTS])
+def test_a_pace_is_steady_after_enough_requests_that_take_equally_long(least: int) -> None:
+    level = [0.01] * least
+    assert is_steady(level, least)
+    assert not is_steady(level[1:], least)
+    assert is_steady([1.0] * least + level, least)  # the first ones don't count
+    assert is_steady([*level, 5.0], least)  # nor does one that took long
+    assert not is_steady([*level, *[0.005] * (least // 2)], least)
 
 
 def test_the_end_of_a_file_that_may_not_be_there(tmp_path: Path) -> None:
