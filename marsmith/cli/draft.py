@@ -105,6 +105,7 @@ def write(
         file=model.name, recipe=out.name, name=_block(name)[0], task=task, handler=None,
         code="my_data", source=_block(source), files=files,
         said=[*_indented(said)] if said else [], unsaid=[*_unsaid(handler.Config, said)],
+        one_at_a_time=key == "onnx" and _one_at_a_time(model),
     )  # fmt: skip
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -214,6 +215,13 @@ def _from_the_model(model: Path, key: str, config: type[Config]) -> dict[str, ob
         case [[_, 3, int(height), int(width)]]:
             return {"resize": [height, width]}
     return {}
+
+
+def _one_at_a_time(model: Path) -> bool:
+    """Whether an ONNX file takes a batch of one, and no other."""
+    from marsmith.sources.onnx import shapes
+
+    return all(shape[0] == 1 for shape in shapes(model) if shape)
 
 
 def _block(settings: object) -> list[str]:

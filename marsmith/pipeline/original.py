@@ -30,7 +30,7 @@ from marsmith.report.measurements import ORIGINAL, Rung
 from marsmith.report.report import Provenance
 from marsmith.report.words import counted
 from marsmith.serving import server
-from marsmith.verify import metrics, untouched
+from marsmith.verify import isolation, metrics, untouched
 from marsmith.verify.batches import Batches
 from marsmith.verify.evaluation import bodies_of, decode, items_of
 from marsmith.verify.ladder import PASSES, Answers, Ladder, gate
@@ -115,8 +115,10 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
         handler = configured(recipe)
         ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size, device)
         batches = ladder.batches
+    isolation.expect_batches(ladder, reference)
     say(f"measure the original on {counted(len(batches.samples), 'sample')}")
     measured, answers = ladder.measure(ORIGINAL, reference, refer=True)
+    isolation.check(ladder)
     rungs = verified(with_own(recipe, given.files), ladder, measured, answers, say)
     # Converters begin on the CPU, where the module is.
     batch, ranges = given_to(batches.one(2), inputs), calibration(recipe, handler, inputs)

@@ -96,9 +96,7 @@ class Ladder:
         answers: Answers = {
             size: [None] * min(self._enough(size), len(samples)) for size in self.batch_sizes
         }
-        # All samples at the largest size, which comes last; at others enough to see a difference.
-        plan = [(n, b) for n in self.batch_sizes for b in self.batches.served(self._enough(n), n)]
-        for turn, (size, members) in enumerate(plan):
+        for turn, (size, members) in enumerate(self.plan()):
             batch = [samples[index] for index in members]
             try:
                 outputs = self.handler.inference(self.handler.collate(batch))
@@ -122,6 +120,13 @@ class Ladder:
         sizes = self.batch_sizes
         rung = Rung(name, self._score(whole), overall, worst, sizes, len(whole), spread)
         return rung, answers
+
+    def plan(self) -> list[tuple[int, list[int]]]:
+        """The batches that are measured: how large they may be, and the places of their samples.
+
+        All samples at the largest size, which comes last; at others enough to see a difference.
+        """
+        return [(n, b) for n in self.batch_sizes for b in self.batches.served(self._enough(n), n)]
 
     def archived(self, archive: Path, rung: Rung, expected: Answers) -> Rung:
         """Load the finished archive in a fresh interpreter and compare its answers.

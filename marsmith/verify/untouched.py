@@ -186,7 +186,7 @@ def _of_outputs(
     own = {
         name: each if each.ndim == outputs[name].ndim else each[None] for name, each in own.items()
     }
-    mine = {name: _cut(outputs[name], each.shape, padded) for name, each in own.items()}
+    mine = {name: cut(outputs[name], each.shape, padded) for name, each in own.items()}
     shapes, wanted = ([tuple(each.shape) for each in some.values()] for some in (mine, own))
     if shapes != wanted:
         raise GateError(
@@ -206,8 +206,14 @@ def _of_outputs(
     return differences
 
 
-def _cut(tensor: torch.Tensor, shape: torch.Size, padded: set[int]) -> torch.Tensor:
-    """The first part of a tensor along an axis that is as long as padded inputs are."""
+def cut(tensor: torch.Tensor, shape: torch.Size, padded: set[int]) -> torch.Tensor:
+    """The first part of a tensor along an axis that is as long as padded inputs are.
+
+    Args:
+        tensor: outputs.
+        shape: what is left has, where it can.
+        padded: the lengths along which there may be more than counts.
+    """
     if tensor.ndim != len(shape):
         return tensor
     sizes = zip(tensor.shape, shape, strict=True)

@@ -35,8 +35,8 @@ def net() -> torch.nn.Module:
     ).eval()
 
 
-def onnx_file(folder: Path, channels: int = 3) -> Path:
-    shape: list[str | int | None] = ["n", channels, 6, 8]
+def onnx_file(folder: Path, channels: int = 3, batch: str | int = "n") -> Path:
+    shape: list[str | int | None] = [batch, channels, 6, 8]
     graph = helper.make_graph(
         [
             helper.make_node("GlobalAveragePool", ["x"], ["p"]),
@@ -44,7 +44,7 @@ def onnx_file(folder: Path, channels: int = 3) -> Path:
         ],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", channels])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, channels])],
     )
     path = folder / "some model (1).onnx"
     opset = [helper.make_opsetid("", 17)]
@@ -274,6 +274,17 @@ def test_the_size_of_images_is_the_models(tmp_path: Path, channels: int, greysca
     assert read.name == "some_model_1"
     assert read.handler.get("greyscale", False) is greyscale
     assert read.handler["resize"] == [6, 8]
+
+
+def test_a_file_that_takes_one_request_at_a_time_is_served_so(tmp_path: Path) -> None:
+    task = "image_classification"
+    recipe = write(onnx_file(tmp_path), task, None, tmp_path / "many.yaml")
+    assert load(recipe).serving.batch_size == 8
+    recipe = write(onnx_file(tmp_path, batch=1), task, None, tmp_path / "one.yaml")
+    assert load(recipe).serving.batch_size == 1
+    report = build(recipe, tmp_path / "store")
+    assert report is not None
+    assert report.ladder[-1].batch_sizes == (1,)
 
 
 def test_every_setting_of_the_task_is_named(tmp_path: Path) -> None:
