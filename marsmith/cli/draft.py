@@ -22,13 +22,14 @@ from marsmith.cli import new
 from marsmith.cli.listing import type_of
 from marsmith.errors import MarsmithError
 from marsmith.recipe.sections import Recipe
+from marsmith.sources import timm
 from marsmith.sources.huggingface import HuggingFace
 
 RECIPES = (".yaml", ".yml")
 WEIGHTS = (".safetensors", ".ckpt", ".pth", ".bin", ".pt")
 KINDS = (
-    "a folder with config.json (Hugging Face), .onnx, .pt2 (torch.export), TorchScript, or weights"
-    " (.safetensors, .pt, .pth, .ckpt) with --factory"
+    "a folder with config.json (Hugging Face, timm), .onnx, .pt2 (torch.export), TorchScript, or"
+    " weights (.safetensors, .pt, .pth, .ckpt) with --factory"
 )
 UNKNOWN = {
     "labels": "classes are numbers",
@@ -136,7 +137,7 @@ def _labels(file: Path, task: str, config: type[Config]) -> str:
 
 def unknown(recipe: Recipe) -> str:
     """What a recipe leaves open that no file tells and all answers depend on, for people."""
-    if isinstance(recipe.source, HuggingFace):  # the folder tells
+    if isinstance(recipe.source, (HuggingFace, timm.Timm)):  # the folder tells
         return ""
     fields = {field.name for field in dataclasses.fields(tasks.find(recipe.task).Config)}
     left = [f"without `{name}` in it, {what}" for name, what in UNKNOWN.items()
@@ -154,7 +155,7 @@ def kind(model: Path, factory: str | None) -> str:
         raise MarsmithError(f"there is no {model}", f"it may be a recipe (.yaml), or {KINDS}")
     if model.is_dir():
         if (model / "config.json").is_file():
-            return "huggingface"
+            return "timm" if timm.is_one(model) else "huggingface"
         if (model / "saved_model.pb").is_file():
             raise MarsmithError(f"{model} is a SavedModel of TensorFlow's", f"{ONNX}: tf2onnx")
         raise MarsmithError(f"{model} has no config.json: it is not a Hugging Face model", KINDS)

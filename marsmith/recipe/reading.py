@@ -138,19 +138,21 @@ def _section(kind: type[S], data: object, path: Path, where: str) -> S:
     """Make a section of the class that the recipe chose, and find its paths."""
     if not isinstance(data, dict):
         raise RecipeError(f"{path.name}: {where} must be a mapping of settings")
-    paths = {name for name, field in kind.model_fields.items() if _is_path(field.annotation)}
-    found = {
-        key: locate(value, path.parent) if key in paths and isinstance(value, str) else value
-        for key, value in data.items()
-    }
+    kinds = {name: field.annotation for name, field in kind.model_fields.items()}
+    found = {key: _located(value, kinds.get(key), path) for key, value in data.items()}
     try:
         return kind.model_validate(found)
     except ValidationError as error:
         raise _explained(error, path, where, kind) from None
 
 
-def _is_path(annotation: object) -> bool:
-    return Path in (annotation, *get_args(annotation))
+def _located(value: object, annotation: object, path: Path) -> object:
+    """A path, from where the recipe is; where a name may stand, too, if it is there, or no name."""
+    allowed = (annotation, *get_args(annotation))
+    if Path not in allowed or not isinstance(value, str):
+        return value
+    found = locate(value, path.parent)
+    return found if str not in allowed or "/" in value or found.exists() else value
 
 
 def _files(data: Mapping[str, object], path: Path) -> tuple[Path, ...]:

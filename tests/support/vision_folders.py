@@ -147,13 +147,13 @@ def save(
     return folder
 
 
-def spread(model: torch.nn.Module) -> None:
+def spread(model: torch.nn.Module, takes: str = "pixel_values") -> None:
     """Make weights larger, and the statistics of norms those of noise, so that answers differ."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim >= 2:
                 weight.normal_(std=1.5 / weight[0].numel() ** 0.5)
-            elif name.endswith("lambda1"):
+            elif name.endswith(("lambda1", "gamma")):  # of how little a layer counts at first
                 weight.fill_(0.5)
         for name, heads in model.named_modules():
             if name.endswith("classifier") and isinstance(heads, torch.nn.Linear):
@@ -163,7 +163,7 @@ def spread(model: torch.nn.Module) -> None:
             norm.momentum = None  # the mean of all batches
             norm.weight.uniform_(0.7, 1.5)
         if norms:
-            model.train()(pixel_values=torch.randn(8, 3, 64, 64))
+            model.train()(**{takes: torch.randn(8, 3, 64, 64)})
             model.eval()
 
 

@@ -6,7 +6,7 @@ import importlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,12 @@ def labels(config: Any) -> list[str]:
 
     ImageNet has two cranes, and COCO's detectors eleven times "N/A".
     """
-    names = _on_tokens.labels(config)
+    return told_apart(_on_tokens.labels(config))
+
+
+def told_apart(labels: Sequence[str]) -> list[str]:
+    """Labels, in their order; of equal ones, all but the first get a number."""
+    names = list(labels)
     counts, taken = Counter(names), set(names)
     seen: set[str] = set()
     for number, name in enumerate(names):
@@ -84,7 +89,11 @@ def read(folder: Path, auto: str) -> tuple[Any, Any]:
 
 def as_the_folder(folder: Path, handler: Mapping[str, object], **said: object) -> bool:
     """Whether the recipe leaves the preparation of images, and what is named, to the folder."""
-    wanted = {**_preprocessor.settings(_preprocessor.read(folder), folder), **said}
+    return says(handler, {**_preprocessor.settings(_preprocessor.read(folder), folder), **said})
+
+
+def says(handler: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
+    """Whether a `handler:` section says nothing else than some settings."""
     return all(_plain(handler.get(name, value)) == _plain(value) for name, value in wanted.items())
 
 
@@ -92,12 +101,19 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def opened(instances: Sequence[object]) -> Iterator[Image.Image | None]:
-    """Images as transformers' pipelines open them; None for what they can't be asked.
+def opened(
+    instances: Sequence[object], load: Callable[[Image.Image], Image.Image] | None = None
+) -> Iterator[Image.Image | None]:
+    """Images as a library opens them; None for what it can't be asked.
 
     These are the model's own tensors, and pixels of more than 8 bits, which PIL would clip.
+
+    Args:
+        instances: as requests have them.
+        load: what the library does to an image that PIL has opened; by default what transformers'
+            pipelines do.
     """
-    load = importlib.import_module("transformers.image_utils").load_image
+    load = load or importlib.import_module("transformers.image_utils").load_image
     for each in instances:
         if isinstance(each, (list, np.ndarray)):
             yield None

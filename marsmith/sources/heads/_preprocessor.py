@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,12 @@ def bring(folder: Path) -> dict[str, object]:
     """
     processor = read(folder)
     found = settings(processor, folder)
-    see_that_it_prepares(processor, found, folder)
+
+    def prepare(image: Image.Image) -> torch.Tensor:
+        prepared: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"]
+        return prepared
+
+    see_that_it_prepares(prepare, found, folder.name, type(processor).__name__)
     return found
 
 
@@ -172,22 +177,33 @@ def _scale(processor: Any) -> dict[str, object]:
     }
 
 
-def see_that_it_prepares(processor: Any, settings: Mapping[str, object], folder: Path) -> None:
-    """Prepare images of several sizes: a handler must make of them what the processor does.
+def see_that_it_prepares(
+    prepare: Callable[[Image.Image], torch.Tensor],
+    settings: Mapping[str, object],
+    model: str,
+    by: str,
+) -> None:
+    """Prepare images of several sizes: a handler must make of them what a library does.
+
+    Args:
+        prepare: the library's own, from an image to (1, C, H, W) float32.
+        settings: of the handler.
+        model: its name, for messages.
+        by: who prepares, likewise.
 
     Raises:
         UnsupportedError: it makes something else.
     """
     handler = ImageEmbedding()
-    handler.configure({"task": "image_embedding", **settings}, folder)
+    handler.configure({"task": "image_embedding", **settings}, Path())
     chance = np.random.default_rng(0)
     for width, height in SIZES:
         pixels = chance.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        wanted = processor(images=Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+        wanted = prepare(Image.fromarray(pixels))
         found = handler.collate([handler.decode(pixels, handler.default_options)])["image"]
         if found.shape != wanted.shape or not torch.allclose(found, wanted, atol=TOLERANCE):
             raise UnsupportedError(
-                f"{folder.name}: an image of {width} by {height} pixels is prepared otherwise than"
-                f" {type(processor).__name__} prepares it",
+                f"{model}: an image of {width} by {height} pixels is prepared otherwise than"
+                f" {by} prepares it",
                 PREPARE,
             )
