@@ -107,19 +107,6 @@ def test_an_archive_answers_as_torchvision_does(
 
 
 @pytest.mark.slow
-def test_a_vision_transformer_is_what_torchvision_runs(tmp_path: Path, torchvision: Any) -> None:
-    """Without an archive: it has 86 million weights."""
-    saved(torchvision, tmp_path / "w.safetensors", "vit_b_16")
-    said = {
-        "torchvision": "vit_b_16", "weights": "IMAGENET1K_SWAG_LINEAR_V1",
-        "checkpoint": str(tmp_path / "w.safetensors"),
-    }  # fmt: skip
-    found = prepared(said, tmp_path)
-    assert [rung.name for rung in found.rungs] == ["untouched", "original"]
-    assert found.original.difference.max_abs_error < 1e-4
-
-
-@pytest.mark.slow
 def test_what_was_trained_on_from_weights_has_classes_of_its_own(
     tmp_path: Path, torchvision: Any
 ) -> None:
