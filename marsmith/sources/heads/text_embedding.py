@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -34,7 +34,6 @@ class Prompts(TypedDict, total=False):
 
     prompts: dict[str, str]
     default_prompt_name: str
-    exclude_prompt: bool
     similarity: str
 
 
@@ -97,9 +96,10 @@ def wrap(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
     if hasattr(model, "pooler"):  # not needed here, and many folders have no weights for it
         model.register_module("pooler", None)
     if not layers:
-        said = folder / POOLING
-        config = read_object(said) if said.is_file() else {}
-        return Embedding(model, _sentence_layers.pool(config, folder.name), [UnitLength()])
+        config = _pooling(folder)
+        pool = _sentence_layers.pool(config, folder.name)
+        without = config.get("include_prompt") is False
+        return Embedding(model, pool, [UnitLength()], exclude_prompt=without)
     _check_encoder(folder)
     pooling, behind = layers[1].config, layers[2:]
     return Embedding(
@@ -127,11 +127,12 @@ def untouched(
 ) -> Untouched | None:
     """What the folder's own library makes of texts.
 
-    It is sentence-transformers where files in the folder are for that, and nothing is said where it
-    isn't installed; otherwise it is the mean of transformers' states, scaled to length 1.
+    It is sentence-transformers where the folder lists layers, and nothing is said where that isn't
+    installed; otherwise transformers' states, pooled as the folder says or by their mean, and
+    scaled to length 1.
     """
     if not (folder / MODULES).is_file():
-        return None if (folder / POOLING).is_file() else _mean(folder, instances, handler)
+        return _pooled(folder, instances, handler)
     if importlib.util.find_spec(LIBRARY) is None:
         return None
     library: Any = importlib.import_module(LIBRARY)
@@ -158,14 +159,15 @@ def untouched(
     return Untouched([None] * len(outputs), outputs, by=by)
 
 
-def _mean(
+def _pooled(
     folder: Path, instances: Sequence[object], handler: Mapping[str, object]
 ) -> Untouched | None:
-    """The same of transformers; None where a recipe may have put a prompt of its own before it."""
-    if handler.get("exclude_prompt") or handler.get("defaults"):
-        return None
+    """The same of transformers; None where it isn't known which of a prompt's tokens count."""
     prompts: Any = handler.get("prompts") or {}
     prompt = prompts.get(handler.get("default_prompt_name"), "")
+    if handler.get("defaults") or (handler.get("exclude_prompt") and prompt):
+        return None
+    modes = _sentence_layers.pool(_pooling(folder), folder.name).modes
     model, tokenizer = _untouched.read(folder, AUTO)
     alone = [not isinstance(each, Mapping) for each in instances]  # not texts to be compared
     texts = [prompt + text.read(each) for each, one in zip(instances, alone, strict=True) if one]
@@ -177,8 +179,33 @@ def _mean(
     outputs: list[tuple[torch.Tensor, ...] | None] = []
     for one in alone:
         said = next(states) if one else None
-        outputs.append(said and (torch.nn.functional.normalize(said[0].mean(dim=1)),))
+        if said is None:
+            outputs.append(None)
+            continue
+        vector = torch.cat([ALONE[mode](said[0]) for mode in modes], dim=1)
+        outputs.append((torch.nn.functional.normalize(vector),))
     return Untouched([None] * len(outputs), outputs)
+
+
+def _pooling(folder: Path) -> Mapping[str, object]:
+    """What a folder without a list of layers says of its pooling."""
+    return read_object(folder / POOLING) if (folder / POOLING).is_file() else {}
+
+
+def _weighted(states: torch.Tensor) -> torch.Tensor:
+    places = torch.arange(1, states.shape[1] + 1)
+    return (states * places[:, None]).sum(dim=1) / places.sum()
+
+
+ALONE: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "cls": lambda states: states[:, 0],
+    "max": lambda states: states.amax(dim=1),
+    "mean": lambda states: states.mean(dim=1),
+    "mean_sqrt_len_tokens": lambda states: states.sum(dim=1) / states.shape[1] ** 0.5,
+    "weightedmean": _weighted,
+    "lasttoken": lambda states: states[:, -1],
+}
+"""The poolings of one text's states, (1, T, D), all of whose tokens count."""
 
 
 def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, object]:
@@ -189,11 +216,12 @@ def bring(module: torch.nn.Module, folder: Path, out: Path) -> Mapping[str, obje
         _sentence_layers.as_the_library_reads(module, folder, out, found)
     _tokenizer.see_that_it_pads(module, out, found)
     embedding = cast(Embedding, module)
-    prompts = _prompts(embedding, folder) if layers else {}
-    return {**found, "normalise": embedding.normalises, **prompts}
+    prompts = _prompts(folder) if layers else {}
+    without = {"exclude_prompt": True} if embedding.exclude_prompt else {}
+    return {**found, "normalise": embedding.normalises, **prompts, **without}
 
 
-def _prompts(module: Embedding, folder: Path) -> Prompts:
+def _prompts(folder: Path) -> Prompts:
     said = _settings(folder)
     given, default = said.get("prompts") or {}, said.get("default_prompt_name")
     if not isinstance(given, dict):
@@ -205,6 +233,4 @@ def _prompts(module: Embedding, folder: Path) -> Prompts:
     }
     if default is not None:
         found["default_prompt_name"] = str(default)
-    if module.exclude_prompt:
-        found["exclude_prompt"] = True
     return found

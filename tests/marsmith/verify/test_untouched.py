@@ -24,7 +24,7 @@ from marsmith.errors import BuildError, GateError, UnsupportedError
 from marsmith.pipeline.original import Prepared, prepare
 from marsmith.recipe import reading
 from marsmith.recipe.sections import Recipe
-from marsmith.sources.heads import _on_tokens, _tokenizer, text_embedding
+from marsmith.sources.heads import _on_tokens, _sentence_layers, _tokenizer, text_embedding
 from tests.support import encoder_decoders
 from tests.support.language_model import END, TOKENS, tokenizer
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
@@ -159,10 +159,7 @@ def unmasked(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *
     return self.behind(self.pool(states, attention_mask))
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_an_embedding_that_no_library_describes_is_the_mean_of_states(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
-) -> None:
+def encoder(folder: Path) -> None:
     import transformers
 
     torch.manual_seed(0)
@@ -170,8 +167,15 @@ def test_an_embedding_that_no_library_describes_is_the_mean_of_states(
         vocab_size=13, max_position_embeddings=40, intermediate_size=16, initializer_range=0.7,
         **SIZES,
     )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(tmp_path / "model")
-    write_bert_tokenizer(tmp_path / "model")
+    transformers.BertModel(config).save_pretrained(folder)
+    write_bert_tokenizer(folder)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_embedding_that_no_library_describes_is_the_mean_of_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    encoder(tmp_path / "model")
     if broken:
         monkeypatch.setattr(_tokenizer, "see_that_it_pads", lambda *_: None)  # it would refuse it
         monkeypatch.setattr(text_embedding.Embedding, "forward", unmasked)
@@ -180,6 +184,32 @@ def test_an_embedding_that_no_library_describes_is_the_mean_of_states(
     else:
         said = {"prompts": {"query": "dog "}, "default_prompt_name": "query"}
         found = prepared("text_embedding", tmp_path / "model", tmp_path, handler=said)
+        assert [rung.name for rung in found.rungs] == ["untouched", "original"]
+        assert found.original.difference.max_abs_error < 1e-5
+
+
+POOLINGS = {
+    "cls": "lasttoken", "lasttoken": "cls", "max": "mean", "mean": "weightedmean",
+    "mean_sqrt_len_tokens": "max", "weightedmean": "mean",
+}  # fmt: skip
+"""All there are, and what each is taken for."""
+
+
+@pytest.mark.parametrize("taken", [None, *POOLINGS])
+def test_an_embedding_is_pooled_as_a_folder_without_a_list_of_layers_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str | None
+) -> None:
+    encoder(tmp_path / "model")
+    (tmp_path / "model" / "1_Pooling").mkdir()
+    says = {"pooling_mode": [taken] if taken else list(POOLINGS)}
+    (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(says))
+    if taken:
+        wrong = _sentence_layers.POOLING[POOLINGS[taken]]
+        monkeypatch.setitem(_sentence_layers.POOLING, taken, wrong)
+        with pytest.raises(GateError, match=r"output .* of the model"):
+            prepared("text_embedding", tmp_path / "model", tmp_path)
+    else:
+        found = prepared("text_embedding", tmp_path / "model", tmp_path)
         assert [rung.name for rung in found.rungs] == ["untouched", "original"]
         assert found.original.difference.max_abs_error < 1e-5
 
