@@ -32,7 +32,7 @@ from marsmith.report.words import counted
 from marsmith.serving import server
 from marsmith.verify import isolation, metrics, untouched
 from marsmith.verify.batches import Batches
-from marsmith.verify.evaluation import bodies_of, decode, items_of
+from marsmith.verify.evaluation import bodies_of, check_example, decode, items_of
 from marsmith.verify.ladder import PASSES, Answers, Ladder, gate
 
 CALIBRATION_BATCH = 8
@@ -106,6 +106,7 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     recipe = with_assets(with_brought(recipe, module, work / "source"), module, work / "assets")
     recipe = tensors.with_inputs(recipe, module)
     handler = configured(recipe)
+    check_example(handler)
     ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size, device)
     batches = ladder.batches
     inputs = arguments.order(module, list(batches.one(1)))

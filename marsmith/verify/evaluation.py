@@ -61,6 +61,24 @@ def load_data(handler: Handler[C, O, M], evaluation: Evaluation | None) -> Data:
     return Data(bodies, "", [expected for _, expected in items])
 
 
+def check_example(handler: Handler[C, O, M]) -> None:
+    """Read the example that every worker begins with, as it will.
+
+    Raises:
+        BuildError: its settings leave no room for it.
+    """
+    media_type, body = handler.example()
+    exchange = Exchange({"body": body}, {"body": media_type})
+    handler.read_all([exchange])
+    if exchange.body is not None:
+        raise BuildError(
+            "the task's own example, which every worker begins with, doesn't fit:"
+            f" {json.loads(exchange.body)['error']}",
+            "give it room in 'handler:'; where its tokens are too many, the model has too few"
+            " positions to be served",
+        )
+
+
 def strange_labels(handler: Handler[C, O, M], data: Data) -> tuple[str, ...]:
     """The right answers that a classifier can't give, because none of its labels is called so."""
     if not hasattr(handler.config, "labels") or hasattr(handler.default_options, "labels"):

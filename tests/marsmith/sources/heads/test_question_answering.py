@@ -19,13 +19,19 @@ from handlers.runtimes.eager import ModuleRuntime
 from handlers.tasks.question_answering import QuestionAnswering
 from handlers.tasks.question_answering import QuestionAnsweringOptions as Options
 from marsmith.cache import Cache
+from marsmith.errors import BuildError
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness
 from marsmith.pipeline.build import build
+from marsmith.pipeline.original import prepare
 from marsmith.recipe import reading
 from marsmith.sources.huggingface import HuggingFace
 from tests.support.in_batches import answers_in_batches
-from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
+from tests.support.transformers_tokenizers import (
+    SIZES,
+    write_bert_tokenizer,
+    write_roberta_tokenizer,
+)
 
 QUESTIONS = [
     ("the cat", "a dog, the cats größte dog a the cat"),
@@ -150,3 +156,27 @@ def test_its_archive_does_too(tmp_path: Path, make: Callable[..., None]) -> None
         )
     assert all(response.status == 200 for response in found)
     check([response.json() for response in found], folder, Options())
+
+
+def short() -> list[bytes]:
+    return [b'{"question": "a", "context": "the cat"}']
+
+
+def test_too_few_positions_for_its_own_example_are_refused_before_it_is_converted(
+    tmp_path: Path,
+) -> None:
+    from transformers import RobertaConfig, RobertaForQuestionAnswering
+
+    config = RobertaConfig(
+        vocab_size=263, max_position_embeddings=40, type_vocab_size=1, intermediate_size=16, **SIZES
+    )
+    RobertaForQuestionAnswering(config).save_pretrained(tmp_path / "model")
+    write_roberta_tokenizer(tmp_path / "model")
+    recipe = {
+        "name": "m", "task": "question_answering",
+        "source": {"huggingface": str(tmp_path / "model")},
+        "evaluation": {"data": f"{__name__}:short"},
+    }  # fmt: skip
+    (tmp_path / "work").mkdir()
+    with pytest.raises(BuildError, match=r"own example.* no room for both texts in 38 tokens"):
+        prepare(reading.load(recipe), tmp_path, tmp_path / "work", lambda line: None)
