@@ -17,7 +17,7 @@ from pydantic import field_validator
 
 from handlers.schema import unknown
 from marsmith.cache import Cache
-from marsmith.errors import BuildError, UnsupportedError
+from marsmith.errors import BuildError, MarsmithError, UnsupportedError
 from marsmith.extras import need
 from marsmith.recipe.sections import Source, Untouched
 from marsmith.sources import heads
@@ -60,9 +60,9 @@ class HuggingFace(Source):
         if task not in heads.known():
             allowed = ", ".join(heads.known())
             raise ValueError(
-                f"the task {task!r} has no head; 'head' must name one of: {allowed}. A model for"
-                " something else, such as depth, is a 'source.factory': a module whose forward"
-                " returns tensors"
+                f"the task {task!r} has no head; 'head' must name one of: {allowed}. A model of"
+                " images for something else, such as depth, is served by 'task: tensors', and any"
+                " other as a 'source.factory': a module whose forward returns tensors"
             )
         return self.model_copy(update={"head": task})
 
@@ -83,8 +83,16 @@ class HuggingFace(Source):
         _unserved.refuse(folder, self.head)
         head = heads.find(self.head)
         say(f"load {folder.name} for {self.head}")
-        model, found = _read(folder, head.AUTO)
-        module = head.wrap(model, folder).eval()
+        model, found = _read(folder, head.AUTO or heads.own_class(folder))
+        try:
+            module = head.wrap(model, folder).eval()
+        except MarsmithError:
+            raise
+        except Exception as error:  # a model may raise anything
+            raise UnsupportedError(
+                f"{folder.name} can't be run for {self.head}: {heads.raised(error)}",
+                _of_another_task(folder),
+            ) from error
         _see_that_it_fits(model, found, f"{folder.name} for {self.head}")
         return module
 
@@ -203,13 +211,17 @@ def _of_another_task(folder: Path) -> str:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception:  # it is said already what is wrong
         return ""
+    own = [getattr(transformers, name, None) for name in config.architectures or ()]
 
     def reads(auto: str) -> bool:
         kind = getattr(transformers, auto)._model_mapping.get(type(config), ())
         kinds = kind if isinstance(kind, (tuple, list)) else (kind,)
         return bool({each.__name__ for each in kinds} & {*(config.architectures or ())})
 
-    found = [f"task: {name}" for name in heads.known() if reads(heads.find(name).AUTO)]
+    autos = {name: heads.find(name).AUTO for name in heads.known()}
+    found = [f"task: {name}" for name, auto in autos.items() if auto and reads(auto)]
+    if not found and any(getattr(each, "main_input_name", "") == "pixel_values" for each in own):
+        found = ["task: tensors"]
     return f"it is a model for: {', '.join(found)}" if found else ""
 
 

@@ -122,7 +122,39 @@ SEGMENTERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "Segformer", {"size": {"height": 64, "width": 64}},
     ),
 }  # fmt: skip
-EVERY = {**FAMILIES, **TOWERS, **DETECTORS, **SEGMENTERS}
+FOUR: dict[str, Any] = {**LAYERS, "num_hidden_layers": 4, "neck_hidden_sizes": [8, 8, 16, 16]}
+# Models without a task of their own, and what their classes end with.
+OTHERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "glpn": (
+        "GLPN",
+        {"num_encoder_blocks": 2, "depths": [1, 1], "sr_ratios": [2, 1], "hidden_sizes": [8, 16],
+         "patch_sizes": [7, 3], "strides": [4, 2], "num_attention_heads": [1, 2],
+         "mlp_ratios": [2, 2], "decoder_hidden_size": 16},
+        "GLPN", {},
+    ),
+    "dpt": (
+        "DPT", {**FOUR, "image_size": 32, "patch_size": 8, "backbone_out_indices": [0, 1, 2, 3],
+                "fusion_hidden_size": 16},
+        "DPT", {"size": {"height": 32, "width": 32}},
+    ),
+    "depth_anything": (
+        "DepthAnything",
+        {"backbone_config": {"model_type": "dinov2", **LAYERS, "num_hidden_layers": 4,
+                             "image_size": 28, "patch_size": 14, "reshape_hidden_states": False,
+                             "out_features": ["stage1", "stage2", "stage3", "stage4"]},
+         "patch_size": 14, "reassemble_hidden_size": 16, "neck_hidden_sizes": [8, 8, 16, 16],
+         "fusion_hidden_size": 16, "head_hidden_size": 8},
+        "DPT",
+        {"size": {"height": 56, "width": 56}, "keep_aspect_ratio": True, "ensure_multiple_of": 14},
+    ),
+    "swin2sr": (
+        "Swin2SR",
+        {"image_size": 32, "embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2],
+         "window_size": 4, "upscale": 2},
+        "Swin2SR", {},
+    ),
+}  # fmt: skip
+EVERY = {**FAMILIES, **TOWERS, **DETECTORS, **SEGMENTERS, **OTHERS}
 
 
 def save(
@@ -155,6 +187,8 @@ def spread(model: torch.nn.Module, takes: str = "pixel_values") -> None:
                 weight.normal_(std=1.5 / weight[0].numel() ** 0.5)
             elif name.endswith(("lambda1", "gamma")):  # of how little a layer counts at first
                 weight.fill_(0.5)
+            elif name in ("head.head.4.bias", "head.conv3.bias"):  # before the ReLU of a depth
+                weight.fill_(40)
         for name, heads in model.named_modules():
             if name.endswith("classifier") and isinstance(heads, torch.nn.Linear):
                 heads.weight.mul_(2)

@@ -2,7 +2,7 @@
 
 The module's name is the key that a recipe's `source.head` says, by default its task. A head has
 
-- `AUTO`, the class of transformers that reads the folder;
+- `AUTO`, the class of transformers that reads the folder; "" for the one that config.json names;
 - `wrap(model, folder)`, which makes what was read a module that takes tensors by position;
 - `untouched(folder, instances, handler)`, what transformers itself makes of instances, as far as
   the `handler:` section says nothing else; None where `wrap` has compared the two already;
@@ -12,15 +12,18 @@ The module's name is the key that a recipe's `source.head` says, by default its 
 
 from __future__ import annotations
 
+import importlib
 import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 
 from handlers import by_name
-from marsmith.errors import BuildError, RecipeError
+from handlers.errors import HandlerError
+from marsmith.errors import BuildError, MarsmithError, RecipeError, UnsupportedError, reason
 from marsmith.recipe.sections import Untouched
 
 
@@ -45,6 +48,46 @@ def find(name: str) -> Head:
         RecipeError: there is none.
     """
     return cast(Head, by_name.find(__name__, name, "'head'", RecipeError))
+
+
+def own_class(folder: Path) -> str:
+    """The name of the class of transformers that a folder's config.json says its model is.
+
+    Raises:
+        BuildError: it says none.
+        UnsupportedError: transformers has no such model.
+    """
+    named = read_object(folder / "config.json").get("architectures")
+    name = named[0] if isinstance(named, list) and named else None
+    if not isinstance(name, str):
+        raise BuildError(
+            f"{folder / 'config.json'} doesn't name its model's class in 'architectures'",
+            "save it anew with save_pretrained(FOLDER)",
+        )
+    transformers: Any = importlib.import_module("transformers")
+    kind = getattr(transformers, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+        raise UnsupportedError(
+            f"{folder.name} is a {name}, which transformers {transformers.__version__} doesn't have"
+        )
+    return name
+
+
+def raised(error: Exception) -> str:
+    """What a model's own code has raised: the kind, the message and the line.
+
+    "list index out of range" by itself tells nobody what is wrong.
+    """
+    if isinstance(error, (HandlerError, MarsmithError)):
+        return error.message
+    said, kind = reason(error), type(error).__name__
+    places = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)
+        if "transformers" in Path(each.filename).parts
+    ]
+    where = [f" ({Path(each.filename).name}, line {each.lineno}: {each.line})" for each in places]
+    return f"{kind}{'' if said == kind else f': {said}'}{where[-1][:200] if where else ''}"
 
 
 def read_object(path: Path) -> dict[str, object]:

@@ -14,7 +14,8 @@ from handlers.generation.decoding import CHUNK, CacheShape, Decoder, TokenSequen
 from handlers.generation.detokenizer import Detokenizer
 from handlers.generation.sampling import SamplingOptions
 from handlers.runtimes import Tensors
-from marsmith.errors import UnsupportedError, reason
+from marsmith.errors import UnsupportedError
+from marsmith.sources.heads import raised
 
 # One text is read in one part, the other in two or more; then both go on, token by token.
 SHORT, LONG, FOLLOWING = 6, CHUNK + 6, 3
@@ -71,17 +72,23 @@ def see_that_it_decodes(
             count positions in the cache or make masks in their own way.
     """
     weights = sum(weight.numel() for weight in model.parameters())
-    lengths = (min(n, positions) for n in (SHORT, max(LONG, AFFORDABLE // weights)))
+    lengths = [min(n, positions) for n in (SHORT, max(LONG, AFFORDABLE // weights))]
     chance = torch.Generator().manual_seed(0)
     size = model.get_input_embeddings().weight.shape[0]
     texts = [torch.randint(size, (length,), generator=chance) for length in lengths]
     try:
         with torch.inference_mode():
-            found = _decoded(module, texts, CacheShape(*form), positions, keeps)
             wanted = [model(input_ids=text[None], use_cache=False).logits[0] for text in texts]
     except Exception as error:  # a model may raise anything
         raise UnsupportedError(
-            f"this model can't write token by token: {reason(error)}", HINT
+            f"this model can't read a text of {max(lengths)} tokens: {raised(error)}", HINT
+        ) from error
+    try:
+        with torch.inference_mode():
+            found = _decoded(module, texts, CacheShape(*form), positions, keeps)
+    except Exception as error:  # a model may raise anything
+        raise UnsupportedError(
+            f"this model can't write token by token: {raised(error)}", HINT
         ) from error
     wanted.append(wanted[0][-len(found[-1]) :])
     for row, pair in enumerate(zip(found, wanted, strict=True)):
@@ -109,7 +116,9 @@ def _decoded(
         try:
             outputs: Tensors = module(*inputs.values())
         except Exception as error:  # a ModelError, because the decoder logs any other as a bug
-            raise ModelError(reason(error)) from error
+            raise ModelError(
+                f"its own code fails where the cache is given to it: {raised(error)}"
+            ) from error
         return outputs
 
     decoder, rows = Decoder(run, shape, len(texts) + 1, (), keeps=keeps), []

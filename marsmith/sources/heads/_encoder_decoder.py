@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from marsmith.errors import UnsupportedError, reason
-from marsmith.sources.heads import _attention, _past
+from marsmith.errors import UnsupportedError
+from marsmith.sources.heads import _attention, _past, raised
 
 SHAPED = "use a model shaped like T5, BART, mBART, Marian, Pegasus or M2M100"
 PROBED = 2  # tokens, where only a shape is wanted
@@ -243,7 +243,7 @@ def form(model: Any, source: Mapping[str, torch.Tensor]) -> tuple[int, int, int]
         with torch.no_grad():
             found = model(**source, decoder_input_ids=ids, use_cache=True)
     except Exception as error:  # a model may raise anything
-        raise UnsupportedError(f"this model keeps no cache: {reason(error)}", SHAPED) from error
+        raise UnsupportedError(f"this model keeps no cache: {raised(error)}", SHAPED) from error
     cache = found.get("past_key_values")
     parts = [
         getattr(cache, name, None) for name in ("self_attention_cache", "cross_attention_cache")
@@ -297,7 +297,7 @@ def _table(decoder: Any, positions: int) -> torch.Tensor:
         pass
     except Exception as error:  # a model may raise anything
         raise UnsupportedError(
-            f"this model's decoder doesn't take {positions} positions: {reason(error)}", SHAPED
+            f"this model's decoder doesn't take {positions} positions: {raised(error)}", SHAPED
         ) from error
     finally:
         hook.remove()

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from marsmith.errors import UnsupportedError, reason
+from marsmith.errors import UnsupportedError
+from marsmith.sources.heads import raised
 from marsmith.sources.heads._encoder_decoder import SHAPED, EncoderDecoder, some_tokens
 
 TARGETS = (9, 6)  # tokens of two texts
@@ -45,7 +46,7 @@ def whole(model: Any, kind: type[EncoderDecoder] = EncoderDecoder) -> list[Known
                 said = model(**given, use_cache=False)
             found.append(Known(source, target, said.logits[0].float()))
     except Exception as error:  # a model may raise anything
-        raise UnsupportedError(f"this model doesn't run: {reason(error)}", SHAPED) from error
+        raise UnsupportedError(f"this model doesn't run: {raised(error)}", SHAPED) from error
     return found
 
 
@@ -60,7 +61,7 @@ def see_that_it_writes(module: EncoderDecoder, known: list[Known]) -> None:
             found = _in_two_passes(module, known)
     except Exception as error:  # a model may raise anything
         raise UnsupportedError(
-            f"this model can't write token by token: {reason(error)}", SHAPED
+            f"this model can't write token by token: {raised(error)}", SHAPED
         ) from error
     for row, (mine, text) in enumerate(zip(found, known, strict=True)):
         difference = (mine - text.logits).abs().amax(dim=1)

@@ -240,7 +240,8 @@ def test_the_head_is_the_tasks_unless_another_is_named() -> None:
 
     assert head("text_embedding") == "text_embedding"
     assert head("ours.texts:Task", head="text_embedding") == "text_embedding"
-    with pytest.raises(ValidationError, match="'tensors' has no head; 'head' must name one of"):
-        head("tensors")
-    with pytest.raises(ValidationError, match=r"such as depth, is a 'source\.factory'"):
-        head("tensors")
+    assert head("tensors") == "tensors"
+    with pytest.raises(ValidationError, match="'tabular' has no head; 'head' must name one of"):
+        head("tabular")
+    with pytest.raises(ValidationError, match=r"such as depth, is served by 'task: tensors'"):
+        head("tabular")
