@@ -201,7 +201,7 @@ def test_an_embedding_is_pooled_as_a_folder_without_a_list_of_layers_says(
 ) -> None:
     encoder(tmp_path / "model")
     (tmp_path / "model" / "1_Pooling").mkdir()
-    says = {"pooling_mode": [taken] if taken else list(POOLINGS)}
+    says = {"pooling_mode": [taken] if taken else list(POOLINGS), "include_prompt": False}
     (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(says))
     if taken:
         wrong = _sentence_layers.POOLING[POOLINGS[taken]]
@@ -212,6 +212,7 @@ def test_an_embedding_is_pooled_as_a_folder_without_a_list_of_layers_says(
         found = prepared("text_embedding", tmp_path / "model", tmp_path)
         assert [rung.name for rung in found.rungs] == ["untouched", "original"]
         assert found.original.difference.max_abs_error < 1e-5
+        assert found.recipe.handler["exclude_prompt"] is True
 
 
 # -- Text that is written ------------------------------------------------------------------------
