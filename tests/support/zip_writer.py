@@ -75,7 +75,7 @@ def written(
         behind: bytes behind it all.
         end: fields of the end that are other than they should be.
     """
-    body, directory, count = b"", b"", 0
+    body, directory, count = bytearray(), bytearray(), 0
     for piece in pieces:
         packed = piece.packed
         if packed is None:
@@ -107,7 +107,7 @@ def written(
         said["begin"], len(said["comment"]),
     )  # fmt: skip
     comment: bytes = said["comment"]
-    return body + directory + after_directory + tail + comment + behind
+    return bytes(body + directory + after_directory + tail + comment + behind)
 
 
 def end64(begin: int, entries: int, /, **other: Any) -> bytes:
