@@ -37,7 +37,7 @@ class Tiny:
     def handle(self, data, context):
         if context.get_request_header(0, "describe"):
             example = {"content_type": "application/json", "body_base64": "e30="}
-            return [json.dumps({"example": example}).encode()]
+            return [json.dumps({"example": example} if self.config["example"] else {}).encode()]
         time.sleep(self.config["slow"])
         if self.config["error"]:
             raise ValueError("as it was told to")
@@ -74,13 +74,14 @@ def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
     """Make archives without a model: `make(name)`; `fail=` tells it how to fail at load.
 
     `slow=` seconds are added to every answer, and `error=` makes every answer an error;
-    `per_core=` leaves the number of its workers, at most 2, to the machine.
+    `per_core=` leaves the number of its workers, at most 2, to the machine. With an `example=` it
+    tells how it can be asked: a server then warms it up, which takes seconds.
     """
 
     def make(
         name: str, fail: str | None = None, folder: Path | None = None, version: str = "1.0",
         slow: float = 0.0, error: bool = False, response_timeout_s: int = 60,
-        per_core: bool = False,
+        per_core: bool = False, example: bool = False,
     ) -> Path:  # fmt: skip
         work = tmp_path_factory.mktemp(name)
         (work / "tiny_handler.py").write_text(HANDLER)
@@ -95,6 +96,7 @@ def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
         lines += [f"fail: {fail}"] if fail else []
         lines += ["front: {worker_per_core: true}"] if per_core else []
         lines += [f"slow: {slow}", f"error: {str(error).lower()}"]
+        lines += [f"example: {str(example).lower()}"]
         (work / "model-config.yaml").write_text("\n".join(lines))
         arguments = (
             f"--model-name {name} --version {version} --handler tiny_handler.py --export-path ."
@@ -113,7 +115,7 @@ def make_tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> MakeArchive:
 @pytest.fixture(scope="session")
 def tiny_server(make_tiny_archive: MakeArchive, server_state: Path) -> Iterator[ServerInfo]:
     """Run one server with the model `tiny`; tests leave it as they found it."""
-    info = server.serve([make_tiny_archive("tiny")], port=0)
+    info = server.serve([make_tiny_archive("tiny", example=True)], port=0)
     try:
         yield info
     finally:

