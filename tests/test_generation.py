@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,9 @@ import httpx
 import pytest
 import yaml
 
-from marsmith.cli import new
 from marsmith.client.asynchronous import AsyncClient
 from marsmith.client.clients import Client
 from marsmith.errors import RequestError, ServerError
-from marsmith.pipeline.build import build
-from marsmith.recipe import reading
-from marsmith.recipe.sections import Serving
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
 from marsmith.tune.variants import variant
@@ -29,27 +25,27 @@ from tests.support.servers import authorization, pids, scraped
 from tests.support.torchserve_grpc import Stubs
 
 PROMPT, SHORT, LONG = "import this", 8, 3000
-ALONE = Serving(batch_size=2, min_workers=1, max_workers=1, continuous_batching=True)
-BATCHES = {"batchSize": 4, "continuousBatching": False}
+BATCHES = {"batchSize": 4, "maxWorkers": 1}
 # Of one build, what serves it otherwise.
 MODELS: dict[str, dict[str, Any]] = {
-    "joined": {},
+    "joined": {"batchSize": 2, "maxWorkers": 1, "continuousBatching": True},
     "batched": {**BATCHES, "maxBatchDelay": 100},
     "piped": {**BATCHES, "handler": {"grpc_streams": True}},
 }
 
 
 @pytest.fixture(scope="module")
-def info(tmp_path_factory: pytest.TempPathFactory, server_state: Path) -> Iterator[ServerInfo]:
-    folder = tmp_path_factory.mktemp("generation")
-    written, *_ = new.write("joined", "text_generation", folder)
-    build(reading.load(written).model_copy(update={"serving": ALONE}), folder)
-    joined = folder / "joined.mar"
-    handler = yaml.safe_load(contents(joined)[CONFIG])["handler"]
-    archives = [joined]
-    for name in ("batched", "piped"):
-        config = {**MODELS[name], "handler": {**handler, **MODELS[name].get("handler", {})}}
-        archives.append(variant(joined, name, config, folder))
+def info(
+    make_new_archive: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    server_state: Path,
+) -> Iterator[ServerInfo]:
+    folder, given = tmp_path_factory.mktemp("generation"), make_new_archive("text_generation")
+    handler = yaml.safe_load(contents(given)[CONFIG])["handler"]
+    archives = []
+    for name, said in MODELS.items():
+        config = {**said, "handler": {**handler, **said.get("handler", {})}}
+        archives.append(variant(given, name, config, folder))
     told: list[str] = []
     found = server.serve(archives, port=0, grpc=True, on_progress=told.append)
     assert sum("warmed up" in line for line in told) == len(MODELS)  # each told of its example

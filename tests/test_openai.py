@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import yaml
 
 from handlers import wave_files
-from marsmith.cli import new
-from marsmith.pipeline.build import build
-from marsmith.recipe import reading
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
+from marsmith.tune.variants import variant
 from tests.support.audio import encode, wave
+from tests.support.changed_archives import CONFIG, contents, summed
 from tests.support.servers import authorization
 
 TEMPLATE = (
@@ -37,21 +37,22 @@ RECORDING = encode(wave(16_000), 16_000)
 
 
 @pytest.fixture(scope="module")
-def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("chatty")
-    written, *_ = new.write("writer", "text_generation", folder)
-    recipe = reading.load(written)
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-    handler = {**recipe.handler, "chat_template": "chat_template.jinja"}
-    files = (*recipe.files, folder / "chat_template.jinja")
-    build(recipe.model_copy(update={"name": WRITER, "handler": handler, "files": files}), folder)
-    return folder / f"{WRITER}.mar"
+def writer(
+    make_new_archive: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder, given = tmp_path_factory.mktemp("chatty"), make_new_archive("text_generation")
+    handler = yaml.safe_load(contents(given)[CONFIG])["handler"]
+    changed = {"handler": {**handler, "chat_template": "chat_template.jinja"}}
+    made = variant(given, WRITER, changed, folder)
+    return summed({**contents(made), "chat_template.jinja": TEMPLATE.encode()}, made)
 
 
 @pytest.fixture(scope="module")
-def info(writer: Path, new_archives: dict[str, Path], server_state: Path) -> Iterator[ServerInfo]:
+def info(
+    writer: Path, make_new_archive: Callable[[str], Path], server_state: Path
+) -> Iterator[ServerInfo]:
     tasks = ("text_embedding", "speech_recognition", "reranking", "speech_synthesis")
-    archives = [writer, *(new_archives[task] for task in tasks)]
+    archives = [writer, *map(make_new_archive, tasks)]
     found = server.serve(archives, port=0)
     try:
         yield found
@@ -349,9 +350,9 @@ class TestRules:
 
 @pytest.mark.slow
 def test_bare_torchserve_serves_them(
-    writer: Path, new_archives: dict[str, Path], server_state: Path
+    writer: Path, make_new_archive: Callable[[str], Path], server_state: Path
 ) -> None:
-    archives = [writer, new_archives["speech_recognition"], new_archives["reranking"]]
+    archives = [writer, *map(make_new_archive, ("speech_recognition", "reranking"))]
     info = server.serve(archives, port=0, front=False)
     try:
         key = authorization(info).removeprefix("Bearer ")
