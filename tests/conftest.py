@@ -27,11 +27,13 @@ with warnings.catch_warnings():  # TorchServe leaves a file open as it is import
     import ts  # noqa: F401
 
 from marsmith.cli import new
+from marsmith.harness.worker import Harness
 from marsmith.pipeline import candidates, timing
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading, sections
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
+from tests.support.forks import forking, instead_of_python
 from tests.support.paths import ROOT
 
 
@@ -67,6 +69,18 @@ def asks_a_server(file: str) -> bool:
     """Whether a file of tests asks one of the servers that each process starts once."""
     text = (ROOT / file).read_text("utf-8")
     return "digits_server" in text or "tiny_server" in text
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A harness starts its worker as a server does, by a fork of what has imported torch.
+
+    A Python of its own, which a harness starts by itself, is tested with it.
+    """
+    folder = tmp_path_factory.mktemp("f")
+    with forking(folder) as forks, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Harness.__init__.__kwdefaults__, "python", str(instead_of_python(forks)))
+        yield
 
 
 @pytest.fixture(scope="session")

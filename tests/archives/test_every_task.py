@@ -26,26 +26,17 @@ from marsmith.report.report import Report
 from pages import examples
 from tests.support import random_requests
 from tests.support.answers import check_refused, strict_json
-from tests.support.forks import forking, instead_of_python
 from tests.support.mutated_requests import fresh, mutated
 
 BATCH = 16
 TOLERANCE = 1e-4  # of one answer alone and in a batch; of scores, and of what is scaled to 1
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What starts workers as a server does; each build has tried its archive in a fresh Python."""
-    with forking(tmp_path_factory.mktemp("f")) as forks:
-        yield instead_of_python(forks)
-
-
 @pytest.fixture(scope="module", params=tasks.known())
 def worker(
-    request: pytest.FixtureRequest, make_new_archive: Callable[[str], Path], python: Path
+    request: pytest.FixtureRequest, make_new_archive: Callable[[str], Path]
 ) -> Iterator[Harness]:
-    archive = make_new_archive(request.param)
-    with Harness(archive, batch_size=BATCH, python=python) as harness:
+    with Harness(make_new_archive(request.param), batch_size=BATCH) as harness:
         yield harness
 
 

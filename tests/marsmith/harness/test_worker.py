@@ -107,6 +107,14 @@ def write_archive(path: Path, **files: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _fresh() -> Iterator[None]:
+    """Here each worker is a Python of its own, as a harness starts it by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Harness.__init__.__kwdefaults__, "python", sys.executable)
+        yield
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_archive(tmp_path_factory.mktemp("store") / "tiny.mar")
