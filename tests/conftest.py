@@ -27,13 +27,12 @@ with warnings.catch_warnings():  # TorchServe leaves a file open as it is import
     import ts  # noqa: F401
 
 from marsmith.cli import new
-from marsmith.harness.worker import Harness
 from marsmith.pipeline import candidates, timing
 from marsmith.pipeline.build import build
 from marsmith.recipe import reading, sections
 from marsmith.serving import server
 from marsmith.serving.host.run_folder import ServerInfo
-from tests.support.forks import forking, instead_of_python
+from tests.support.forks import forking, instead_of_python, start_by
 from tests.support.paths import ROOT
 
 
@@ -79,7 +78,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     folder = tmp_path_factory.mktemp("f")
     with forking(folder) as forks, pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Harness.__init__.__kwdefaults__, "python", str(instead_of_python(forks)))
+        start_by(instead_of_python(forks), patch)
         yield
 
 

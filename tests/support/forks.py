@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from marsmith.harness.worker import Harness
 from marsmith.serving.torchserve.launch import FORKED_WORKER, fork_server
 
 
@@ -32,3 +35,9 @@ def instead_of_python(forks: Path) -> Path:
     script.write_text(f'#!/bin/sh\nexec {worker} "$@"\n', encoding="utf-8")
     script.chmod(0o700)
     return script
+
+
+def start_by(python: str | Path, patch: pytest.MonkeyPatch) -> None:
+    """Let harnesses start their workers with something, where a test doesn't say with what."""
+    defaults = {**(Harness.__init__.__kwdefaults__ or {}), "python": str(python)}
+    patch.setattr(Harness.__init__, "__kwdefaults__", defaults)

@@ -18,6 +18,7 @@ from marsmith.errors import ArchiveError, ServerError
 from marsmith.harness.telemetry import Metric
 from marsmith.harness.wire import Request
 from marsmith.harness.worker import Harness, _diagnose
+from tests.support.forks import start_by
 
 MANIFEST = {
     "runtime": "python",
@@ -111,7 +112,7 @@ def write_archive(path: Path, **files: str) -> Path:
 def _fresh() -> Iterator[None]:
     """Here each worker is a Python of its own, as a harness starts it by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Harness.__init__.__kwdefaults__, "python", sys.executable)
+        start_by(sys.executable, patch)
         yield
 
 
