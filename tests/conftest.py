@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,9 @@ from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.forks import forking, instead_of_python, start_by
 from tests.support.paths import ROOT
 
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Of the processes that share the tests, this one."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
@@ -52,22 +56,50 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """With --dist loadfile, files that ask a server of the session go to one process, with it."""
+    """With --dist loadfile, some files go to one process, as `unit` says, in the order of tests."""
     from xdist.scheduler import LoadFileScheduling
 
-    class ByServer(LoadFileScheduling):  # type: ignore[misc]
+    class ByUnit(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            file: str = super()._split_scope(nodeid)
-            return "servers" if asks_a_server(file) else file
+            return unit(super()._split_scope(nodeid))
 
-    return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+    config.option.loadscopereorder = False
+    return ByUnit(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Of two processes one collects from the end: no file of tests is compiled by both."""
+    report = yield
+    if PROCESS == "gw1" and isinstance(collector, pytest.Directory):
+        report.result.reverse()
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes that share tests begin with what takes long, so that they end together."""
+    if PROCESS:
+        items.sort(key=lambda item: (rank(item.nodeid.partition("::")[0]), item.path))
 
 
 @cache
-def asks_a_server(file: str) -> bool:
-    """Whether a file of tests asks one of the servers that each process starts once."""
+def unit(file: str) -> str:
+    """What a file of tests is done with, by one process: what they share costs seconds."""
     text = (ROOT / file).read_text("utf-8")
-    return "digits_server" in text or "tiny_server" in text
+    if "digits_server" in text or "tiny_server" in text:
+        return "servers"
+    return "transformers" if "transformers" in text else file
+
+
+@cache
+def rank(file: str) -> int:
+    """When the tests of a file are done: those that share something, those that start something."""
+    if unit(file) != file:
+        return 0
+    text = (ROOT / file).read_text("utf-8")
+    return 1 if re.search(r"\b(build|fuzz|Harness|marsmith|run|serve)\(", text) else 2
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,7 +147,7 @@ def shared(recipe: sections.Recipe, store: Path, everywhere: Path) -> Path:
 def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of the session have."""
     base = tmp_path_factory.getbasetemp()
-    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return base.parent if PROCESS else base
 
 
 @pytest.fixture(scope="session")
@@ -193,5 +225,4 @@ def new_archives(make_new_archive: Callable[[str], Path]) -> dict[str, Path]:
 
     Processes that test share them: each builds what no other has, the second from the end.
     """
-    process = os.environ.get("PYTEST_XDIST_WORKER")
-    return {task: make_new_archive(task) for task in sorted(new.tasks(), reverse=process == "gw1")}
+    return {task: make_new_archive(task) for task in sorted(new.tasks(), reverse=PROCESS == "gw1")}

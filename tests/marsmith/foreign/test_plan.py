@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
 
 from marsmith.errors import BuildError
 from marsmith.foreign.adopt import adopt
@@ -55,6 +54,8 @@ class Texts(BaseHandler):
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import BertConfig, BertForSequenceClassification
+
     folder = tmp_path_factory.mktemp("theirs")
     write_bert_tokenizer(folder)
     torch.manual_seed(0)

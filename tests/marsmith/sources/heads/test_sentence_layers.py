@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from marsmith.sources.huggingface import HuggingFace
 from tests.support.in_batches import answers_in_batches, ask
 from tests.support.transformers_tokenizers import SIZES, write_bert_tokenizer
 
-library = pytest.importorskip("sentence_transformers")
-
 TEXTS = ["", "the größte CAT", "dog " * 100, "a cat", "the dogs the cat a dog grote", "the"]
 PROMPTS = {"query": "the cat ", "passage": "a dogs "}
+
+
+@cache
+def library() -> Any:
+    return pytest.importorskip("sentence_transformers")
 
 
 def saved(
@@ -45,12 +49,12 @@ def saved(
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(folder / "bert")
     write_bert_tokenizer(folder / "bert")
-    layers = library.sentence_transformer.modules
+    layers = library().sentence_transformer.modules
     encoder = layers.Transformer(str(folder / "bert"), max_seq_length=limit)
     include = said.pop("include_prompt", True)
     pool = layers.Pooling(16, pooling, include_prompt=include)
     modules = [encoder, pool, *(make(layers) for make in behind)]
-    library.SentenceTransformer(modules=modules, **said).save(str(folder / "model"))
+    library().SentenceTransformer(modules=modules, **said).save(str(folder / "model"))
     return folder / "model"
 
 
@@ -119,7 +123,7 @@ def named(said: object) -> str:
 @pytest.mark.parametrize("said", FOLDERS, ids=named)
 def test_a_folder_answers_as_its_library_does(tmp_path: Path, said: dict[str, Any]) -> None:
     folder = saved(tmp_path, prompts=PROMPTS, default_prompt_name="query", **said)
-    own = library.SentenceTransformer(str(folder), device="cpu")
+    own = library().SentenceTransformer(str(folder), device="cpu")
     for number, asked in enumerate(ASKED):
         (place := tmp_path / str(number)).mkdir()
         answers = answered(folder, place, Options(**asked), TEXTS)
@@ -135,7 +139,7 @@ def test_prompts_of_neighbours_do_not_meet(tmp_path: Path, include_prompt: bool)
         tmp_path, pooling=("max", "lasttoken"), prompts=PROMPTS, default_prompt_name="query",
         include_prompt=include_prompt,
     )  # fmt: skip
-    own = library.SentenceTransformer(str(folder), device="cpu")
+    own = library().SentenceTransformer(str(folder), device="cpu")
     asked = [(text, each) for text in TEXTS for each in ASKED]
     bad: list[Any] = [
         {"prompt_name": "passages"}, {"prompt_name": 7}, {"prompt": ["a"]}, {"prompt": "\ud800"},
@@ -155,7 +159,7 @@ def test_prompts_of_neighbours_do_not_meet(tmp_path: Path, include_prompt: bool)
 @pytest.mark.parametrize("by", ["cosine", "dot", "euclidean", "manhattan"])
 def test_texts_are_as_alike_as_the_library_finds_them(tmp_path: Path, by: str) -> None:
     folder = saved(tmp_path, prompts=PROMPTS, similarity_fn_name=by)
-    own = library.SentenceTransformer(str(folder), device="cpu")
+    own = library().SentenceTransformer(str(folder), device="cpu")
     asked = {"text": "the cat", "compare_with": TEXTS[1:]}
     options = Options(prompt_name="query", compared_prompt_name="passage")
     (answer,) = answered(folder, tmp_path, options, [asked])
@@ -170,7 +174,7 @@ def test_a_limit_of_the_encoders_own_counts(tmp_path: Path) -> None:
     own = {**said, "max_seq_length": 7, "do_lower_case": True}
     (folder / "sentence_bert_config.json").write_text(json.dumps(own))
     (answer,) = answered(folder, tmp_path, Options(), ["THE CAT " * 9])
-    wanted = library.SentenceTransformer(str(folder), device="cpu").encode("THE CAT " * 9)
+    wanted = library().SentenceTransformer(str(folder), device="cpu").encode("THE CAT " * 9)
     assert answer["tokens"] == 7
     assert answer["embedding"] == pytest.approx(wanted.tolist(), abs=1e-4)
 
@@ -264,7 +268,7 @@ def test_its_archive_does_too(tmp_path: Path, said: dict[str, Any], runtime: str
             harness.predict([Request.json({"data": e, "parameters": asked}) for e in TEXTS])
             for asked in ASKED
         ]
-    own = library.SentenceTransformer(str(folder), device="cpu")
+    own = library().SentenceTransformer(str(folder), device="cpu")
     for asked, responses in zip(ASKED, found, strict=True):
         assert all(response.status == 200 for response in responses)
         for text, response in zip(TEXTS, responses, strict=True):
