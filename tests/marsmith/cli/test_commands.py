@@ -7,6 +7,7 @@ import pytest
 
 from examples.digits import main as write_samples
 from marsmith import __version__
+from marsmith.cli import new
 from marsmith.serving.host.run_folder import ServerInfo
 from tests.support.command import marsmith
 from tests.support.hostile_archives import hostile
@@ -37,9 +38,10 @@ def test_help_groups_the_commands_by_what_they_are_for() -> None:
     assert places[0] < said.index(" build ") < places[1] < said.index(" serve ", places[2])
 
 
-def test_build_says_its_steps_in_plain_lines(digits_archive: Path) -> None:
-    done = marsmith("build", "archiver_configs/digits.yaml", "--model-store", digits_archive.parent)
-    assert done.stderr.splitlines()[0] == "make the model of digits"
+def test_build_says_its_steps_in_plain_lines(tmp_path: Path) -> None:
+    recipe, *_ = new.write("tiny", "tabular", tmp_path)
+    done = marsmith("build", recipe, "--model-store", tmp_path)
+    assert done.stderr.splitlines()[0] == "make the model of tiny"
     assert "\x1b" not in done.stderr + done.stdout
     assert "archived" in done.stdout
     assert "sha256" in done.stdout
