@@ -12,7 +12,6 @@ in TorchServe's frontend, and `ts/protocol/otf_message_handler.py` for the other
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import re
@@ -31,6 +30,7 @@ FormField = str | bytes | tuple[bytes, str]
 MAX_RESPONSE_SIZE = 6_553_500  # bytes: the frontend's default for max_response_size
 
 _MAX_HEADERS = 1000
+_BLOCK = 65_536
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -207,36 +207,62 @@ def read_response(
             request_id = frame.text("request id", size)
             responses[request_id] = frame.response()
         batch = Frame(code, message, responses)
-        if not batch.more_follows:
-            frame.refuse_more()
+        frame.leave(more_follows=batch.more_follows)
         return batch
     finally:
         sock.settimeout(before)
 
 
 class _FrameReader:
-    """Reads a frame from a socket, field by field, and refuses what can't be one."""
+    """Reads a frame from a socket, field by field, and refuses what can't be one.
+
+    It looks at what has come before it takes it: a frame costs few system calls, and what follows
+    it stays where it is.
+    """
 
     def __init__(self, sock: socket.socket, max_size: int, stall_s: float) -> None:
         self.sock, self.max_size, self.stall_s, self.begun = sock, max_size, stall_s, False
+        self.seen, self.at = b"", 0
 
     def take(self, size: int) -> bytes:
+        if self.at == len(self.seen) and size:
+            self.receive(self.at)
+            self.seen, self.at = self.packet(_BLOCK, size, socket.MSG_PEEK), 0
+        begin, self.at = self.at, self.at + size
+        if self.at <= len(self.seen):
+            return self.seen[begin : self.at]
+        data = self.receive(self.at)
+        self.seen, self.at = b"", 0
+        return data[begin:]
+
+    def receive(self, size: int) -> bytes:
         data = bytearray()
-        while len(data) < size:
-            try:
-                packet = self.sock.recv(min(size - len(data), 1 << 20))
-            except TimeoutError:
-                if not self.begun:
-                    raise
-                raise _shifted(f"it stops {size - len(data)} bytes before its end") from None
-            except ConnectionError:
-                packet = b""
-            if not packet:
-                raise EOFError("the worker closed the connection")
+        while (missing := size - len(data)) > 0:
+            data += self.packet(min(missing, 1 << 20), missing)
+        return bytes(data)
+
+    def packet(self, size: int, missing: int, flags: int = 0) -> bytes:
+        try:
+            packet = self.sock.recv(size, flags)
+        except TimeoutError:
+            if not self.begun:
+                raise
+            raise _shifted(f"it stops {missing} bytes before its end") from None
+        except ConnectionError:
+            packet = b""
+        if not packet:
+            raise EOFError("the worker closed the connection")
+        if not self.begun:
             self.begun = True
             self.sock.settimeout(self.stall_s)
-            data += packet
-        return bytes(data)
+        return packet
+
+    def leave(self, *, more_follows: bool) -> None:
+        """Take what was read, and refuse what follows it, unless it may."""
+        rest = self.seen[self.at :]
+        if rest and not more_follows:
+            raise _shifted(f"{rest[:64]!r} follows its end")
+        self.receive(self.at)
 
     def integer(self) -> int:
         return int(struct.unpack("!i", self.take(4))[0])
@@ -273,12 +299,6 @@ class _FrameReader:
             name = self.header("header name", _HEADER_NAME)
             headers[name] = self.header("header value")
         return Response(status, reason, content_type, headers, self.blob("body", self.integer()))
-
-    def refuse_more(self) -> None:
-        self.sock.setblocking(False)
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            if rest := self.sock.recv(64, socket.MSG_PEEK):
-                raise _shifted(f"{rest!r} follows its end")
 
 
 def _shifted(found: str) -> ArchiveError:

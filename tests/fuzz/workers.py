@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import shutil
+import socket
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -52,6 +53,8 @@ class Line:
         self.given, self.sent = io.BytesIO(given), bytearray()
 
     def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags & socket.MSG_PEEK:
+            return self.given.getvalue()[(begin := self.given.tell()) : begin + size]
         return self.given.read(size)
 
     def recv_into(self, place: memoryview) -> int:
