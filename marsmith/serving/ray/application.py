@@ -119,7 +119,7 @@ def deployments(models: Sequence[Served], ingresses: int) -> list[dict[str, Any]
         "num_replicas": ingresses,
         "max_ongoing_requests": AT_ONCE,
         "health_check_period_s": served.HEALTH_S,
-        "ray_actor_options": {"num_cpus": 0},
+        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": dict(served.ONE_LOOP)}},
         **apart,
     }
     return [*({"name": model.name, **model.options()} for model in models), ingress]

@@ -50,6 +50,17 @@ class _Ticket:
     said: asyncio.Queue[Response | Exception] = field(default_factory=asyncio.Queue)
     given_up: bool = False
 
+    async def next(self, seconds: float | None) -> Response | Exception:
+        """What the worker says next."""
+        if seconds is None:
+            return await self.said.get()
+        # `asyncio.wait_for` would make a task of it.
+        late = self.loop.call_later(seconds, self.said.put_nowait, asyncio.TimeoutError())
+        try:
+            return await self.said.get()
+        finally:
+            late.cancel()
+
 
 class BatchQueue:
     """What waits for one worker.
@@ -71,15 +82,22 @@ class BatchQueue:
         """How many requests wait to be sent."""
         return len(self._waiting)
 
-    async def ask(self, request: Request) -> AsyncGenerator[Response, None]:
+    async def ask(
+        self, request: Request, seconds: float | None = None
+    ) -> AsyncGenerator[Response, None]:
         """Ask, and yield the answer, or its parts.
 
         Whoever stops before the end isn't answered any more: what waits isn't sent, and a worker
         that is asked continuously writes no more of it.
 
+        Args:
+            request: what the worker is sent.
+            seconds: how long the answer, or each part of it, may take; None for ever.
+
         Raises:
             WorkerDiedError: the worker ended first.
             NotAskedError: there is none any more.
+            asyncio.TimeoutError: it has taken longer.
         """
         ticket = _Ticket(request, asyncio.get_running_loop())
         with self._changed:
@@ -89,7 +107,7 @@ class BatchQueue:
             self._changed.notify()
         try:
             while True:
-                said = await ticket.said.get()
+                said = await ticket.next(seconds)
                 if isinstance(said, Exception):
                     raise said
                 yield said

@@ -54,13 +54,18 @@ class ModelReplica:
         self._loaded.wait()
         self.check_health()
 
-    async def ask(self, request: Request) -> Response:
+    async def ask(self, request: Request, seconds: float | None = None) -> Response:
         """Answer a request; what comes in parts is joined.
+
+        Args:
+            request: what the worker is sent.
+            seconds: how long the answer, or each part of it, may take; None for ever.
 
         Raises:
             WorkerDiedError: the worker ended first, and is started anew.
+            asyncio.TimeoutError: it has taken longer.
         """
-        async with aclosing(self.stream(request)) as said:
+        async with aclosing(self._batches.ask(request, seconds)) as said:
             parts = [part async for part in said]
         return (
             parts[0]
@@ -68,13 +73,11 @@ class ModelReplica:
             else replace(parts[0], body=b"".join(part.body for part in parts))
         )
 
-    async def stream(self, request: Request) -> AsyncGenerator[Response, None]:
-        """Answer a request in the parts that come.
-
-        Raises:
-            WorkerDiedError: the worker ended first, and is started anew.
-        """
-        async with aclosing(self._batches.ask(request)) as parts:
+    async def stream(
+        self, request: Request, seconds: float | None = None
+    ) -> AsyncGenerator[Response, None]:
+        """Answer a request in the parts that come; arguments and errors are those of `ask`."""
+        async with aclosing(self._batches.ask(request, seconds)) as parts:
             async for response in parts:
                 yield response
 

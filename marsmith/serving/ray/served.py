@@ -15,6 +15,11 @@ STARTUP_S, RESPONSE_S = 120.0, 120.0
 """TorchServe's, for archives that don't say."""
 HEALTH_S = 2.0
 """How often Ray asks whether a replica's worker is alive."""
+ONE_LOOP = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+}
+"""Settings of Ray's for a replica's process: nothing of ours blocks its loop, so one is enough."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class Served:
             "ray_actor_options": {
                 "num_cpus": self.threads or 1,
                 "num_gpus": 1 if self.gpu else 0,
+                "runtime_env": {"env_vars": dict(ONE_LOOP)},
             },
         }
 

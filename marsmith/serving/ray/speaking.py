@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -77,11 +76,8 @@ class _OwnFirst(Replicas):
         if self._own.waiting >= self.served.plan.most:
             raise refusals.queue(self.served.name)
         if not self.served.streams:
-            yield await asyncio.wait_for(self._own.ask(request), seconds)
+            yield await self._own.ask(request, seconds)
             return
-        async with aclosing(self._own.stream(request)) as own:
-            while True:
-                try:
-                    yield await asyncio.wait_for(anext(own), seconds)
-                except StopAsyncIteration:
-                    return
+        async with aclosing(self._own.stream(request, seconds)) as parts:
+            async for part in parts:
+                yield part

@@ -10,6 +10,7 @@ import yaml
 from marsmith.deploy.ray import write
 from marsmith.errors import ArchiveError, ServerError
 from marsmith.serving.ray.arguments import ApplicationArguments
+from marsmith.serving.ray.served import ONE_LOOP
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,9 @@ def test_each_model_is_a_deployment_as_its_archive_says(document: Any) -> None:
     assert tiny["autoscaling_config"] == {
         "min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 1,
     }  # fmt: skip
-    assert tiny["ray_actor_options"] == {"num_cpus": 1, "num_gpus": 0}
+    environment = {"runtime_env": {"env_vars": ONE_LOOP}}
+    assert tiny["ray_actor_options"] == {"num_cpus": 1, "num_gpus": 0, **environment}
+    assert ingress["ray_actor_options"] == {"num_cpus": 0, **environment}
     assert (ingress["num_replicas"], ingress["max_replicas_per_node"]) == (2, 1)
 
 
