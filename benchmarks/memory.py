@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory ARCHIVE... [--requests 10000]
 
-Texts have 1 to 60 words, lists of texts 1 to 8 items, recordings last 0.1 to 2 s, images have sides
-of 32 to 256 pixels, sequences 1 to 20 requests, batches 1 to 8, each as likely as another; what is
-written has at most 8 tokens, so that most of the work is reading.
+Texts have 1 to 60 words, those that are spoken 1 to 6, lists of texts 1 to 8 items, recordings last
+0.1 to 2 s, images have sides of 32 to 256 pixels, sequences 1 to 20 requests, batches 1 to 8, each
+as likely as another; what is written has at most 8 tokens, so that most of the work is reading.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def texts(chance: random.Random) -> list[str]:
 INSTANCES: dict[str, Callable[[random.Random], object]] = {
     "fill_mask": lambda chance: f"{text(chance)} [MASK] {text(chance)}",
     "question_answering": lambda chance: {"question": "who?", "context": text(chance)},
+    "speech_synthesis": lambda chance: " ".join(chance.choices(WORDS, k=chance.randint(1, 6))),
     "reranking": lambda chance: {"query": text(chance), "documents": texts(chance)},
     "zero_shot_classification": lambda chance: {
         "text": text(chance), "candidate_labels": [each[:20] for each in texts(chance)],

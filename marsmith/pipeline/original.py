@@ -111,18 +111,18 @@ def prepare(recipe: Recipe, kept: Path, work: Path, say: Callable[[str], None]) 
     batches = ladder.batches
     inputs = arguments.order(module, list(batches.one(1)))
     reference = folding.outside(handler, module, device, inputs)
+    rows = isolation.rows(ladder, reference)
     if isinstance(handler, NamedTensorsHandler):
-        recipe = tensors.with_outputs(recipe, tensors.outputs_of(reference, batches.one(2)))
+        recipe = tensors.with_outputs(recipe, tensors.outputs_of(reference, batches.one(rows)))
         handler = configured(recipe)
         ladder = Ladder(handler, recipe.evaluation, recipe.serving.batch_size, device)
         batches = ladder.batches
-    isolation.expect_batches(ladder, reference)
     say(f"measure the original on {counted(len(batches.samples), 'sample')}")
     measured, answers = ladder.measure(ORIGINAL, reference, refer=True)
     isolation.check(ladder)
     rungs = verified(with_own(recipe, given.files), ladder, measured, answers, say)
     # Converters begin on the CPU, where the module is.
-    batch, ranges = given_to(batches.one(2), inputs), calibration(recipe, handler, inputs)
+    batch, ranges = given_to(batches.one(rows), inputs), calibration(recipe, handler, inputs)
     with settled():
         trained_on = ordered(handler.prepared(batch), inputs)
         module, source, passed = passes.apply(recipe, module, trained_on, cache, say)

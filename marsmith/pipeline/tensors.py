@@ -29,7 +29,7 @@ def with_inputs(recipe: Recipe, module: torch.nn.Module) -> Recipe:
     if not issubclass(tasks.find(recipe.task), NamedTensorsHandler):
         return recipe
     own = _mapping(recipe.handler.get("inputs"), "handler.inputs")
-    known = _declared(module)
+    known = _declared(module, alone=recipe.serving.batch_size == 1)
     if unknown := [name for name in own if name not in known]:
         raise BuildError(
             f"the model has no input {unknown[0]!r}; it takes {', '.join(known) or 'nothing'}",
@@ -47,7 +47,7 @@ def with_inputs(recipe: Recipe, module: torch.nn.Module) -> Recipe:
 
 
 def outputs_of(runtime: Runtime, batch: Tensors) -> Tensors:
-    """Run the model as it came on two instances, twice.
+    """Run the model as it came on two instances, or one, twice.
 
     Raises:
         BuildError: it can't be run on them, or says something else the second time: what it keeps
@@ -72,6 +72,12 @@ def outputs_of(runtime: Runtime, batch: Tensors) -> Tensors:
                 " something, which one client's request would leave to the next one's",
                 "make the state an input and an output, and name them: handler.inputs, from_output;"
                 " of a TorchScript file, the source's 'state' does that with its attributes",
+            )
+        if not each.ndim or len(each) != len(next(iter(batch.values()))):
+            raise BuildError(
+                f"output {name!r} has the shape {tuple(each.shape)}, and not a row for each of"
+                f" {len(next(iter(batch.values())))} instance(s)",
+                "its first dimension must be the batch",
             )
     return first
 
@@ -108,27 +114,35 @@ def with_outputs(recipe: Recipe, outputs: Tensors) -> Recipe:
     return recipe.model_copy(update={"handler": {**recipe.handler, "outputs": found}})
 
 
-def _declared(module: torch.nn.Module) -> dict[str, dict[str, object] | None]:
-    """What a module says of each input: all that a recipe would, or its name alone."""
+def _declared(module: torch.nn.Module, *, alone: bool) -> dict[str, dict[str, object] | None]:
+    """What a module says of each input: all that a recipe would, or its name alone.
+
+    Args:
+        module: of the source.
+        alone: whether it is served one request at a time.
+    """
     if isinstance(module, OnnxModule):
-        return {each.name: _of_onnx(each, module.path.name) for each in declared(module.path)}
+        file = module.path.name
+        return {each.name: _of_onnx(each, file, alone=alone) for each in declared(module.path)}
     if isinstance(module, torch.fx.GraphModule):
         places = [node for node in module.graph.nodes if node.op == "placeholder"]
         return {str(n.target): _of_node(n.meta.get("val")) for n in places}
     return dict.fromkeys(arguments.names(module))
 
 
-def _of_onnx(value: Any, file: str) -> dict[str, object]:
+def _of_onnx(value: Any, file: str, *, alone: bool) -> dict[str, object]:
     import onnx
 
     kind = value.type.tensor_type
     dims = list(kind.shape.dim)
-    if not dims or dims[0].HasField("dim_value"):
+    one = alone and bool(dims) and dims[0].dim_value == 1
+    if not dims or (dims[0].HasField("dim_value") and not one):
         first = f"a first dimension of {dims[0].dim_value}" if dims else "no dimension"
         raise BuildError(
             f"{file}: input {value.name!r} has {first}, where the batch must be, of any size",
             "give it in the source's 'constants', or say in 'batch_axes' where the batch is, or"
-            " export the model with a dynamic first dimension",
+            " export the model with a dynamic first dimension; a batch of one is 'serving:"
+            " {batch_size: 1}'",
         )
     shape: list[object] = [
         d.dim_value if d.HasField("dim_value") else d.dim_param or f"{value.name}_{axis}"

@@ -276,8 +276,8 @@ def test_the_size_of_images_is_the_models(tmp_path: Path, channels: int, greysca
     assert read.handler["resize"] == [6, 8]
 
 
-def test_a_file_that_takes_one_request_at_a_time_is_served_so(tmp_path: Path) -> None:
-    task = "image_classification"
+@pytest.mark.parametrize("task", ["image_classification", "tensors"])
+def test_a_file_that_takes_one_request_at_a_time_is_served_so(tmp_path: Path, task: str) -> None:
     recipe = write(onnx_file(tmp_path), task, None, tmp_path / "many.yaml")
     assert load(recipe).serving.batch_size == 8
     recipe = write(onnx_file(tmp_path, batch=1), task, None, tmp_path / "one.yaml")

@@ -64,8 +64,9 @@ def pictures() -> list[tuple[bytes, None]]:
 def built(module: nn.Module, folder: Path, *, with_data: bool, size: int = 4) -> None:
     evaluation: dict[str, Any] = {"evaluation": {"data": pictures()}} if with_data else {}
     build(
-        module, folder, name="net", task="image_classification", runtime="onnx",
-        handler={"resize": [4, 4]}, serving={"batch_size": size}, **evaluation,
+        module, folder, name="net", task="image_classification", runtime="torchscript",
+        handler={"resize": [4, 4]}, conversion={"trace": True},
+        serving={"batch_size": size}, **evaluation,
     )  # fmt: skip
 
 
