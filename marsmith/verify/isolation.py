@@ -124,11 +124,12 @@ def _pairs(ladder: Ladder) -> Iterator[Row]:
 def _made_up(ladder: Ladder, samples: Sequence[Sample[Any, Any]]) -> Iterator[Tensors]:
     """What the original says to a sample beside itself, and beside what may be another."""
     handler = ladder.handler
-    batch = handler.collate(samples)
+    batch, own = handler.collate(samples), handler.collate(samples[:1])
     yield handler.inference(batch)
     for factor in FACTORS:
+        # A sample may have several rows, such as a query with each of its documents.
         others = {
-            name: torch.cat([rows[:1], _another(rows[1:], factor)]) if len(rows) > 1 else rows
+            name: torch.cat([rows[: len(own[name])], _another(rows[len(own[name]) :], factor)])
             for name, rows in batch.items()
         }
         try:

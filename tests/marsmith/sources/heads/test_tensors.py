@@ -75,7 +75,8 @@ def test_a_map_of_depth_is_as_in_the_pipeline(tmp_path: Path, family: str) -> No
         maps = whole.image_processor.post_process_depth_estimation(
             type("Outputs", (), found), [picture.size[::-1]]
         )
-        assert torch.allclose(maps[0]["predicted_depth"], wanted, atol=1e-4)
+        error = (maps[0]["predicted_depth"] - wanted).abs().max()
+        assert error <= 1e-4 * wanted.abs().max()
 
 
 @pytest.mark.slow
