@@ -20,8 +20,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,13 @@ class Machine:
         say(f"{self.ways[name]}: {traffic.words()}")
         return figures.of(measure.once(endpoint, traffic), traffic.warm_up_s)
 
-    def _start(self, names: Sequence[str]) -> AbstractContextManager[ServerInfo]:
-        return tune.served(
-            self.recipe, self.archive, {name: self.ways[name] for name in names}, say
-        )
+    @contextmanager
+    def _start(self, names: Sequence[str]) -> Iterator[ServerInfo]:
+        ways = {name: self.ways[name] for name in names}
+        with tune.served(self.recipe, self.archive, ways, say) as info:
+            endpoint = target.of_model(info, names[0], self.bodies, "held-out data")
+            tune.warm_up(endpoint, self.connections)
+            yield info
 
     def _room(self) -> int:
         return host_settings.room(self.archive)
