@@ -34,9 +34,9 @@ HINT = (
 
 
 def rows(ladder: Ladder, original: Runtime) -> int:
-    """How many rows the original can be shown at least: 2, or 1 of what takes one alone.
+    """How many rows the model is given where its shapes are read: 2, or 1 if it takes no more.
 
-    It answers a batch as large as will be served, of one sample over and over.
+    The original must answer a batch as large as will be served, of one sample over and over.
 
     Args:
         ladder: with a sample, of which there may be one alone.
